@@ -1,0 +1,164 @@
+//! The kinds of resources, one file each, and what they have in common.
+//!
+//! A kind is a table of fields, a pure plan ("given what is there, what has to happen") and its effects. Adding one
+//! touches its own file and the list in [`all`]. A kind refuses to know the graph, the engine, or other resources.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::ident::{HostName, ResourceId};
+use crate::spec::{Fields, Value};
+use crate::store::Store;
+
+/// What a field accepts. Scalars are read from the raw text of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// Any scalar, as its raw text.
+    Str,
+    /// `true`/`false`, `yes`/`no`, `on`/`off`, unquoted.
+    Bool,
+    /// A whole number, unquoted; `0x`, `0b`, leading-zero octal and `_` as YAML 1.1 reads them.
+    Int,
+    /// A list of scalars.
+    StrList,
+    /// A map of scalars.
+    StrMap,
+}
+
+/// One row of a kind's field table: parsing, help and schema come from it.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldDef {
+    /// The key in the file.
+    pub name: &'static str,
+    /// What it accepts.
+    pub ty: FieldType,
+    /// One sentence for people, lower case.
+    pub doc: &'static str,
+}
+
+/// How much a kind may do to a host that collects it from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Changes nothing on the machine.
+    Inert,
+    /// Writes content below a path.
+    Content,
+    /// Runs programs or changes the system; never collected by a legacy rule.
+    Powerful,
+}
+
+/// Why the fields of a resource do not make one. `field` is the key that it is about, if one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The key at fault; `None` when it is about the whole resource.
+    pub field: Option<&'static str>,
+    /// What is wrong, lower case.
+    pub message: String,
+    /// The next step.
+    pub help: Option<String>,
+}
+
+/// A kind of resource.
+pub trait Kind: Send + Sync + 'static {
+    /// The word in the file, for instance `file`.
+    fn name(&self) -> &'static str;
+    /// All fields that it accepts.
+    fn fields(&self) -> &'static [FieldDef];
+    /// What collecting it may do.
+    fn power(&self) -> Power;
+    /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
+    fn build(&self, id: &ResourceId, fields: &Fields) -> Result<Arc<dyn Resource>, Vec<FieldError>>;
+}
+
+/// What makes a resource worth checking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// A path: creation, removal, move, content and attributes of it, and of its missing or moved ancestors. With
+    /// `children`, also what happens directly in it.
+    Path {
+        /// The absolute path, without a trailing slash.
+        path: PathBuf,
+        /// Report events of direct entries too.
+        children: bool,
+    },
+    /// A key of the store.
+    Key(String),
+    /// A tick every so often, the first after one interval.
+    Every(Duration),
+}
+
+/// What automatic edges are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The path that this resource manages, without a trailing slash.
+    pub path: Option<PathBuf>,
+    /// That path is a directory that this resource makes.
+    pub directory: bool,
+}
+
+/// What one run of a resource did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was right.
+    Unchanged,
+    /// Something was wrong and is right now; says what was done (`content written`).
+    Changed(String),
+    /// Something is wrong and was left, since changes were not allowed; says what would be done.
+    WouldChange(String),
+}
+
+/// What a run may use.
+#[derive(Clone)]
+pub struct Context {
+    /// The store, shared or of this process.
+    pub store: Arc<dyn Store>,
+    /// This host.
+    pub host: HostName,
+    /// Change what is wrong; otherwise only look.
+    pub apply: bool,
+    /// A predecessor with a notifying edge changed.
+    pub refresh: bool,
+    /// Given up when cancelled: return soon, kill what was started.
+    pub cancel: CancellationToken,
+}
+
+/// A resource of some kind, ready to be watched and run.
+#[async_trait]
+pub trait Resource: Send + Sync + Debug {
+    /// What to watch. Asked once, when the vertex starts.
+    fn watches(&self) -> Vec<Watch>;
+    /// For automatic edges.
+    fn hints(&self) -> Hints {
+        Hints::default()
+    }
+    /// A tick or an event counts as a change of the resource itself (timers).
+    fn event_is_change(&self) -> bool {
+        false
+    }
+    /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource. The error is one
+    /// lower-case sentence that names what is missing and what to do.
+    async fn run(&self, cx: &Context) -> Result<Outcome, String>;
+}
+
+/// Reads a field as text.
+pub fn str_field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    match fields.get(name) {
+        Some(Value::Str(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// All kinds, in the order of their names.
+pub fn all() -> &'static [&'static dyn Kind] {
+    &[]
+}
+
+/// The kind of this exact name.
+pub fn find(name: &str) -> Option<&'static dyn Kind> {
+    all().iter().copied().find(|kind| kind.name() == name)
+}

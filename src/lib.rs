@@ -1,0 +1,7 @@
+//! The quorate agent as a library. `ARCHITECTURE.md` maps the modules and says which may use which.
+
+pub mod diag;
+pub mod ident;
+pub mod kind;
+pub mod spec;
+pub mod store;

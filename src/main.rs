@@ -1,0 +1,2 @@
+//! The quorate agent.
+fn main() {}

@@ -1,0 +1,124 @@
+//! Desired state as plain values: what a user's file says, after it was understood.
+//!
+//! Refuses to read text, to know a kind's fields, or to be serialised: what is written to the store
+//! has its own form in `collect`.
+
+use std::collections::BTreeMap;
+
+use crate::diag::Span;
+use crate::ident::{HostName, ResourceId};
+
+/// The value of one field. Scalars were read by the type that the kind's field table gives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Text; for unquoted scalars the raw text of the file (`0741` stays `0741`).
+    Str(String),
+    /// A list.
+    List(Vec<Value>),
+    /// A map with text keys.
+    Map(BTreeMap<String, Value>),
+}
+
+/// The fields of a resource by name. A field that is absent, or null in the file, is not in here.
+pub type Fields = BTreeMap<String, Value>;
+
+/// Meta parameters: how the engine treats a resource, whatever its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Check only; never change anything.
+    pub noop: bool,
+    /// Take part in automatic edges.
+    pub autoedge: bool,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Meta { noop: false, autoedge: true }
+    }
+}
+
+/// How a resource is published to other hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// The routing scope that it is published in.
+    pub channel: String,
+    /// Published without being applied here; `@@` means this.
+    pub hidden: bool,
+}
+
+/// One resource as declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceSpec {
+    /// Kind and name, the export mark `@@` already taken off.
+    pub id: ResourceId,
+    /// The kind's own fields.
+    pub fields: Fields,
+    /// How the engine treats it.
+    pub meta: Meta,
+    /// Set when it is published.
+    pub export: Option<Export>,
+    /// Where its name stands in the file.
+    pub span: Span,
+}
+
+/// One edge as declared: `from` runs first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSpec {
+    /// A label; not unique.
+    pub name: Option<String>,
+    /// Runs first.
+    pub from: ResourceId,
+    /// Runs after `from` succeeded.
+    pub to: ResourceId,
+    /// A change in `from` refreshes `to`.
+    pub notify: bool,
+    /// Where `from` is named.
+    pub from_span: Span,
+    /// Where `to` is named.
+    pub to_span: Span,
+}
+
+/// One entry of `collect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CollectRule {
+    /// mgmt's form, `{kind, pattern}`: takes every export of the kind; a non-empty pattern replaces
+    /// the directory of a `file`.
+    Legacy {
+        /// The kind that is taken.
+        kind: String,
+        /// The directory that replaces the exporter's, with a final slash.
+        pattern: Option<String>,
+        /// Where the rule stands in the file.
+        span: Span,
+    },
+}
+
+/// A whole file, understood.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Program {
+    /// The name of the graph.
+    pub name: String,
+    /// All resources in file order, exported ones included.
+    pub resources: Vec<ResourceSpec>,
+    /// All edges in file order.
+    pub edges: Vec<EdgeSpec>,
+    /// All collect rules in file order.
+    pub collect: Vec<CollectRule>,
+}
+
+/// A resource that the collector took from other hosts, final: rules applied, consent checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// Kind and name here.
+    pub id: ResourceId,
+    /// Its fields, after the rule.
+    pub fields: Fields,
+    /// From the rule, never from the exporter.
+    pub meta: Meta,
+    /// Who exports it; several when they agree.
+    pub from: Vec<HostName>,
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask`: clusters in containers, examples, the verified book, tidy and tests.
+//!
+//! Drives the built agent and the container engine's API; never links the agent's library, so that examples and book
+//! test what users get. `ARCHITECTURE.md` maps the modules.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod book;
+mod cluster;
+mod doctor;
+mod examples;
+mod image;
+mod paths;
+mod test;
+mod tidy;
+
+/// Development tool of quorate.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Clusters of real nodes in containers
+    Cluster(cluster::Args),
+    /// The image that nodes run
+    Image(image::Args),
+    /// What this machine has and lacks for clusters, examples and the book
+    Doctor(doctor::Args),
+    /// Run the examples end to end
+    Examples(examples::Args),
+    /// Verify, record and build the book
+    Book(book::Args),
+    /// Check what a compiler cannot
+    Tidy(tidy::Args),
+    /// Run the tests
+    Test(test::Args),
+    /// Measure
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Cluster(args) => cluster::run(args),
+        Verb::Image(args) => image::run(args),
+        Verb::Doctor(args) => doctor::run(args),
+        Verb::Examples(args) => examples::run(args),
+        Verb::Book(args) => book::run(args),
+        Verb::Tidy(args) => tidy::run(args),
+        Verb::Test(args) => test::run(args),
+        Verb::Bench(args) => bench::run(args),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("error: {failure:#}");
+        failure.downcast_ref::<paths::Exit>().map_or(ExitCode::FAILURE, |exit| exit.code())
+    })
+}
