@@ -13,6 +13,7 @@ mod cluster;
 mod doctor;
 mod examples;
 mod image;
+mod lab;
 mod paths;
 mod test;
 mod tidy;
