@@ -72,7 +72,8 @@ pub trait Kind: Send + Sync + 'static {
     /// What collecting it may do.
     fn power(&self) -> Power;
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
-    fn build(&self, id: &ResourceId, fields: &Fields) -> Result<Arc<dyn Resource>, Vec<FieldError>>;
+    fn build(&self, id: &ResourceId, fields: &Fields)
+    -> Result<Arc<dyn Resource>, Vec<FieldError>>;
 }
 
 /// What makes a resource worth checking again.
