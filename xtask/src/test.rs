@@ -1,12 +1,192 @@
-//! `cargo xtask test`.
+//! `cargo xtask test`: runs every kind of test, shows them as they run, and counts each kind.
+//!
+//! Kinds that need a container engine are left out, with a note, when none answers; on CI that is a failure.
 
-use std::process::ExitCode;
+mod kinds;
+mod outcome;
+
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::Context;
+
+use self::kinds::{Kind, Runner};
+use self::outcome::{Counts, Row};
+use crate::paths::{self, Exit};
 
 /// What `test` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Also what takes minutes more
+    #[arg(long)]
+    long: bool,
+    /// Only the kinds of tests whose name contains this (unit, toolkit, cli, etcd, containers, examples, book)
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
 
-/// Runs it.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+/// Runs the tests and prints the table; exit code 1 when any failed.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let kinds = kinds::all(&kinds::test_files(&paths::root().join("tests")), args.long);
+    let wanted = |kind: &&Kind| args.filter.as_ref().is_none_or(|text| kind.name.contains(text));
+    let chosen: Vec<&Kind> = kinds.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+        let message = format!("no kind of test has that name; there are {}", names.join(", "));
+        return Err(Exit::error(Exit::FAILED, message));
+    }
+    let ci = std::env::var_os("CI").is_some();
+    let mut rows = Vec::new();
+    for kind in chosen {
+        println!("\n-- {}", kind.name);
+        if kind.engine && !engine_answers() {
+            rows.push(without_engine(kind, ci));
+            continue;
+        }
+        rows.extend(run_kind(kind)?);
+    }
+    print!("\n{}", outcome::table(&rows));
+    Ok(if outcome::total(&rows).failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn without_engine(kind: &Kind, ci: bool) -> Row {
+    let note = "no container engine answers; `cargo xtask doctor` says what to do";
+    println!("{note}");
+    let counts = Counts { passed: 0, failed: usize::from(ci) };
+    Row { kind: kind.name.clone(), counts, took: std::time::Duration::ZERO, note: note.into() }
+}
+
+/// Something listens on the engine's socket. Whether it is good enough is for the tests to find.
+fn engine_answers() -> bool {
+    match std::env::var("DOCKER_HOST") {
+        Ok(host) => match host.strip_prefix("unix://") {
+            Some(path) => UnixStream::connect(path).is_ok(),
+            None => true,
+        },
+        Err(_) => UnixStream::connect("/var/run/docker.sock").is_ok(),
+    }
+}
+
+/// Runs one kind, passing on what it prints; gives its row, and one for the tests that are counted apart.
+fn run_kind(kind: &Kind) -> anyhow::Result<Vec<Row>> {
+    let started = Instant::now();
+    let mut command = command(&kind.runner)?;
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let stdout = child.stdout.take().context("the child's output is not a pipe")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what the tests print")?;
+        println!("{line}");
+        tally.line(kind, &line);
+    }
+    let status = child.wait().context("cannot wait for the tests")?;
+    let mut rows = tally.rows(kind, status.success());
+    if let Some(row) = rows.first_mut() {
+        row.took = started.elapsed();
+        if !status.success() {
+            row.note = status.to_string();
+        }
+    }
+    Ok(rows)
+}
+
+fn command(runner: &Runner) -> anyhow::Result<Command> {
+    let mut command = match runner {
+        Runner::Cargo(words) => {
+            let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+            command.args(words);
+            command
+        }
+        Runner::Xtask(words) => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(words);
+            command
+        }
+    };
+    // A pipe would make cargo drop its colours although a person is looking.
+    if std::io::stdout().is_terminal() && std::env::var_os("CARGO_TERM_COLOR").is_none() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    command.current_dir(paths::root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// Counts while the lines go by.
+#[derive(Default)]
+struct Tally {
+    all: Counts,
+    apart: Counts,
+    summaries: usize,
+}
+
+impl Tally {
+    fn line(&mut self, kind: &Kind, line: &str) {
+        if let Some(counts) = outcome::counts_of_line(line) {
+            self.summaries += 1;
+            self.all += counts;
+        }
+        if let (Some(apart), Some((name, passed))) = (kind.apart, outcome::test_of_line(line))
+            && name.contains(apart.part)
+        {
+            self.apart += Counts { passed: usize::from(passed), failed: usize::from(!passed) };
+        }
+    }
+
+    /// A program that counts nothing is one test; one that ends badly without naming a failed test is one failure.
+    fn rows(self, kind: &Kind, success: bool) -> Vec<Row> {
+        let mut counts = Counts {
+            passed: self.all.passed - self.apart.passed,
+            failed: self.all.failed - self.apart.failed,
+        };
+        if !success && self.all.failed == 0 {
+            counts.failed += 1;
+        } else if self.summaries == 0 {
+            counts.passed += 1;
+        }
+        let row = |kind: &str, counts| Row {
+            kind: kind.into(),
+            counts,
+            took: std::time::Duration::ZERO,
+            note: String::new(),
+        };
+        let mut rows = vec![row(&kind.name, counts)];
+        rows.extend(kind.apart.map(|apart| row(apart.name, self.apart)));
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows_of(text: &str, success: bool) -> Vec<(String, usize, usize)> {
+        let kinds = kinds::all(&[], false);
+        let mut tally = Tally::default();
+        text.lines().for_each(|line| tally.line(&kinds[0], line));
+        let rows = tally.rows(&kinds[0], success).into_iter();
+        rows.map(|row| (row.kind, row.counts.passed, row.counts.failed)).collect()
+    }
+
+    #[test]
+    fn properties_are_counted_in_a_row_of_their_own() {
+        let text = "test a::b ... ok\ntest a::properties::c ... ok\ntest d ... FAILED
+test result: FAILED. 2 passed; 1 failed; 0 ignored";
+        let expected = vec![("unit".to_owned(), 1, 1), ("property".to_owned(), 1, 0)];
+        assert_eq!(rows_of(text, false), expected);
+    }
+
+    #[test]
+    fn a_program_that_ends_badly_without_a_failed_test_is_a_failure() {
+        assert_eq!(rows_of("", false)[0], ("unit".to_owned(), 0, 1));
+        let died = "test result: ok. 3 passed; 0 failed; 0 ignored";
+        assert_eq!(rows_of(died, false)[0], ("unit".to_owned(), 3, 1));
+    }
+
+    #[test]
+    fn a_program_that_counts_nothing_is_one_test() {
+        assert_eq!(rows_of("all is well", true)[0], ("unit".to_owned(), 1, 0));
+    }
 }

@@ -1,0 +1,126 @@
+//! Which kinds of tests there are and what runs each. A list of values; starts nothing.
+
+use std::path::Path;
+
+/// One kind of tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// Its name in the table.
+    pub(super) name: String,
+    /// What runs it.
+    pub(super) runner: Runner,
+    /// It needs a container engine.
+    pub(super) engine: bool,
+    /// The tests of this name part are counted in a row of their own.
+    pub(super) apart: Option<Apart>,
+}
+
+/// What runs a kind of tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// `cargo` with these arguments.
+    Cargo(Vec<String>),
+    /// This program with these arguments.
+    Xtask(Vec<String>),
+}
+
+/// Tests that are counted apart from the others that their program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Apart {
+    /// The row's name.
+    pub(super) name: &'static str,
+    /// A part of the path of each such test.
+    pub(super) part: &'static str,
+}
+
+/// Tests that need the engine carry this in their names.
+const NEEDS_ENGINE: &str = "engine_";
+
+/// All kinds, in the order in which they run: what is quick first.
+pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
+    let mut kinds = vec![
+        Kind {
+            apart: Some(Apart { name: "property", part: "properties::" }),
+            ..cargo("unit", &["-p", "quorate", "--lib", "--bins"])
+        },
+        cargo("toolkit", &["-p", "xtask", "--bins", "--", "--skip", NEEDS_ENGINE]),
+    ];
+    kinds.extend(test_files.iter().map(|file| cargo(file, &["-p", "quorate", "--test", file])));
+    kinds.extend([
+        Kind {
+            engine: true,
+            ..cargo(
+                "containers",
+                &["-p", "xtask", "--bins", "--", "--test-threads=1", NEEDS_ENGINE],
+            )
+        },
+        xtask("examples", &["examples", "run"]),
+        xtask("book", &["book", "verify"]),
+    ]);
+    if long {
+        kinds.push(xtask("heal", &["bench", "heal"]));
+    }
+    kinds
+}
+
+/// The programs under `tests/`, by name.
+pub(super) fn test_files(tests: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(tests)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let rust = path.extension().is_some_and(|ext| ext == "rs");
+            rust.then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned())).flatten()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn cargo(name: &str, args: &[&str]) -> Kind {
+    let words = std::iter::once("test").chain(["--locked"]).chain(args.iter().copied());
+    Kind {
+        name: name.into(),
+        runner: Runner::Cargo(words.map(Into::into).collect()),
+        engine: false,
+        apart: None,
+    }
+}
+
+fn xtask(name: &str, args: &[&str]) -> Kind {
+    Kind {
+        name: name.into(),
+        runner: Runner::Xtask(args.iter().map(|&word| word.into()).collect()),
+        engine: name != "heal",
+        apart: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_tests_is_a_kind_of_its_own() {
+        let names: Vec<String> =
+            all(&["cli".into(), "etcd".into()], false).into_iter().map(|kind| kind.name).collect();
+        assert_eq!(names, ["unit", "toolkit", "cli", "etcd", "containers", "examples", "book"]);
+    }
+
+    #[test]
+    fn long_adds_kinds_and_takes_none_away() {
+        let (short, long) = (all(&[], false), all(&[], true));
+        assert!(short.len() < long.len());
+        assert_eq!(long[..short.len()], short[..]);
+    }
+
+    #[test]
+    fn tests_that_need_the_engine_run_in_one_kind_only() {
+        for kind in all(&[], true) {
+            let Runner::Cargo(words) = kind.runner else { continue };
+            let skips = words.windows(2).any(|pair| pair == ["--skip", NEEDS_ENGINE]);
+            assert!(kind.engine || skips || !words.contains(&"xtask".into()), "{}", kind.name);
+        }
+    }
+}
