@@ -9,8 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use thiserror::Error;
 
 /// Bytes that a key segment keeps as they are, besides letters and digits.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'-');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'-');
 
 /// The longest name that may be exported or used for a host, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
@@ -25,7 +29,10 @@ pub struct ResourceId {
 impl ResourceId {
     /// An identity of these two parts. The parts are taken as they are.
     pub fn new(kind: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        ResourceId { kind: kind.into(), name: name.into() }
+        ResourceId {
+            kind: kind.into(),
+            name: name.into(),
+        }
     }
 
     /// The kind, for instance `file`.
@@ -79,8 +86,9 @@ impl HostName {
         if text.len() > 253 {
             return Err(HostNameError::TooLong);
         }
-        if let Some(bad) =
-            text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        if let Some(bad) = text
+            .chars()
+            .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
         {
             return Err(HostNameError::Character(bad));
         }
@@ -127,7 +135,11 @@ mod tests {
 
     #[test]
     fn a_segment_that_nobody_would_write_is_not_decoded() {
-        assert_eq!(decode_segment("%2ftmp"), None, "lower-case hex is not our form");
+        assert_eq!(
+            decode_segment("%2ftmp"),
+            None,
+            "lower-case hex is not our form"
+        );
         assert_eq!(decode_segment("a b"), None);
         assert_eq!(decode_segment("%FF"), None);
     }

@@ -1,5 +1,6 @@
 //! The quorate agent as a library. `ARCHITECTURE.md` maps the modules and says which may use which.
 
+pub mod cluster;
 pub mod diag;
 pub mod ident;
 pub mod kind;

@@ -37,7 +37,10 @@ pub struct Meta {
 
 impl Default for Meta {
     fn default() -> Self {
-        Meta { noop: false, autoedge: true }
+        Meta {
+            noop: false,
+            autoedge: true,
+        }
     }
 }
 
