@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod diag;
+pub mod graph;
 pub mod ident;
 pub mod kind;
 pub mod spec;

@@ -66,6 +66,8 @@ pub struct ResourceSpec {
     pub export: Option<Export>,
     /// Where its name stands in the file.
     pub span: Span,
+    /// Where the value of each field stands in the file; may lack any of them.
+    pub field_spans: BTreeMap<String, Span>,
 }
 
 /// One edge as declared: `from` runs first.
