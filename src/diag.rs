@@ -2,8 +2,14 @@
 //!
 //! Refuses to read files and to print: rendering gives a string.
 
+mod render;
+
+use std::collections::BTreeMap;
+
+pub use render::render;
+
 /// A place in a text: a byte range with its line and column, both counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Span {
     /// First byte.
     pub start: usize,
@@ -38,3 +44,101 @@ pub struct Diagnostic {
     /// The next step (`did you mean `content`?`).
     pub help: Option<String>,
 }
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(span: Span, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Diagnostic {
+            severity: Severity::Error,
+            message,
+            span,
+            related: Vec::new(),
+            help: None,
+        }
+    }
+
+    /// A warning at a place.
+    pub fn warning(span: Span, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(span, message)
+        }
+    }
+
+    /// The same, with the next step.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same, with another place that belongs to it.
+    #[must_use]
+    pub fn with_related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related.push((span, label.into()));
+        self
+    }
+
+    /// Whether the text is refused because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// Sorts by position and takes out what was said twice (an aliased part of a file is read once for each use).
+pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.sort_by(|a, b| (a.span, &a.message).cmp(&(b.span, &b.message)));
+    diagnostics.dedup();
+}
+
+/// The name among `candidates` that was probably meant by `typed`: the same but for case and separators, or few
+/// letters away. Among equals the first wins.
+pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = folded(typed);
+    let allowed = (plain.chars().count() / 3).max(1);
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let other = folded(candidate);
+        // Lengths that differ by more cannot be near; this spares most of the comparisons.
+        if other.len().abs_diff(plain.len()) > 4 * allowed {
+            continue;
+        }
+        let distance = strsim::osa_distance(&plain, &other);
+        let near = distance <= allowed && distance < other.chars().count().max(1);
+        if near && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// The help line for a misspelt name: the nearest one, else the whole list when it is short.
+pub fn suggest<'a>(
+    typed: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+    what: &str,
+) -> Option<String> {
+    if let Some(name) = nearest(typed, candidates.clone()) {
+        return Some(format!("did you mean `{name}`?"));
+    }
+    let known: BTreeMap<&str, ()> = candidates.into_iter().map(|name| (name, ())).collect();
+    if known.is_empty() || known.len() > LISTED_MAX {
+        return None;
+    }
+    let list: Vec<String> = known.keys().map(|name| format!("`{name}`")).collect();
+    Some(format!("{what}: {}", list.join(", ")))
+}
+
+/// How many names a help line may list: about two lines of a terminal.
+const LISTED_MAX: usize = 24;
+
+fn folded(name: &str) -> String {
+    name.chars()
+        .filter(|c| !matches!(c, '_' | '-'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

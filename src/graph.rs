@@ -1,0 +1,131 @@
+//! The graph: resources built and ordered, ready for the engine.
+//!
+//! Pure, and the only module that names petgraph. Refuses to run anything and to know the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ident::{HostName, ResourceId};
+use crate::kind::Resource;
+use crate::spec::{Fields, Meta};
+
+mod autoedge;
+mod compile;
+mod cycle;
+
+pub use compile::{Compiled, compile, compile_with};
+pub use cycle::declared_cycles;
+
+/// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// The name in the file.
+    pub name: String,
+    /// All resources that are applied here.
+    pub vertices: BTreeMap<ResourceId, Vertex>,
+    /// All edges by (first, second); the first runs before the second.
+    pub edges: BTreeMap<(ResourceId, ResourceId), Edge>,
+}
+
+/// One resource of the graph. Two are equal when they say the same; the built resource is not compared.
+#[derive(Clone, Debug)]
+pub struct Vertex {
+    /// Kind and name.
+    pub id: ResourceId,
+    /// The kind's own fields.
+    pub fields: Fields,
+    /// How the engine treats it.
+    pub meta: Meta,
+    /// Who wants it.
+    pub origin: Origin,
+    /// What watches and runs.
+    pub resource: Arc<dyn Resource>,
+}
+
+impl PartialEq for Vertex {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.fields == other.fields
+            && self.meta == other.meta
+            && self.origin == other.origin
+    }
+}
+
+impl Eq for Vertex {}
+
+/// Who wants a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This host's own file.
+    Local,
+    /// Other hosts export it.
+    Collected {
+        /// All that do, when they agree.
+        from: Vec<HostName>,
+    },
+}
+
+/// An edge's data. Equal edges are the same edge across two graphs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// A change in the first refreshes the second.
+    pub notify: bool,
+    /// Written by a person or derived.
+    pub origin: EdgeOrigin,
+    /// A label; not unique.
+    pub name: Option<String>,
+}
+
+/// Where an edge comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeOrigin {
+    /// The file says so.
+    Declared,
+    /// From what the resources manage.
+    Automatic,
+}
+
+/// What is different between two graphs, by resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Only in the new graph.
+    pub added: Vec<ResourceId>,
+    /// Only in the old graph.
+    pub removed: Vec<ResourceId>,
+    /// In both, and not equal.
+    pub changed: Vec<ResourceId>,
+    /// In both, and equal.
+    pub kept: Vec<ResourceId>,
+}
+
+impl Graph {
+    /// What has to happen to the resources of `self` to become those of `new`; each list in the order of names.
+    pub fn diff(&self, new: &Graph) -> Diff {
+        let mut diff = Diff::default();
+        for (id, vertex) in &new.vertices {
+            let list = match self.vertices.get(id) {
+                None => &mut diff.added,
+                Some(old) if old == vertex => &mut diff.kept,
+                Some(_) => &mut diff.changed,
+            };
+            list.push(id.clone());
+        }
+        let gone = self
+            .vertices
+            .keys()
+            .filter(|id| !new.vertices.contains_key(*id));
+        diff.removed = gone.cloned().collect();
+        diff
+    }
+
+    /// All that run directly before `id`, in the order of names.
+    pub fn predecessors<'a>(
+        &'a self,
+        id: &'a ResourceId,
+    ) -> impl Iterator<Item = (&'a ResourceId, &'a Edge)> {
+        self.edges
+            .iter()
+            .filter(move |((_, to), _)| to == id)
+            .map(|((from, _), edge)| (from, edge))
+    }
+}

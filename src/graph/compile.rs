@@ -1,0 +1,162 @@
+//! A program and what was collected, made into a graph.
+//!
+//! Refuses to let another host's resource refuse this host's graph: what cannot be built is left out and reported.
+
+use std::collections::BTreeMap;
+
+use super::{Edge, EdgeOrigin, Graph, Origin, Vertex, autoedge, cycle};
+use crate::diag::{self, Diagnostic};
+use crate::ident::ResourceId;
+use crate::kind::{self, FieldError, Kind};
+use crate::spec::{Collected, Program, ResourceSpec};
+
+/// A graph with what there is to say about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// Ready for the engine.
+    pub graph: Graph,
+    /// Collected resources that were left out, and why: for the status and the log.
+    pub messages: Vec<String>,
+    /// Automatic edges that were left out, and why: for the debug log.
+    pub notes: Vec<String>,
+}
+
+/// Builds all resources that are applied here and orders them. The error lists every local mistake with its place, in
+/// the order of the file.
+pub fn compile(program: &Program, collected: &[Collected]) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(kind::all(), program, collected)
+}
+
+/// [`compile`] with these kinds.
+pub fn compile_with(
+    kinds: &[&dyn Kind],
+    program: &Program,
+    collected: &[Collected],
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut compiled = Compiled::default();
+    compiled.graph.name.clone_from(&program.name);
+    let mut mistakes = cycle::declared_cycles(&program.edges);
+    for spec in &program.resources {
+        if spec.export.as_ref().is_some_and(|export| export.hidden) {
+            continue;
+        }
+        match build_local(kinds, spec) {
+            Ok(vertex) => drop(compiled.graph.vertices.insert(spec.id.clone(), vertex)),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if !mistakes.is_empty() {
+        diag::sort(&mut mistakes);
+        return Err(mistakes);
+    }
+    for one in collected {
+        if let Err(reason) = add_collected(kinds, &mut compiled.graph, one) {
+            compiled.messages.push(reason);
+        }
+    }
+    compiled.graph.edges = declared_edges(program, &compiled.graph.vertices);
+    compiled.notes = autoedge::add(&mut compiled.graph);
+    Ok(compiled)
+}
+
+/// The resource that `spec` describes, or every mistake in its fields.
+pub(super) fn build_local(
+    kinds: &[&dyn Kind],
+    spec: &ResourceSpec,
+) -> Result<Vertex, Vec<Diagnostic>> {
+    let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
+        let message = format!("{}: unknown kind `{}`", spec.id, spec.id.kind());
+        return Err(vec![Diagnostic::error(spec.span, message)]);
+    };
+    let resource = kind.build(&spec.id, &spec.fields).map_err(|found| {
+        found
+            .into_iter()
+            .map(|mistake| located(spec, mistake))
+            .collect::<Vec<_>>()
+    })?;
+    let (fields, meta) = (spec.fields.clone(), spec.meta.clone());
+    Ok(Vertex {
+        id: spec.id.clone(),
+        fields,
+        meta,
+        origin: Origin::Local,
+        resource,
+    })
+}
+
+fn located(spec: &ResourceSpec, mistake: FieldError) -> Diagnostic {
+    let at = mistake
+        .field
+        .and_then(|field| spec.field_spans.get(field))
+        .unwrap_or(&spec.span);
+    let found = Diagnostic::error(*at, format!("{}: {}", spec.id, mistake.message));
+    Diagnostic {
+        help: mistake.help,
+        ..found
+    }
+}
+
+fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Result<(), String> {
+    let from: Vec<&str> = one.from.iter().map(|host| host.as_str()).collect();
+    let from = from.join(", ");
+    let left_out = |why: &str| Err(format!("XC07 {} from {from}: {why}; left out", one.id));
+    if let Some(present) = graph.vertices.get(&one.id) {
+        return match present.origin {
+            Origin::Local => Err(format!("XC02 {}: local resource wins over {from}", one.id)),
+            Origin::Collected { .. } => left_out("it was already collected"),
+        };
+    }
+    let Some(kind) = kinds.iter().find(|kind| kind.name() == one.id.kind()) else {
+        return Err(format!(
+            "XC12 {} from {from}: unknown kind; left out",
+            one.id
+        ));
+    };
+    let resource = match kind.build(&one.id, &one.fields) {
+        Ok(resource) => resource,
+        Err(mistakes) => {
+            let why: Vec<String> = mistakes
+                .into_iter()
+                .map(|mistake| mistake.message)
+                .collect();
+            return left_out(&why.join("; "));
+        }
+    };
+    let vertex = Vertex {
+        id: one.id.clone(),
+        fields: one.fields.clone(),
+        meta: one.meta.clone(),
+        origin: Origin::Collected {
+            from: one.from.clone(),
+        },
+        resource,
+    };
+    graph.vertices.insert(one.id.clone(), vertex);
+    Ok(())
+}
+
+/// The declared edges whose ends are both here; what is not collected yet has no edges yet. Of two with the same ends
+/// one is made: it notifies if one of them does, and keeps the first name.
+fn declared_edges(
+    program: &Program,
+    vertices: &BTreeMap<ResourceId, Vertex>,
+) -> BTreeMap<(ResourceId, ResourceId), Edge> {
+    let mut edges: BTreeMap<(ResourceId, ResourceId), Edge> = BTreeMap::new();
+    for spec in &program.edges {
+        if !vertices.contains_key(&spec.from) || !vertices.contains_key(&spec.to) {
+            continue;
+        }
+        let edge = edges
+            .entry((spec.from.clone(), spec.to.clone()))
+            .or_insert_with(|| Edge {
+                notify: false,
+                origin: EdgeOrigin::Declared,
+                name: None,
+            });
+        edge.notify |= spec.notify;
+        if edge.name.is_none() {
+            edge.name.clone_from(&spec.name);
+        }
+    }
+    edges
+}
