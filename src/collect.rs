@@ -1,0 +1,142 @@
+//! What hosts give each other: keys and records, the live exports behind them, the rules that take
+//! them, and the plan that publishes ours. All of it pure: values in, values out.
+//!
+//! Refuses to talk to a store, to read a clock, and to stop because of what another host wrote.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ident::{HostName, ResourceId};
+use crate::spec::{Collected, Fields};
+
+pub mod keys;
+pub mod publish;
+pub mod record;
+pub mod roster;
+pub mod rules;
+
+pub use rules::run;
+
+/// The routing scope of an export that names none.
+pub const DEFAULT_CHANNEL: &str = "default";
+
+/// Where an export stands in the store. Host, kind, name and channel come from the key alone, so a
+/// record cannot lie about them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The routing scope.
+    pub channel: String,
+    /// The kind, known here or not.
+    pub kind: String,
+    /// The host that exports it.
+    pub from: HostName,
+    /// The name that it is published under.
+    pub name: String,
+}
+
+impl Address {
+    /// Kind and name, as they would be called here.
+    pub fn id(&self) -> ResourceId {
+        ResourceId::new(self.kind.as_str(), self.name.as_str())
+    }
+}
+
+/// What a record says, as far as this agent understands it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The fields, checked against the record's digest but not yet against the kind.
+    Fields(Fields),
+    /// Written by an agent with a newer form; says which (`record version 9`). Listed, ignored.
+    Unknown(String),
+    /// Not a record; says why. Held.
+    Broken(String),
+}
+
+/// One export of one host that is live now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Where it stands.
+    pub address: Address,
+    /// What it says.
+    pub content: Content,
+    /// The revision of its last change.
+    pub revision: i64,
+}
+
+/// Why an export was not taken as it is. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// Two exporters, same identity, different values.
+    Xc01,
+    /// A local resource has the same identity and other values.
+    Xc02,
+    /// Another resource has the same target.
+    Xc03,
+    /// The path leaves the rule's directory.
+    Xc04,
+    /// A powerful kind without consent.
+    Xc06,
+    /// The record or its fields make no resource.
+    Xc07,
+    /// The rule is not valid.
+    Xc10,
+    /// A rule is overruled by another one.
+    Xc11,
+    /// Kind or record version unknown here.
+    Xc12,
+}
+
+impl Code {
+    /// The number without its letters.
+    fn number(self) -> u8 {
+        match self {
+            Code::Xc01 => 1,
+            Code::Xc02 => 2,
+            Code::Xc03 => 3,
+            Code::Xc04 => 4,
+            Code::Xc06 => 6,
+            Code::Xc07 => 7,
+            Code::Xc10 => 10,
+            Code::Xc11 => 11,
+            Code::Xc12 => 12,
+        }
+    }
+
+    /// True when something that was wanted is missing, so that the agent's health is degraded.
+    pub fn degrades(self) -> bool {
+        !matches!(self, Code::Xc02 | Code::Xc11 | Code::Xc12)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "XC{:02}", self.number())
+    }
+}
+
+/// An export that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// What it would have been here.
+    pub id: ResourceId,
+    /// Who exports it.
+    pub from: Vec<HostName>,
+    /// Why, for programs.
+    pub code: Code,
+    /// Why, for people: the whole line `CODE SUBJECT: TEXT[; ACTION]`.
+    pub message: String,
+}
+
+/// What the rules made of the exports.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Collection {
+    /// To be managed here, sorted by identity.
+    pub resources: Vec<Collected>,
+    /// Not taken, sorted by identity.
+    pub held: Vec<Held>,
+    /// Every message once: those of `held` and the warnings about the rules, sorted.
+    pub messages: Vec<String>,
+}
+
+/// A list of live exports, cheap to clone.
+pub type Exports = Arc<[Arc<Export>]>;
