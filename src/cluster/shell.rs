@@ -69,8 +69,9 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Ends the membership's tasks and the etcd child; returns when the child is gone.
-    pub async fn stop(self, mode: StopMode) {
+    /// Ends the membership's tasks and the etcd child; returns when the child is gone. The mode only
+    /// ever gets harder: a further signal sends the next one while the stop is under way.
+    pub async fn stop(self, mode: watch::Receiver<StopMode>) {
         let _ = mode;
     }
 }
