@@ -15,6 +15,14 @@ use crate::ident::{HostName, ResourceId};
 use crate::spec::{Fields, Value};
 use crate::store::Store;
 
+mod exec;
+mod fields;
+pub mod file;
+mod kv;
+mod noop;
+mod print;
+mod timer;
+
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
@@ -87,7 +95,7 @@ pub enum Watch {
         /// Report events of direct entries too.
         children: bool,
     },
-    /// A key of the store.
+    /// A key of the store; one that ends in a slash stands for everything below it.
     Key(String),
     /// A tick every so often, the first after one interval.
     Every(Duration),
@@ -156,7 +164,14 @@ pub fn str_field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
 
 /// All kinds, in the order of their names.
 pub fn all() -> &'static [&'static dyn Kind] {
-    &[]
+    &[
+        &exec::ExecKind,
+        &file::FileKind,
+        &kv::KvKind,
+        &noop::NoopKind,
+        &print::PrintKind,
+        &timer::TimerKind,
+    ]
 }
 
 /// The kind of this exact name.

@@ -1,0 +1,290 @@
+//! The kind `kv`: one key of the store has a value, or is gone.
+//!
+//! Refuses to write where changes are not allowed, and to write over what it did not look at: every
+//! write is bound to the revision that it decided on.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::fields::{flag, int, mistake, no_nul, text};
+use super::{
+    Context, FieldDef, FieldError, FieldType, Kind, Outcome, Power, Resource, Watch, str_field,
+};
+use crate::ident::{ResourceId, encode_segment};
+use crate::spec::Fields;
+use crate::store::{Compare, Op, PREFIX, Store, StoreError, Txn};
+
+/// How long one look and its write may take, as in mgmt.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a write is tried anew when others change the key at the same moment.
+const TRIES: usize = 5;
+
+/// The kind `kv`.
+#[derive(Debug)]
+pub(super) struct KvKind;
+
+const FIELDS: &[FieldDef] = &[
+    FieldDef {
+        name: "key",
+        ty: FieldType::Str,
+        doc: "the key; the resource's name when absent",
+    },
+    FieldDef {
+        name: "value",
+        ty: FieldType::Str,
+        doc: "the value; absent means that the key has to go",
+    },
+    FieldDef {
+        name: "mapped",
+        ty: FieldType::Bool,
+        doc: "one entry for each host in place of one for all",
+    },
+    FieldDef {
+        name: "skiplessthan",
+        ty: FieldType::Bool,
+        doc: "leave a stored value that is greater than or equal to ours",
+    },
+    FieldDef {
+        name: "skipcmpstyle",
+        ty: FieldType::Int,
+        doc: "how `skiplessthan` compares: 0 as whole numbers, 1 as text",
+    },
+];
+
+impl Kind for KvKind {
+    fn name(&self) -> &'static str {
+        "kv"
+    }
+
+    fn fields(&self) -> &'static [FieldDef] {
+        FIELDS
+    }
+
+    fn power(&self) -> Power {
+        Power::Content
+    }
+
+    fn build(
+        &self,
+        id: &ResourceId,
+        fields: &Fields,
+    ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        no_nul(fields, &["key"], &mut errors);
+        let value = str_field(fields, "value").map(str::to_owned);
+        let skip = check_skip(fields, value.as_deref(), &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let key = text(fields, "key").unwrap_or(id.name());
+        let mapped = flag(fields, "mapped");
+        Ok(Arc::new(Kv {
+            key: format!("{PREFIX}kv/{}", encode_segment(key)),
+            value,
+            mapped,
+            skip,
+        }))
+    }
+}
+
+/// How stored and wanted value are compared when greater ones stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skip {
+    Never,
+    AsNumber,
+    AsText,
+}
+
+fn check_skip(fields: &Fields, value: Option<&str>, errors: &mut Vec<FieldError>) -> Skip {
+    let style = match int(fields, "skipcmpstyle") {
+        None | Some(0) => Skip::AsNumber,
+        Some(1) => Skip::AsText,
+        Some(other) => {
+            let message = format!("`skipcmpstyle` is {other}");
+            errors.push(mistake(
+                "skipcmpstyle",
+                message,
+                "write 0 for numbers or 1 for text",
+            ));
+            return Skip::Never;
+        }
+    };
+    if !flag(fields, "skiplessthan") {
+        return Skip::Never;
+    }
+    match value {
+        None => {
+            let message = "`skiplessthan` without `value` compares nothing".to_owned();
+            errors.push(mistake(
+                "skiplessthan",
+                message,
+                "add `value`, or remove it",
+            ));
+        }
+        Some(value) if style == Skip::AsNumber && number(value).is_none() => {
+            let message = format!("`value` is `{value}`, which `skiplessthan` cannot compare");
+            let help = "write a whole number, or `skipcmpstyle: 1` to compare as text";
+            errors.push(mistake("value", message, help));
+        }
+        Some(_) => {}
+    }
+    style
+}
+
+fn number(text: &str) -> Option<i64> {
+    text.trim().parse().ok()
+}
+
+#[derive(Debug)]
+struct Kv {
+    /// The full key, without the host that a mapped one ends in.
+    key: String,
+    value: Option<String>,
+    mapped: bool,
+    skip: Skip,
+}
+
+/// What has to happen to the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Leave,
+    Set,
+    Remove,
+}
+
+impl Kv {
+    /// What to do when `stored` is there. A refresh sets the exact value.
+    fn plan(&self, stored: Option<&[u8]>, refresh: bool) -> Action {
+        let Some(wanted) = &self.value else {
+            return if stored.is_some() {
+                Action::Remove
+            } else {
+                Action::Leave
+            };
+        };
+        let Some(stored) = stored else {
+            return Action::Set;
+        };
+        if stored == wanted.as_bytes() || (!refresh && self.skips(stored, wanted)) {
+            Action::Leave
+        } else {
+            Action::Set
+        }
+    }
+
+    /// A stored value that is no number is not greater than any: it is repaired.
+    fn skips(&self, stored: &[u8], wanted: &str) -> bool {
+        let order = match self.skip {
+            Skip::Never => None,
+            Skip::AsText => Some(stored.cmp(wanted.as_bytes())),
+            Skip::AsNumber => {
+                let stored = std::str::from_utf8(stored).ok().and_then(number);
+                stored
+                    .zip(number(wanted))
+                    .map(|(stored, wanted)| stored.cmp(&wanted))
+            }
+        };
+        matches!(order, Some(Ordering::Equal | Ordering::Greater))
+    }
+
+    fn full_key(&self, cx: &Context) -> String {
+        match self.mapped {
+            true => format!("{}/{}", self.key, encode_segment(cx.host.as_str())),
+            false => self.key.clone(),
+        }
+    }
+
+    async fn converge(&self, cx: &Context) -> Result<Outcome, String> {
+        let key = self.full_key(cx);
+        for _ in 0..TRIES {
+            match self.attempt(&*cx.store, &key, cx).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {}
+                Err(error) => return Err(format!("key {key}: {error}")),
+            }
+        }
+        Err(format!(
+            "key {key}: changed by others {TRIES} times in a row; see who else sets it"
+        ))
+    }
+
+    /// One look and one write; nothing when the key changed in between.
+    async fn attempt(
+        &self,
+        store: &dyn Store,
+        key: &str,
+        cx: &Context,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let found = store
+            .range(key)
+            .await?
+            .entries
+            .into_iter()
+            .find(|entry| entry.key == key);
+        let stored = found.as_ref().map(|entry| entry.value.as_slice());
+        let (op, words) = match self.plan(stored, cx.refresh) {
+            Action::Leave => return Ok(Some(Outcome::Unchanged)),
+            Action::Remove => (
+                Op::Delete {
+                    key: key.to_owned(),
+                },
+                "key removed",
+            ),
+            Action::Set => {
+                let value = self.value.clone().unwrap_or_default().into_bytes();
+                (
+                    Op::Put {
+                        key: key.to_owned(),
+                        value,
+                        lease: None,
+                    },
+                    "value set",
+                )
+            }
+        };
+        if !cx.apply {
+            return Ok(Some(Outcome::WouldChange(words.to_owned())));
+        }
+        let when = match &found {
+            Some(entry) => Compare::Revision(key.to_owned(), entry.revision),
+            None => Compare::Missing(key.to_owned()),
+        };
+        let committed = store
+            .txn(Txn {
+                when: vec![when],
+                then: vec![op],
+            })
+            .await?;
+        Ok(committed
+            .applied
+            .then(|| Outcome::Changed(words.to_owned())))
+    }
+}
+
+#[async_trait]
+impl Resource for Kv {
+    fn watches(&self) -> Vec<Watch> {
+        // The host is not known here. A mapped key watches the entries of all hosts, which are few
+        // and change seldom.
+        vec![Watch::Key(if self.mapped {
+            format!("{}/", self.key)
+        } else {
+            self.key.clone()
+        })]
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Outcome, String> {
+        tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => Err("cancelled".to_owned()),
+            done = tokio::time::timeout(PATIENCE, self.converge(cx)) => done.unwrap_or_else(|_| {
+                let seconds = PATIENCE.as_secs();
+                Err(format!("the store did not answer within {seconds} s; see `quorate status`"))
+            }),
+        }
+    }
+}
