@@ -49,21 +49,12 @@ impl Diagnostic {
     /// An error at a place.
     pub fn error(span: Span, message: impl Into<String>) -> Self {
         let message = message.into();
-        Diagnostic {
-            severity: Severity::Error,
-            message,
-            span,
-            related: Vec::new(),
-            help: None,
-        }
+        Diagnostic { severity: Severity::Error, message, span, related: Vec::new(), help: None }
     }
 
     /// A warning at a place.
     pub fn warning(span: Span, message: impl Into<String>) -> Self {
-        Diagnostic {
-            severity: Severity::Warning,
-            ..Diagnostic::error(span, message)
-        }
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(span, message) }
     }
 
     /// The same, with the next step.
@@ -134,10 +125,7 @@ pub fn suggest<'a>(
 const LISTED_MAX: usize = 24;
 
 fn folded(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

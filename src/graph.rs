@@ -13,7 +13,7 @@ mod autoedge;
 mod compile;
 mod cycle;
 
-pub use compile::{Compiled, compile, compile_with};
+pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes};
 pub use cycle::declared_cycles;
 
 /// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.
@@ -110,10 +110,7 @@ impl Graph {
             };
             list.push(id.clone());
         }
-        let gone = self
-            .vertices
-            .keys()
-            .filter(|id| !new.vertices.contains_key(*id));
+        let gone = self.vertices.keys().filter(|id| !new.vertices.contains_key(*id));
         diff.removed = gone.cloned().collect();
         diff
     }
@@ -123,9 +120,6 @@ impl Graph {
         &'a self,
         id: &'a ResourceId,
     ) -> impl Iterator<Item = (&'a ResourceId, &'a Edge)> {
-        self.edges
-            .iter()
-            .filter(move |((_, to), _)| to == id)
-            .map(|((from, _), edge)| (from, edge))
+        self.edges.iter().filter(move |((_, to), _)| to == id).map(|((from, _), edge)| (from, edge))
     }
 }

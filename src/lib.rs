@@ -9,3 +9,4 @@ pub mod ident;
 pub mod kind;
 pub mod spec;
 pub mod store;
+pub mod yaml;

@@ -22,10 +22,8 @@ const TAB: &str = "    ";
 pub fn render(file_name: &str, text: &str, diagnostics: &[Diagnostic], colour: bool) -> String {
     let paint = Paint { colour };
     let shown = &diagnostics[..diagnostics.len().min(RENDERED_MAX)];
-    let mut blocks: Vec<String> = shown
-        .iter()
-        .map(|diagnostic| one(file_name, text, diagnostic, paint))
-        .collect();
+    let mut blocks: Vec<String> =
+        shown.iter().map(|diagnostic| one(file_name, text, diagnostic, paint)).collect();
     if diagnostics.len() > RENDERED_MAX {
         let rest = diagnostics.len() - RENDERED_MAX;
         blocks.push(format!("... and {rest} more\n"));
@@ -38,11 +36,7 @@ fn one(file_name: &str, text: &str, diagnostic: &Diagnostic, paint: Paint) -> St
         Severity::Error => ("error", RED),
         Severity::Warning => ("warning", YELLOW),
     };
-    let mut out = format!(
-        "{}: {}\n",
-        paint.with(tint, word),
-        visible(&diagnostic.message)
-    );
+    let mut out = format!("{}: {}\n", paint.with(tint, word), visible(&diagnostic.message));
     let gutter = diagnostic
         .related
         .iter()
@@ -50,12 +44,7 @@ fn one(file_name: &str, text: &str, diagnostic: &Diagnostic, paint: Paint) -> St
         .chain([diagnostic.span.line])
         .max()
         .map_or(1, |line| line.to_string().len());
-    let place = Place {
-        file_name,
-        text,
-        gutter,
-        paint,
-    };
+    let place = Place { file_name, text, gutter, paint };
     if diagnostic.span.line > 0 {
         place.write(&mut out, "-->", diagnostic.span, "^", tint, "");
     }
@@ -64,11 +53,7 @@ fn one(file_name: &str, text: &str, diagnostic: &Diagnostic, paint: Paint) -> St
     }
     if let Some(help) = &diagnostic.help {
         let label = paint.with(BLUE, "help:");
-        let lead = if diagnostic.span.line > 0 {
-            gutter + 1
-        } else {
-            1
-        };
+        let lead = if diagnostic.span.line > 0 { gutter + 1 } else { 1 };
         let _ = std::fmt::Write::write_fmt(
             &mut out,
             format_args!("{:lead$}= {label} {}\n", "", visible(help)),
@@ -87,26 +72,16 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn write(self, out: &mut String, arrow: &str, span: Span, mark: &str, tint: &str, label: &str) {
-        let Place {
-            file_name,
-            gutter,
-            paint,
-            ..
-        } = self;
+        let Place { file_name, gutter, paint, .. } = self;
         let (source, lead, width) = self.window(span);
         let bar = paint.with(BLUE, "|");
         let file_name = visible(file_name);
         let arrow = paint.with(BLUE, arrow);
         let number = paint.with(BLUE, &format!("{:>gutter$}", span.line));
-        let marks = paint.with(
-            tint,
-            format!("{} {}", mark.repeat(width), visible(label)).trim_end(),
-        );
+        let marks =
+            paint.with(tint, format!("{} {}", mark.repeat(width), visible(label)).trim_end());
         let pad = " ".repeat(gutter);
-        out.push_str(&format!(
-            "{pad}{arrow} {file_name}:{}:{}\n",
-            span.line, span.column
-        ));
+        out.push_str(&format!("{pad}{arrow} {file_name}:{}:{}\n", span.line, span.column));
         out.push_str(&format!("{pad} {bar}\n"));
         out.push_str(format!("{number} {bar} {source}").trim_end());
         out.push_str(&format!("\n{pad} {bar} {}{marks}\n", " ".repeat(lead)));
@@ -117,9 +92,7 @@ impl Place<'_> {
         let text = self.text;
         let start = floor(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..]
-            .find(['\n', '\r'])
-            .map_or(text.len(), |at| start + at);
+        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |at| start + at);
         let end = floor(text, span.end).clamp(start, line_end);
         let before = displayed(&text[line_start..start]);
         let marked = displayed(&text[start..end]);
@@ -154,13 +127,7 @@ fn displayed(part: &str) -> String {
 
 fn visible(text: &str) -> String {
     text.chars()
-        .map(|c| {
-            if drives_the_terminal(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
+        .map(|c| if drives_the_terminal(c) { char::REPLACEMENT_CHARACTER } else { c })
         .collect()
 }
 
@@ -208,10 +175,6 @@ struct Paint {
 
 impl Paint {
     fn with(self, tint: &str, text: &str) -> String {
-        if self.colour {
-            format!("{tint}{text}{PLAIN}")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("{tint}{text}{PLAIN}") } else { text.to_owned() }
     }
 }

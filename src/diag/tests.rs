@@ -5,11 +5,7 @@ use proptest::prelude::*;
 
 /// The span of the `nth` (from 0) `needle` in `text`.
 fn span_of(text: &str, needle: &str, nth: usize) -> Span {
-    let start = text
-        .match_indices(needle)
-        .nth(nth)
-        .expect("the needle is there")
-        .0;
+    let start = text.match_indices(needle).nth(nth).expect("the needle is there").0;
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     Span {
         start,
@@ -57,12 +53,7 @@ warning: m
 #[test]
 fn a_long_line_is_cut_around_the_mark() {
     let text = format!("{}needle{}", "a".repeat(300), "b".repeat(300));
-    let out = render(
-        "f",
-        &text,
-        &[Diagnostic::error(span_of(&text, "needle", 0), "m")],
-        false,
-    );
+    let out = render("f", &text, &[Diagnostic::error(span_of(&text, "needle", 0), "m")], false);
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[3].len() < 110 && lines[3].contains("needle"), "{out}");
     assert_eq!(lines[3].find("needle"), lines[4].find('^'), "{out}");
@@ -72,12 +63,7 @@ fn a_long_line_is_cut_around_the_mark() {
 #[test]
 fn a_file_cannot_drive_the_terminal() {
     let text = "a: \u{1b}[2Jx\u{202e}";
-    let out = render(
-        "f\u{7}",
-        text,
-        &[Diagnostic::error(Span::default(), "m\u{1b}")],
-        false,
-    );
+    let out = render("f\u{7}", text, &[Diagnostic::error(Span::default(), "m\u{1b}")], false);
     let placed = Diagnostic::error(span_of(text, "x", 0), "m");
     let out = out + &render("f", text, &[placed], false);
     assert!(out.chars().all(|c| c == '\n' || !c.is_control()), "{out:?}");
@@ -130,16 +116,10 @@ fn a_name_that_is_near_nothing_gets_the_list() {
 fn diagnostics_come_in_the_order_of_the_file_and_once() {
     let text = "one two";
     let (one, two) = (span_of(text, "one", 0), span_of(text, "two", 0));
-    let mut found = vec![
-        Diagnostic::error(two, "b"),
-        Diagnostic::error(one, "a"),
-        Diagnostic::error(two, "b"),
-    ];
+    let mut found =
+        vec![Diagnostic::error(two, "b"), Diagnostic::error(one, "a"), Diagnostic::error(two, "b")];
     sort(&mut found);
-    assert_eq!(
-        found,
-        [Diagnostic::error(one, "a"), Diagnostic::error(two, "b")]
-    );
+    assert_eq!(found, [Diagnostic::error(one, "a"), Diagnostic::error(two, "b")]);
 }
 
 proptest! {

@@ -22,10 +22,7 @@ pub(super) fn add(graph: &mut Graph) -> Vec<String> {
     }
     let mut left_out = Vec::new();
     for Managed { id, path, .. } in &paths {
-        let Some(&parent) = path
-            .ancestors()
-            .skip(1)
-            .find_map(|above| directories.get(above))
+        let Some(&parent) = path.ancestors().skip(1).find_map(|above| directories.get(above))
         else {
             continue;
         };
@@ -34,17 +31,11 @@ pub(super) fn add(graph: &mut Graph) -> Vec<String> {
             continue;
         }
         if runs_before(&before, id, parent) {
-            left_out.push(format!(
-                "automatic edge {parent} -> {id}: it would close a cycle"
-            ));
+            left_out.push(format!("automatic edge {parent} -> {id}: it would close a cycle"));
             continue;
         }
         before.entry(id.clone()).or_default().push(parent.clone());
-        let edge = Edge {
-            notify: false,
-            origin: EdgeOrigin::Automatic,
-            name: None,
-        };
+        let edge = Edge { notify: false, origin: EdgeOrigin::Automatic, name: None };
         graph.edges.insert(ends, edge);
     }
     left_out
@@ -57,19 +48,12 @@ struct Managed {
 }
 
 fn managed_paths(graph: &Graph) -> Vec<Managed> {
-    let taking_part = graph
-        .vertices
-        .values()
-        .filter(|vertex| vertex.meta.autoedge);
+    let taking_part = graph.vertices.values().filter(|vertex| vertex.meta.autoedge);
     taking_part
         .filter_map(|vertex| {
             let hints = vertex.resource.hints();
             let (id, directory) = (vertex.id.clone(), hints.directory);
-            hints.path.map(|path| Managed {
-                id,
-                path,
-                directory,
-            })
+            hints.path.map(|path| Managed { id, path, directory })
         })
         .collect()
 }

@@ -59,41 +59,41 @@ pub fn compile_with(
     Ok(compiled)
 }
 
-/// The resource that `spec` describes, or every mistake in its fields.
-pub(super) fn build_local(
-    kinds: &[&dyn Kind],
-    spec: &ResourceSpec,
-) -> Result<Vertex, Vec<Diagnostic>> {
+/// A mistake that a kind found in a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldMistake {
+    /// The field at fault; `None` when it is about the whole resource.
+    pub field: Option<&'static str>,
+    /// The mistake, at the field's value or else at the resource's name.
+    pub diagnostic: Diagnostic,
+}
+
+/// Every mistake that its kind finds in the fields of `spec`. A kind that is not among `kinds` finds none.
+pub fn field_mistakes(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Vec<FieldMistake> {
+    let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
+        return Vec::new();
+    };
+    let found = kind.build(&spec.id, &spec.fields).err().unwrap_or_default();
+    found.into_iter().map(|mistake| located(spec, mistake)).collect()
+}
+
+fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<Diagnostic>> {
     let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
         let message = format!("{}: unknown kind `{}`", spec.id, spec.id.kind());
         return Err(vec![Diagnostic::error(spec.span, message)]);
     };
     let resource = kind.build(&spec.id, &spec.fields).map_err(|found| {
-        found
-            .into_iter()
-            .map(|mistake| located(spec, mistake))
-            .collect::<Vec<_>>()
+        found.into_iter().map(|mistake| located(spec, mistake).diagnostic).collect::<Vec<_>>()
     })?;
     let (fields, meta) = (spec.fields.clone(), spec.meta.clone());
-    Ok(Vertex {
-        id: spec.id.clone(),
-        fields,
-        meta,
-        origin: Origin::Local,
-        resource,
-    })
+    Ok(Vertex { id: spec.id.clone(), fields, meta, origin: Origin::Local, resource })
 }
 
-fn located(spec: &ResourceSpec, mistake: FieldError) -> Diagnostic {
-    let at = mistake
-        .field
-        .and_then(|field| spec.field_spans.get(field))
-        .unwrap_or(&spec.span);
-    let found = Diagnostic::error(*at, format!("{}: {}", spec.id, mistake.message));
-    Diagnostic {
-        help: mistake.help,
-        ..found
-    }
+fn located(spec: &ResourceSpec, mistake: FieldError) -> FieldMistake {
+    let FieldError { field, message, help } = mistake;
+    let at = field.and_then(|field| spec.field_spans.get(field)).unwrap_or(&spec.span);
+    let found = Diagnostic::error(*at, format!("{}: {message}", spec.id));
+    FieldMistake { field, diagnostic: Diagnostic { help, ..found } }
 }
 
 fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Result<(), String> {
@@ -107,18 +107,12 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
         };
     }
     let Some(kind) = kinds.iter().find(|kind| kind.name() == one.id.kind()) else {
-        return Err(format!(
-            "XC12 {} from {from}: unknown kind; left out",
-            one.id
-        ));
+        return Err(format!("XC12 {} from {from}: unknown kind; left out", one.id));
     };
     let resource = match kind.build(&one.id, &one.fields) {
         Ok(resource) => resource,
         Err(mistakes) => {
-            let why: Vec<String> = mistakes
-                .into_iter()
-                .map(|mistake| mistake.message)
-                .collect();
+            let why: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
             return left_out(&why.join("; "));
         }
     };
@@ -126,9 +120,7 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
         id: one.id.clone(),
         fields: one.fields.clone(),
         meta: one.meta.clone(),
-        origin: Origin::Collected {
-            from: one.from.clone(),
-        },
+        origin: Origin::Collected { from: one.from.clone() },
         resource,
     };
     graph.vertices.insert(one.id.clone(), vertex);
@@ -146,13 +138,11 @@ fn declared_edges(
         if !vertices.contains_key(&spec.from) || !vertices.contains_key(&spec.to) {
             continue;
         }
-        let edge = edges
-            .entry((spec.from.clone(), spec.to.clone()))
-            .or_insert_with(|| Edge {
-                notify: false,
-                origin: EdgeOrigin::Declared,
-                name: None,
-            });
+        let edge = edges.entry((spec.from.clone(), spec.to.clone())).or_insert_with(|| Edge {
+            notify: false,
+            origin: EdgeOrigin::Declared,
+            name: None,
+        });
         edge.notify |= spec.notify;
         if edge.name.is_none() {
             edge.name.clone_from(&spec.name);

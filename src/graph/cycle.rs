@@ -25,17 +25,11 @@ pub fn declared_cycles(edges: &[EdgeSpec]) -> Vec<Diagnostic> {
             found.push(itself.with_help("remove this edge, or name another resource in `to`"));
             continue;
         }
-        let from = *nodes
-            .entry(&edge.from)
-            .or_insert_with(|| graph.add_node(&edge.from));
-        let to = *nodes
-            .entry(&edge.to)
-            .or_insert_with(|| graph.add_node(&edge.to));
+        let from = *nodes.entry(&edge.from).or_insert_with(|| graph.add_node(&edge.from));
+        let to = *nodes.entry(&edge.to).or_insert_with(|| graph.add_node(&edge.to));
         graph.add_edge(from, to, edge);
     }
-    let tangled = tarjan_scc(&graph)
-        .into_iter()
-        .filter(|members| members.len() > 1);
+    let tangled = tarjan_scc(&graph).into_iter().filter(|members| members.len() > 1);
     found.extend(tangled.filter_map(|members| tangle(&graph, &members)));
     found
 }
@@ -53,10 +47,8 @@ fn tangle(graph: &Edges<'_>, members: &[NodeIndex]) -> Option<Diagnostic> {
     path.push(graph[start].to_string());
     let mut message = format!("these resources wait for each other: {}", path.join(" -> "));
     let in_ring: BTreeSet<NodeIndex> = ring.into_iter().collect();
-    let mut others: Vec<String> = inside
-        .difference(&in_ring)
-        .map(|node| graph[*node].to_string())
-        .collect();
+    let mut others: Vec<String> =
+        inside.difference(&in_ring).map(|node| graph[*node].to_string()).collect();
     if !others.is_empty() {
         others.sort();
         message.push_str(&format!("; tangled in it: {}", others.join(", ")));
@@ -80,10 +72,8 @@ fn shortest_ring(
     let mut came_from: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
     let mut waiting = VecDeque::from([start]);
     while let Some(node) = waiting.pop_front() {
-        let mut next: Vec<NodeIndex> = graph
-            .neighbors(node)
-            .filter(|other| inside.contains(other))
-            .collect();
+        let mut next: Vec<NodeIndex> =
+            graph.neighbors(node).filter(|other| inside.contains(other)).collect();
         next.sort_by_key(|other| graph[*other]);
         for other in next {
             if other == start {

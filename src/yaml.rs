@@ -1,0 +1,86 @@
+//! A user's file, read: text to a [`Program`] with all its mistakes, each with its place.
+//!
+//! Pure. Refuses to guess: what is not understood is an error, never dropped (mgmt drops a misspelt key, a second
+//! document and every `meta:` without a word).
+
+use crate::diag::{self, Diagnostic};
+use crate::graph;
+use crate::kind::{self, Kind};
+use crate::spec::Program;
+
+mod across;
+mod collect;
+mod edge;
+mod entry;
+mod node;
+mod program;
+mod read;
+mod scalar;
+
+/// The longest text that is read, in bytes. Ten thousand files with a kilobyte of content each fit.
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// Reads a file. All mistakes are found in one run and come in the order of the file: its form, the names and types of
+/// its keys, what the kinds say about their fields, duplicate names, missing edge ends, cycles. The program is there
+/// exactly if no diagnostic is an error.
+pub fn parse(text: &str) -> (Option<Program>, Vec<Diagnostic>) {
+    parse_with(kind::all(), text)
+}
+
+/// [`parse`] with these kinds.
+pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diagnostic>) {
+    let mut sink = Sink::default();
+    let program =
+        read::document(text, &mut sink).map(|root| program::read(kinds, &root, &mut sink));
+    let Sink { mut found, errors, .. } = sink;
+    diag::sort(&mut found);
+    (program.filter(|_| errors == 0), found)
+}
+
+/// All that is to say about a file, as `quorate check` prints it: read, and compiled with nothing collected.
+pub fn check(text: &str) -> Vec<Diagnostic> {
+    let (program, mut found) = parse(text);
+    if let Some(Err(mistakes)) = program.map(|program| graph::compile(&program, &[])) {
+        found.extend(mistakes);
+        diag::sort(&mut found);
+    }
+    found
+}
+
+/// How many diagnostics are kept: a wrong file of any size must not fill the memory.
+const FOUND_MAX: usize = 2_000;
+
+/// For how many diagnostics a nearest name is looked for: each costs a comparison with every known name.
+const HINTS_MAX: usize = 200;
+
+/// Where diagnostics are gathered.
+#[derive(Default)]
+struct Sink {
+    found: Vec<Diagnostic>,
+    errors: usize,
+    hints: usize,
+}
+
+impl Sink {
+    fn add(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.is_error());
+        if self.found.len() < FOUND_MAX {
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// How many errors there were: a later, larger number says that something was wrong in between.
+    fn mark(&self) -> usize {
+        self.errors
+    }
+
+    /// Adds `diagnostic`, with the help that `hint` finds unless there were too many already.
+    fn add_with_hint(&mut self, diagnostic: Diagnostic, hint: impl FnOnce() -> Option<String>) {
+        self.hints += 1;
+        let help = if self.hints <= HINTS_MAX { hint() } else { None };
+        self.add(Diagnostic { help: help.or(diagnostic.help), ..diagnostic });
+    }
+}
+
+#[cfg(test)]
+mod tests;

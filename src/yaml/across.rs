@@ -1,0 +1,117 @@
+//! What can only be seen with the whole file in view: duplicate names, missing edge ends, cycles, and what the kinds say.
+//!
+//! Refuses to look at one entry's form; that was done when it was read.
+
+use std::collections::BTreeMap;
+
+use super::Sink;
+use super::entry::Shelf;
+use super::program::suggest_kind;
+use crate::diag::{Diagnostic, Span, nearest};
+use crate::graph;
+use crate::ident::ResourceId;
+use crate::kind::Kind;
+use crate::spec::{CollectRule, Program, ResourceSpec};
+
+/// Adds everything that is wrong between the parts of a program.
+pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
+    let applied = |spec: &&ResourceSpec| spec.export.as_ref().is_none_or(|export| !export.hidden);
+    let here = unique(program.resources.iter().filter(applied), sink, |spec| {
+        format!("{} is declared twice", spec.id)
+    });
+    let published = program.resources.iter().filter(|spec| spec.export.is_some());
+    let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
+    fields(kinds, program, shelf, sink);
+    let names = Names { kinds, here, published, shelf, rules: &program.collect };
+    for edge in &program.edges {
+        names.check_end(&edge.from, edge.from_span, sink);
+        names.check_end(&edge.to, edge.to_span, sink);
+    }
+    for cycle in graph::declared_cycles(&program.edges) {
+        sink.add(cycle);
+    }
+}
+
+/// Where each name stands; says so when one is there twice.
+fn unique<'a>(
+    specs: impl Iterator<Item = &'a ResourceSpec>,
+    sink: &mut Sink,
+    message: impl Fn(&ResourceSpec) -> String,
+) -> BTreeMap<&'a ResourceId, Span> {
+    let mut seen = BTreeMap::new();
+    for spec in specs {
+        match seen.get(&spec.id) {
+            None => drop(seen.insert(&spec.id, spec.span)),
+            Some(first) => {
+                let twice = Diagnostic::error(spec.span, message(spec));
+                let twice = twice.with_related(*first, "first here");
+                sink.add(twice.with_help("remove one of the two, or give it another name"));
+            }
+        }
+    }
+    seen
+}
+
+/// What the kinds say about the fields of what is applied here.
+fn fields(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
+    for (at, spec) in program.resources.iter().enumerate() {
+        if spec.export.as_ref().is_some_and(|export| export.hidden) || spec.id.name().is_empty() {
+            continue;
+        }
+        let damaged = shelf.damaged.contains(&at);
+        for mistake in graph::field_mistakes(kinds, spec) {
+            let present = mistake.field.is_some_and(|field| spec.fields.contains_key(field));
+            if present || !damaged {
+                sink.add(mistake.diagnostic);
+            }
+        }
+    }
+}
+
+struct Names<'a> {
+    kinds: &'a [&'a dyn Kind],
+    here: BTreeMap<&'a ResourceId, Span>,
+    published: BTreeMap<&'a ResourceId, Span>,
+    shelf: &'a Shelf,
+    rules: &'a [CollectRule],
+}
+
+impl Names<'_> {
+    /// Says so when nothing can ever be behind this end of an edge.
+    fn check_end(&self, id: &ResourceId, span: Span, sink: &mut Sink) {
+        let unknown = self.shelf.unknown_kinds.contains(id.kind());
+        if unknown || self.here.contains_key(id) || self.may_be_collected(id.kind()) {
+            return;
+        }
+        if !self.kinds.iter().any(|kind| kind.name() == id.kind()) {
+            let found = Diagnostic::error(span, format!("{id}: unknown kind `{}`", id.kind()));
+            sink.add_with_hint(found, || suggest_kind(self.kinds, id.kind()));
+            return;
+        }
+        if let Some(declared) = self.published.get(id) {
+            let message = format!("{id} is only exported, and not applied on this host");
+            let found = Diagnostic::error(span, message).with_related(*declared, "exported here");
+            sink.add(found.with_help(format!("collect `{}`, or remove the edge", id.kind())));
+            return;
+        }
+        let found = Diagnostic::error(span, format!("{id} is not declared"));
+        sink.add_with_hint(found, || self.meant(id));
+    }
+
+    fn may_be_collected(&self, kind: &str) -> bool {
+        self.rules.iter().any(|rule| match rule {
+            CollectRule::Legacy { kind: collected, .. } => collected == kind,
+        })
+    }
+
+    /// The resource that was probably meant: nearly this name, or this name in another kind.
+    fn meant(&self, id: &ResourceId) -> Option<String> {
+        let same_kind = self.here.keys().filter(|other| other.kind() == id.kind());
+        let plain = id.name().strip_prefix("@@").unwrap_or(id.name());
+        if let Some(name) = nearest(plain, same_kind.map(|other| other.name())) {
+            return Some(format!("did you mean `{name}`?"));
+        }
+        let other_kind = self.here.keys().find(|other| other.name() == id.name())?;
+        Some(format!("did you mean {other_kind}?"))
+    }
+}

@@ -1,0 +1,231 @@
+//! One resource: its name with the export mark, its meta parameters, and its fields by the kind's table.
+//!
+//! Refuses a resource whose `meta` is not understood: `noop: true` dropped without a word would run what it guards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::{Entry, Key, Node};
+use super::{Sink, program, scalar};
+use crate::diag::{Diagnostic, Span, suggest};
+use crate::ident::{NAME_BYTES_MAX, ResourceId};
+use crate::kind::Kind;
+use crate::spec::{Export, Fields, Meta, ResourceSpec};
+
+/// What is known about the resources of a file besides their specs.
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// Kinds that were reported already: edges to them need no second message.
+    pub(super) unknown_kinds: BTreeSet<String>,
+    /// Resources with mistakes among their fields, by position in the program: what the kind says about a field that
+    /// they lack may only follow from those.
+    pub(super) damaged: BTreeSet<usize>,
+}
+
+/// The channel of an export that names none.
+const DEFAULT_CHANNEL: &str = "default";
+
+/// The mark in front of a name that means hidden and exported.
+const MARK: &str = "@@";
+
+const META_KEYS: [&str; 2] = ["autoedge", "noop"];
+
+/// Meta parameters that exist, here or in mgmt, and are not built yet.
+const META_NOT_BUILT: [&str; 14] = [
+    "autogroup",
+    "burst",
+    "delay",
+    "dollar",
+    "limit",
+    "poll",
+    "realize",
+    "reset",
+    "retry",
+    "retryreset",
+    "reverse",
+    "rewatch",
+    "sema",
+    "timeout",
+];
+
+/// Keys of any resource besides its kind's fields.
+const COMMON_KEYS: [&str; 4] = ["name", "meta", "hidden", "export"];
+
+/// Keys of any resource that are designed and not built yet.
+const KEYS_NOT_BUILT: [&str; 2] = ["hosts", "recv"];
+
+/// Keys under which some mgmt versions took meta parameters by accident of their decoder.
+const ACCIDENTAL_META: [&str; 4] = ["base", "edgeable", "groupable", "reversible"];
+
+/// Reads one item of a kind's list and adds it to `specs` if it has a name.
+pub(super) fn read(
+    kind: &dyn Kind,
+    item: &Node,
+    specs: &mut Vec<ResourceSpec>,
+    shelf: &mut Shelf,
+    sink: &mut Sink,
+) {
+    let subject = format!("a resource of kind `{}`", kind.name());
+    let Some(entries) = program::map(item, &subject, "with a `name`", sink) else { return };
+    let mut draft = Draft::default();
+    let before_fields = sink.mark();
+    for Entry { key, value } in entries {
+        draft.take(kind, key, value, sink);
+    }
+    let damaged = sink.mark() > before_fields;
+    let Some((name, span)) = draft.name.take() else {
+        if !draft.name_refused {
+            let found = Diagnostic::error(item.span, format!("{subject} has no name"));
+            sink.add(found.with_help("give it a `name`"));
+        }
+        return;
+    };
+    let (name, marked) = match name.strip_prefix(MARK) {
+        Some(name) => (name.to_owned(), true),
+        None => (name, false),
+    };
+    let export = draft.export(marked, span, sink);
+    check_name(&name, export.is_some(), span, sink);
+    if damaged {
+        shelf.damaged.insert(specs.len());
+    }
+    let Draft { fields, field_spans, meta, .. } = draft;
+    let id = ResourceId::new(kind.name(), name);
+    specs.push(ResourceSpec { id, fields, meta, export, span, field_spans });
+}
+
+fn check_name(name: &str, exported: bool, span: Span, sink: &mut Sink) {
+    let wrong = match (name, exported) {
+        ("", true) => "XE01: the name of an export is empty".to_owned(),
+        ("", false) => "the name is empty".to_owned(),
+        (_, true) if name.len() > NAME_BYTES_MAX => {
+            format!("XE01: the name of an export has at most {NAME_BYTES_MAX} bytes")
+        }
+        (_, true) if name.chars().any(char::is_control) => {
+            "XE01: the name of an export holds a control character".to_owned()
+        }
+        _ => return,
+    };
+    sink.add(Diagnostic::error(span, wrong));
+}
+
+/// A resource while its keys are read.
+#[derive(Default)]
+struct Draft {
+    name: Option<(String, Span)>,
+    /// There is a name, and it was reported as wrong.
+    name_refused: bool,
+    meta: Meta,
+    hidden: Option<(bool, Span)>,
+    exported: Option<(bool, Span)>,
+    fields: Fields,
+    field_spans: BTreeMap<String, Span>,
+}
+
+impl Draft {
+    fn take(&mut self, kind: &dyn Kind, key: &Key, value: &Node, sink: &mut Sink) {
+        let name = key.text.as_str();
+        if let Some(field) = kind.fields().iter().find(|field| field.name == name) {
+            if let Some(read) = scalar::value(field.ty, name, value, sink) {
+                self.fields.insert(name.to_owned(), read);
+                self.field_spans.insert(name.to_owned(), value.span);
+            }
+            return;
+        }
+        match name {
+            _ if value.is_null() && matches!(name, "name" | "meta" | "hidden" | "export") => {}
+            "name" => match scalar::text(name, value, sink) {
+                Some(text) => self.name = Some((text, value.span)),
+                None => self.name_refused = true,
+            },
+            "meta" => meta(value, &mut self.meta, sink),
+            "hidden" => {
+                self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));
+            }
+            "export" => self.exported = export_switch(value, sink).map(|set| (set, value.span)),
+            _ => unknown_key(kind, key, sink),
+        }
+    }
+
+    /// How it is published, from the mark and the keys `export` and `hidden`, which must agree.
+    fn export(&self, marked: bool, span: Span, sink: &mut Sink) -> Option<Export> {
+        for (key, setting) in [("export", self.exported), ("hidden", self.hidden)] {
+            if let (true, Some((false, at))) = (marked, setting) {
+                let message = format!("`{key}: false` contradicts the mark `{MARK}` of the name");
+                let found = Diagnostic::error(at, message).with_related(span, "marked here");
+                sink.add(found.with_help("write the name without the mark, and `export: true`"));
+            }
+        }
+        let exported = marked || self.exported.is_some_and(|(set, _)| set);
+        let hidden = marked || self.hidden.is_some_and(|(set, _)| set);
+        if let (false, Some((true, at))) = (exported, self.hidden) {
+            let message = "a hidden resource that is not exported does nothing";
+            let found = Diagnostic::error(at, message);
+            sink.add(found.with_help("add `export: true`, or remove the resource"));
+        }
+        exported.then(|| Export { channel: DEFAULT_CHANNEL.to_owned(), hidden })
+    }
+}
+
+fn export_switch(value: &Node, sink: &mut Sink) -> Option<bool> {
+    if let super::node::Data::Map(_) = value.data {
+        let found = Diagnostic::error(value.span, "`export` with settings is not built yet");
+        sink.add(found.with_help("write `export: true`"));
+        return None;
+    }
+    scalar::boolean("export", value, sink)
+}
+
+fn meta(value: &Node, meta: &mut Meta, sink: &mut Sink) {
+    let entries = program::map(value, "`meta`", "of meta parameters", sink);
+    for Entry { key, value } in entries.unwrap_or_default() {
+        let name = key.text.as_str();
+        let known = META_KEYS.contains(&name);
+        match name {
+            _ if known && value.is_null() => {}
+            "noop" => meta.noop = scalar::boolean(name, value, sink).unwrap_or(true),
+            "autoedge" => meta.autoedge = scalar::boolean(name, value, sink).unwrap_or(true),
+            _ => unknown_meta(key, sink),
+        }
+    }
+}
+
+fn unknown_meta(key: &Key, sink: &mut Sink) {
+    let name = key.text.as_str();
+    if META_NOT_BUILT.contains(&name) {
+        let message = format!("meta parameter `{name}` is not built yet");
+        sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
+        return;
+    }
+    let found = Diagnostic::error(key.span, format!("unknown meta parameter `{name}`"));
+    if matches!(name, "hidden" | "export") {
+        sink.add(found.with_help(format!("`{name}` stands beside `name`, not below `meta`")));
+        return;
+    }
+    sink.add_with_hint(found, || suggest(name, META_KEYS, "known meta parameters"));
+}
+
+fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) {
+    let (name, kind_name) = (key.text.as_str(), kind.name());
+    if name == "pollint" || (name == "state" && kind_name == "exec") {
+        let message = format!("`{name}` does nothing in `{kind_name}`, nor did it in mgmt");
+        sink.add(Diagnostic::warning(key.span, message).with_help("remove it"));
+        return;
+    }
+    if KEYS_NOT_BUILT.contains(&name) {
+        let message = format!("`{name}` is not built yet");
+        sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
+        return;
+    }
+    let message = format!("unknown key `{name}` in `{kind_name}`");
+    let found = Diagnostic::error(key.span, message);
+    let is_meta = META_KEYS.contains(&name) || META_NOT_BUILT.contains(&name);
+    if is_meta || ACCIDENTAL_META.contains(&name) {
+        sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
+        return;
+    }
+    sink.add_with_hint(found, || {
+        let fields = kind.fields().iter().map(|field| field.name);
+        let known: Vec<&str> = fields.chain(COMMON_KEYS).collect();
+        suggest(name, known, "known keys")
+    });
+}

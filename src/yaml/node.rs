@@ -1,0 +1,66 @@
+//! The tree of a YAML document: raw texts with their places, aliases followed, merge keys merged.
+//!
+//! Refuses to give scalars a type: only who reads a field knows what it accepts.
+
+use std::rc::Rc;
+
+use crate::diag::Span;
+
+/// One value of the document.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) data: Data,
+    /// How many values it holds, itself included, aliases followed.
+    pub(super) weight: usize,
+}
+
+/// What a value is.
+#[derive(Debug)]
+pub(super) enum Data {
+    Scalar {
+        text: String,
+        /// Not quoted, not a block, not tagged as text: its text may stand for null, a number, a truth value.
+        plain: bool,
+    },
+    List(Vec<Rc<Node>>),
+    /// In file order; merged entries last. A key that is there twice was reported and is in here twice.
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Rc<Key>,
+    pub(super) value: Rc<Node>,
+}
+
+/// The key of an entry.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) text: String,
+    pub(super) span: Span,
+}
+
+impl Node {
+    /// Whether it says nothing: the field takes its default.
+    pub(super) fn is_null(&self) -> bool {
+        match &self.data {
+            Data::Scalar { text, plain: true } => {
+                matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+            }
+            _ => false,
+        }
+    }
+
+    /// What it is, for messages.
+    pub(super) fn what(&self) -> &'static str {
+        match &self.data {
+            _ if self.is_null() => "nothing",
+            Data::Scalar { plain: true, .. } => "a scalar",
+            Data::Scalar { plain: false, .. } => "a quoted text",
+            Data::List(_) => "a list",
+            Data::Map(_) => "a map",
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The top level of a file: `graph`, `comment`, `resources`, `edges`, `collect`.
+//!
+//! Refuses keys that it does not know; the ones that mgmt once had and dropped are remarked on.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::entry::Shelf;
+use super::node::{Data, Entry, Node};
+use super::{Sink, across, collect, edge, entry, scalar};
+use crate::diag::{Diagnostic, suggest};
+use crate::kind::Kind;
+use crate::spec::Program;
+
+const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
+
+/// All that can be understood of a document; the sink has what cannot.
+pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program {
+    let mut program = Program::default();
+    let Some(entries) = map(root, "a graph file", "with `graph: NAME` and `resources:`", sink)
+    else {
+        return program;
+    };
+    let mut shelf = Shelf::default();
+    let mut named = false;
+    for Entry { key, value } in entries {
+        match key.text.as_str() {
+            "graph" => {
+                named = true;
+                program.name = graph_name(value, sink);
+            }
+            "comment" => {}
+            "resources" => resources(kinds, value, &mut program, &mut shelf, sink),
+            "edges" => edge::read(value, &mut program.edges, sink),
+            "collect" => collect::read(kinds, value, &mut program.collect, sink),
+            "remote" => {
+                let dead = "`remote` does nothing: no version runs graphs over ssh any more";
+                sink.add(Diagnostic::warning(key.span, dead).with_help("remove it"));
+            }
+            unknown => {
+                let found = Diagnostic::error(key.span, format!("unknown key `{unknown}`"));
+                sink.add_with_hint(found, || suggest(unknown, KEYS, "known keys"));
+            }
+        }
+    }
+    if !named {
+        let found = Diagnostic::error(root.span, "the file has no `graph`");
+        sink.add(found.with_help("name the graph in the first line: `graph: NAME`"));
+    }
+    across::check(kinds, &program, &shelf, sink);
+    program
+}
+
+fn graph_name(value: &Node, sink: &mut Sink) -> String {
+    let name =
+        if value.is_null() { Some(String::new()) } else { scalar::text("graph", value, sink) };
+    if name.as_deref() == Some("") {
+        let found = Diagnostic::error(value.span, "the graph has an empty name");
+        sink.add(found.with_help("write `graph: NAME`"));
+    }
+    name.unwrap_or_default()
+}
+
+fn resources(
+    kinds: &[&dyn Kind],
+    value: &Node,
+    program: &mut Program,
+    shelf: &mut Shelf,
+    sink: &mut Sink,
+) {
+    if value.is_null() {
+        return;
+    }
+    let shape = "of kinds, each with a list of resources";
+    for Entry { key, value } in map(value, "`resources`", shape, sink).unwrap_or_default() {
+        let kind = kinds.iter().find(|kind| kind.name() == key.text);
+        if kind.is_none() {
+            let found = Diagnostic::error(key.span, format!("unknown kind `{}`", key.text));
+            sink.add_with_hint(found, || suggest_kind(kinds, &key.text));
+            shelf.unknown_kinds.insert(key.text.clone());
+        }
+        for item in list(value, &format!("`{}`", key.text), "of resources", sink) {
+            if let Some(kind) = kind {
+                entry::read(*kind, item, &mut program.resources, shelf, sink);
+            }
+        }
+    }
+}
+
+/// The help for a misspelt kind.
+pub(super) fn suggest_kind(kinds: &[&dyn Kind], typed: &str) -> Option<String> {
+    let names: BTreeSet<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    suggest(typed, names, "known kinds")
+}
+
+/// The entries of a map; says what the map should be when it is none.
+pub(super) fn map<'a>(
+    node: &'a Node,
+    subject: &str,
+    shape: &str,
+    sink: &mut Sink,
+) -> Option<&'a [Entry]> {
+    if let Data::Map(entries) = &node.data {
+        return Some(entries);
+    }
+    let message = format!("{subject} is a map {shape}, not {}", node.what());
+    sink.add(Diagnostic::error(node.span, message));
+    None
+}
+
+/// The items of a list, none for null; says what the list should be when it is none.
+pub(super) fn list<'a>(
+    node: &'a Node,
+    subject: &str,
+    shape: &str,
+    sink: &mut Sink,
+) -> &'a [Rc<Node>] {
+    match &node.data {
+        Data::List(items) => items.as_slice(),
+        _ if node.is_null() => &[],
+        data => {
+            let message = format!("{subject} takes a list {shape}, not {}", node.what());
+            let found = Diagnostic::error(node.span, message);
+            sink.add(match data {
+                Data::Map(_) => found.with_help("begin each item with `- `"),
+                _ => found,
+            });
+            &[]
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! From the text to the tree: the parser's events, with budgets on size, depth and what aliases expand to.
+//!
+//! Refuses a second document, a key that is there twice, and keys that are not text.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as Marks, StrInput, Tag};
+
+use super::node::{Data, Entry, Key, Node};
+use super::{Sink, TEXT_BYTES_MAX};
+use crate::diag::{Diagnostic, Span};
+
+/// How deep values may be nested. Nothing that we understand is deeper than seven.
+const DEPTH_MAX: usize = 64;
+
+/// How many values a document may hold once its aliases are followed. A resource has about seven.
+const VALUES_MAX: usize = 1_000_000;
+
+/// The root of the only document; `None` when the text cannot be read to its end (the sink says why).
+pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
+    let start = Span { start: 0, end: 0, line: 1, column: 1 };
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("the file is larger than {} MiB", TEXT_BYTES_MAX >> 20);
+        sink.add(
+            Diagnostic::error(start, message).with_help("split the graph over hosts or files"),
+        );
+        return None;
+    }
+    let places = Places::of(text);
+    if let Some(at) = text.find('\0') {
+        // The parser takes it for the end of the text, and what follows would be dropped.
+        sink.add(Diagnostic::error(places.at(text, at), "a NUL byte cannot stand in a graph file"));
+        return None;
+    }
+    let mut builder = Builder {
+        text,
+        places,
+        sink,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        values: 0,
+    };
+    builder.run().ok()?;
+    let root = builder.root;
+    if root.as_deref().is_none_or(Node::is_null) {
+        let empty = Diagnostic::error(start, "the file is empty");
+        sink.add(empty.with_help("an empty graph is written `graph: NAME`"));
+        return None;
+    }
+    root
+}
+
+/// Reading cannot go on; the sink has the reason.
+struct Stop;
+
+struct Builder<'a> {
+    text: &'a str,
+    places: Places,
+    sink: &'a mut Sink,
+    open: Vec<Open>,
+    /// `None` while the anchored value is still open: an alias to it would be endless.
+    anchors: HashMap<usize, Option<Rc<Node>>>,
+    root: Option<Rc<Node>>,
+    values: usize,
+}
+
+/// A list or map whose end is not read yet.
+struct Open {
+    span: Span,
+    anchor: usize,
+    weight: usize,
+    kind: OpenKind,
+}
+
+enum OpenKind {
+    List(Vec<Rc<Node>>),
+    Map { entries: Vec<Entry>, seen: BTreeMap<String, Span>, merges: Vec<Rc<Node>>, key: Slot },
+}
+
+/// What the next value in a map is.
+enum Slot {
+    /// A key.
+    Key,
+    /// The value of this key.
+    Value(Key),
+    /// The value of a merge key `<<`.
+    Merge,
+    /// The value of a key that was refused.
+    Refused,
+}
+
+impl Builder<'_> {
+    fn run(&mut self) -> Result<(), Stop> {
+        let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(self.text);
+        let mut documents = 0;
+        while let Some(next) = parser.next_event() {
+            let (event, marks) = match next {
+                Ok(event) => event,
+                Err(error) => return self.syntax(error.marker(), error.info()),
+            };
+            let span = self.places.span(self.text, marks);
+            match event {
+                Event::DocumentStart(_) => documents += 1,
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+                event if documents > 1 => return self.second_document(&event, span),
+                event => self.take(event, span)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, span)?;
+                let plain = self.plainness(style, tag.as_deref(), span);
+                let data = Data::Scalar { text: text.into_owned(), plain };
+                self.place(Node { span, data, weight: 1 }, anchor);
+                Ok(())
+            }
+            Event::Alias(anchor) => self.alias(anchor, span),
+            Event::SequenceStart(anchor, tag) => {
+                self.expect_tag(tag.as_deref(), "seq", span);
+                self.begin(OpenKind::List(Vec::new()), anchor, span)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.expect_tag(tag.as_deref(), "map", span);
+                let (entries, seen, merges) = (Vec::new(), BTreeMap::new(), Vec::new());
+                self.begin(OpenKind::Map { entries, seen, merges, key: Slot::Key }, anchor, span)
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    self.end(open);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, kind: OpenKind, anchor: usize, span: Span) -> Result<(), Stop> {
+        self.count(1, span)?;
+        if self.open.len() >= DEPTH_MAX {
+            let message = format!("nested deeper than {DEPTH_MAX} levels");
+            self.sink.add(Diagnostic::error(span, message));
+            return Err(Stop);
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, None);
+        }
+        // The place of a list or map is where it starts: its whole extent would underline half the file.
+        let span = Span { end: span.start, ..span };
+        self.open.push(Open { span, anchor, weight: 1, kind });
+        Ok(())
+    }
+
+    fn end(&mut self, open: Open) {
+        let data = match open.kind {
+            OpenKind::List(items) => Data::List(items),
+            OpenKind::Map { mut entries, mut seen, merges, .. } => {
+                for source in merges {
+                    self.merge(&source, &mut entries, &mut seen);
+                }
+                Data::Map(entries)
+            }
+        };
+        self.place(Node { span: open.span, data, weight: open.weight }, open.anchor);
+    }
+
+    /// Takes over the entries of `source` whose keys are not there yet.
+    fn merge(
+        &mut self,
+        source: &Node,
+        entries: &mut Vec<Entry>,
+        seen: &mut BTreeMap<String, Span>,
+    ) {
+        match &source.data {
+            Data::Map(more) => {
+                for entry in more {
+                    if !seen.contains_key(&entry.key.text) {
+                        seen.insert(entry.key.text.clone(), entry.key.span);
+                        entries.push(entry.clone());
+                    }
+                }
+            }
+            Data::List(sources) if sources.iter().all(|one| matches!(one.data, Data::Map(_))) => {
+                for source in sources {
+                    self.merge(source, entries, seen);
+                }
+            }
+            _ => {
+                let message = format!("`<<` merges a map or a list of maps, not {}", source.what());
+                self.sink.add(Diagnostic::error(source.span, message));
+            }
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
+        match self.anchors.get(&anchor) {
+            Some(Some(node)) => {
+                let node = Rc::clone(node);
+                self.count(node.weight, span)?;
+                self.attach(node);
+                Ok(())
+            }
+            _ => {
+                self.sink.add(Diagnostic::error(span, "this alias stands inside its own anchor"));
+                Err(Stop)
+            }
+        }
+    }
+
+    fn count(&mut self, values: usize, span: Span) -> Result<(), Stop> {
+        self.values = self.values.saturating_add(values);
+        if self.values <= VALUES_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {VALUES_MAX} values, aliases followed");
+        self.sink.add(
+            Diagnostic::error(span, message).with_help("use fewer aliases, or split the file"),
+        );
+        Err(Stop)
+    }
+
+    fn place(&mut self, node: Node, anchor: usize) {
+        let node = Rc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Some(Rc::clone(&node)));
+        }
+        self.attach(node);
+    }
+
+    fn attach(&mut self, node: Rc<Node>) {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        open.weight = open.weight.saturating_add(node.weight);
+        match &mut open.kind {
+            OpenKind::List(items) => items.push(node),
+            OpenKind::Map { entries, seen, merges, key } => {
+                match std::mem::replace(key, Slot::Key) {
+                    Slot::Key => *key = accept_key(&node, seen, self.sink),
+                    Slot::Value(name) => entries.push(Entry { key: Rc::new(name), value: node }),
+                    Slot::Merge => merges.push(node),
+                    Slot::Refused => {}
+                }
+            }
+        }
+    }
+
+    /// Whether a scalar may stand for something else than text.
+    fn plainness(&mut self, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> bool {
+        let plain = style == ScalarStyle::Plain;
+        let Some(tag) = tag else { return plain };
+        if is_unspecific(tag) {
+            return false;
+        }
+        match tag.suffix.as_str() {
+            "str" if tag.is_yaml_core_schema() => false,
+            "null" | "bool" | "int" | "float" if tag.is_yaml_core_schema() => true,
+            _ => {
+                self.refuse_tag(tag, span);
+                plain
+            }
+        }
+    }
+
+    fn expect_tag(&mut self, tag: Option<&Tag>, suffix: &str, span: Span) {
+        if let Some(tag) = tag {
+            let same = tag.is_yaml_core_schema() && tag.suffix == suffix;
+            if !same && !is_unspecific(tag) {
+                self.refuse_tag(tag, span);
+            }
+        }
+    }
+
+    fn refuse_tag(&mut self, tag: &Tag, span: Span) {
+        let name = if tag.is_yaml_core_schema() {
+            format!("!!{}", tag.suffix)
+        } else {
+            format!("{}{}", tag.handle, tag.suffix)
+        };
+        let found = Diagnostic::error(span, format!("the tag `{name}` is not understood"));
+        self.sink.add(found.with_help("remove the tag: a field takes its type from its kind"));
+    }
+
+    fn second_document(&mut self, event: &Event<'_>, span: Span) -> Result<(), Stop> {
+        // A closing `---` starts a document with nothing in it, and drops nothing.
+        if matches!(event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty()) {
+            return Ok(());
+        }
+        let found =
+            Diagnostic::error(span, "a graph file is one YAML document; here starts a second");
+        self.sink.add(found.with_help("remove the `---` above it, or run it as a file of its own"));
+        Ok(())
+    }
+
+    fn syntax(&mut self, marker: &Marker, info: &str) -> Result<(), Stop> {
+        let at = self.places.byte(self.text, marker.index());
+        let span = self.places.at(self.text, at);
+        let line = self.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
+        let found = Diagnostic::error(span, format!("not valid YAML: {info}"));
+        let tabbed = line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t');
+        self.sink.add(match tabbed {
+            true => found.with_help("YAML is indented with spaces; there is a tab in this line"),
+            false => found,
+        });
+        Err(Stop)
+    }
+}
+
+fn is_unspecific(tag: &Tag) -> bool {
+    (tag.handle.as_str(), tag.suffix.as_str()) == ("", "!")
+        || (tag.handle.as_str(), tag.suffix.as_str()) == ("!", "")
+}
+
+fn accept_key(node: &Node, seen: &mut BTreeMap<String, Span>, sink: &mut Sink) -> Slot {
+    let Data::Scalar { text, plain } = &node.data else {
+        let message = format!("a key must be a text, not {}", node.what());
+        sink.add(Diagnostic::error(node.span, message));
+        return Slot::Refused;
+    };
+    if let Some(first) = seen.get(text) {
+        let twice = Diagnostic::error(node.span, format!("the key `{text}` is there twice"));
+        sink.add(twice.with_related(*first, "first here"));
+    } else {
+        seen.insert(text.clone(), node.span);
+    }
+    if *plain && text == "<<" {
+        return Slot::Merge;
+    }
+    Slot::Value(Key { text: text.clone(), span: node.span })
+}
+
+/// Where characters and lines are, in bytes. The parser counts characters.
+struct Places {
+    /// The byte of every [`STRIDE`]th character.
+    characters: Vec<usize>,
+    /// The first byte of every line.
+    lines: Vec<usize>,
+}
+
+const STRIDE: usize = 64;
+
+impl Places {
+    fn of(text: &str) -> Self {
+        let characters = text.char_indices().step_by(STRIDE).map(|(at, _)| at).collect();
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
+        Places { characters, lines }
+    }
+
+    /// The byte of the `index`th character, from 0; the end of the text beyond it.
+    fn byte(&self, text: &str, index: usize) -> usize {
+        let Some(&known) = self.characters.get(index / STRIDE) else { return text.len() };
+        let mut rest = text[known..].char_indices();
+        rest.nth(index % STRIDE).map_or(text.len(), |(at, _)| known + at)
+    }
+
+    /// The place of one character.
+    fn at(&self, text: &str, byte: usize) -> Span {
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let line_start = self.lines[line - 1];
+        let column = text.get(line_start..byte).map_or(1, |before| before.chars().count() + 1);
+        Span { start: byte, end: byte, line, column }
+    }
+
+    fn span(&self, text: &str, marks: Marks) -> Span {
+        let start = self.byte(text, marks.start.index());
+        let end = self.byte(text, marks.end.index()).max(start);
+        Span { end, ..self.at(text, start) }
+    }
+}
