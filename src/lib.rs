@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod agent;
 pub mod collect;
 pub mod diag;
+pub mod engine;
 pub mod graph;
 pub mod ident;
 pub mod kind;

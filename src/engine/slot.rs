@@ -1,0 +1,207 @@
+//! What the engine remembers of one vertex, and the state that follows from it.
+//!
+//! Refuses to know other vertices: of its predecessors a slot knows only how many stand in its
+//! way.
+
+use std::collections::BTreeMap;
+
+use super::view::{Standing, State};
+use super::{RunId, Timestamp, VertexId};
+use crate::graph::Vertex;
+use crate::ident::ResourceId;
+use crate::kind::Outcome;
+
+/// Where the watch of a vertex is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Asked for, not yet answered.
+    Arming,
+    /// Every event from now on is reported.
+    Armed,
+    /// There is none, and this is why.
+    Broken(String),
+}
+
+/// A run under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) id: RunId,
+    /// The event count when it started: what came later, it may not have seen.
+    pub(super) seen: u64,
+    /// A tick led to it.
+    pub(super) tick: bool,
+    /// A predecessor changed or recovered since it started.
+    pub(super) overtaken: bool,
+}
+
+/// What a vertex is doing.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Idle,
+    Running(Run),
+}
+
+/// An edge, seen from its first vertex.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Successor {
+    /// The slot of the second vertex.
+    pub(super) to: usize,
+    /// A change of the first refreshes the second.
+    pub(super) notify: bool,
+}
+
+/// One vertex of the running graph.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) id: VertexId,
+    /// An event of the resource counts as a change of it.
+    pub(super) ticks: bool,
+    /// Never changes anything, so it never notifies.
+    noop: bool,
+    pub(super) watch: Watch,
+    pub(super) phase: Phase,
+    /// Waits for the last run of an earlier generation of the same resource.
+    pub(super) held: bool,
+    /// Reasons to run so far. A count and not a flag, so that one that comes during a run is not
+    /// lost.
+    pub(super) events: u64,
+    /// The count when the last finished run started.
+    pub(super) seen: u64,
+    /// Refreshes that no successful run has seen, by who changed, with the event count that each
+    /// of them made.
+    pub(super) refreshes: BTreeMap<ResourceId, u64>,
+    /// A tick that has not been passed on.
+    pub(super) tick: bool,
+    /// Failed, blocked or new since its last good run: its next one gives failed successors
+    /// another chance.
+    pub(super) troubled: bool,
+    pub(super) last: Option<Result<Outcome, String>>,
+    pub(super) state: State,
+    /// When it entered this state.
+    pub(super) since: Timestamp,
+    /// More than that of every predecessor.
+    pub(super) rank: usize,
+    pub(super) successors: Vec<Successor>,
+    pub(super) predecessors: Vec<usize>,
+    /// Predecessors that are pending or running.
+    unsettled: usize,
+    /// Predecessors that failed or are blocked.
+    bad: usize,
+}
+
+impl Slot {
+    /// A vertex that has just come: not watched yet, with one reason to run.
+    pub(super) fn new(id: VertexId, vertex: &Vertex, now: Timestamp) -> Self {
+        Slot {
+            id,
+            ticks: vertex.resource.event_is_change(),
+            noop: vertex.meta.noop,
+            watch: Watch::Arming,
+            phase: Phase::Idle,
+            held: false,
+            events: 1,
+            seen: 0,
+            refreshes: BTreeMap::new(),
+            tick: false,
+            troubled: true,
+            last: None,
+            state: State::Pending,
+            since: now,
+            rank: 0,
+            successors: Vec::new(),
+            predecessors: Vec::new(),
+            unsettled: 0,
+            bad: 0,
+        }
+    }
+
+    /// There is a reason to run that no finished run has seen.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.events != self.seen
+    }
+
+    /// The state that follows from everything else.
+    pub(super) fn derive(&self) -> State {
+        match (&self.phase, &self.watch) {
+            (Phase::Running(_), _) => State::Running,
+            (Phase::Idle, Watch::Broken(_)) => State::Failed,
+            (Phase::Idle, _) if self.is_dirty() && self.bad > 0 => State::Blocked,
+            (Phase::Idle, _) if self.is_dirty() => State::Pending,
+            (Phase::Idle, _) => match &self.last {
+                Some(Ok(Outcome::WouldChange(_))) => State::WouldChange,
+                Some(Ok(_)) => State::Ok,
+                Some(Err(_)) => State::Failed,
+                None => State::Pending,
+            },
+        }
+    }
+
+    /// May run now, as far as it and its predecessors are concerned.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+            && self.watch == Watch::Armed
+            && self.is_dirty()
+            && !self.held
+            && self.unsettled == 0
+            && self.bad == 0
+    }
+
+    /// Takes on a state that was derived.
+    pub(super) fn enter(&mut self, state: State, now: Timestamp) {
+        self.state = state;
+        self.since = now;
+        self.troubled |= state.standing() == Standing::Bad;
+    }
+
+    /// Whether a good run notifies: something was changed, or a tick was passed on.
+    pub(super) fn counts_as_change(&self, run: Run, outcome: &Outcome) -> bool {
+        match outcome {
+            _ if self.noop => false,
+            Outcome::Changed(_) => true,
+            Outcome::Unchanged => run.tick,
+            Outcome::WouldChange(_) => false,
+        }
+    }
+
+    /// Why it failed: its watch before its last run, since without the watch it will not run
+    /// again.
+    pub(super) fn error(&self) -> Option<&str> {
+        match (&self.watch, &self.last) {
+            (Watch::Broken(error), _) | (_, Some(Err(error))) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Forgets all edges.
+    pub(super) fn unlink(&mut self) {
+        self.successors.clear();
+        self.predecessors.clear();
+        self.rank = 0;
+        self.unsettled = 0;
+        self.bad = 0;
+    }
+
+    /// Gets a predecessor that stands like this.
+    pub(super) fn link_predecessor(&mut self, from: usize, standing: Standing) {
+        self.predecessors.push(from);
+        match standing {
+            Standing::Well => {}
+            Standing::Unsettled => self.unsettled += 1,
+            Standing::Bad => self.bad += 1,
+        }
+    }
+
+    /// A predecessor stands differently now.
+    pub(super) fn predecessor_moved(&mut self, old: Standing, new: Standing) {
+        match old {
+            Standing::Well => {}
+            Standing::Unsettled => self.unsettled -= 1,
+            Standing::Bad => self.bad -= 1,
+        }
+        match new {
+            Standing::Well => {}
+            Standing::Unsettled => self.unsettled += 1,
+            Standing::Bad => self.bad += 1,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Taking over a new graph as a difference: what is equal goes on untouched.
+//!
+//! Refuses to pause anything: only what left, came or changed is told so.
+
+use std::sync::Arc;
+
+use super::slot::{Phase, Slot, Successor};
+use super::view::Tally;
+use super::{Command, Engine, Mode, Timestamp, VertexId};
+use crate::graph::Graph;
+use crate::ident::ResourceId;
+
+impl Engine {
+    /// Makes `new` the graph that is wanted. After a stop there is no use for one.
+    pub(super) fn swap(&mut self, now: Timestamp, new: Arc<Graph>) {
+        if matches!(self.mode, Mode::Stopping { .. } | Mode::Stopped) {
+            return;
+        }
+        if self.graph.as_deref() == Some(&*new) {
+            return;
+        }
+        self.generation += 1;
+        let (kept, removed) = self.part(&new);
+        for slot in &removed {
+            self.commands.push(Command::Unwatch(slot.id.clone()));
+            if let Phase::Running(run) = &slot.phase {
+                self.draining.insert(slot.id.resource.clone(), (slot.id.clone(), run.id));
+            }
+        }
+        self.take_over(now, &new, kept, removed);
+        self.link(&new);
+        self.rank();
+        self.graph = Some(new);
+        self.recount();
+    }
+
+    /// Splits the slots into those that the new graph says the same about and the rest, both in
+    /// the order of ids.
+    fn part(&mut self, new: &Graph) -> (Vec<Slot>, Vec<Slot>) {
+        let slots = std::mem::take(&mut self.slots);
+        let Some(old) = &self.graph else { return (slots, Vec::new()) };
+        slots.into_iter().partition(|slot| {
+            let id = &slot.id.resource;
+            new.vertices.get(id).is_some_and(|vertex| old.vertices.get(id) == Some(vertex))
+        })
+    }
+
+    /// One slot for each vertex of the new graph, in the order of ids.
+    fn take_over(&mut self, now: Timestamp, new: &Graph, kept: Vec<Slot>, removed: Vec<Slot>) {
+        let mut kept = kept.into_iter().peekable();
+        let mut removed = removed.into_iter().peekable();
+        self.slots.reserve(new.vertices.len());
+        for (id, vertex) in &new.vertices {
+            if let Some(slot) = kept.next_if(|slot| slot.id.resource == *id) {
+                self.slots.push(slot);
+                continue;
+            }
+            let vertex_id = VertexId { resource: id.clone(), generation: self.generation };
+            let mut slot = Slot::new(vertex_id, vertex, now);
+            slot.held = self.draining.contains_key(id);
+            while let Some(old) = removed.next_if(|old| old.id.resource <= *id) {
+                if old.id.resource == *id {
+                    // Somebody changed and this resource has not acted on it: that is as true of
+                    // its new form.
+                    slot.refreshes = old.refreshes.into_keys().map(|from| (from, 1)).collect();
+                }
+            }
+            self.commands.push(Command::Watch(slot.id.clone()));
+            self.slots.push(slot);
+        }
+    }
+
+    /// Links the slots as the edges say, and drops the refreshes whose edge is gone.
+    fn link(&mut self, new: &Graph) {
+        for slot in &mut self.slots {
+            slot.unlink();
+        }
+        for ((from, to), edge) in &new.edges {
+            // The compiler lets no edge name a missing vertex; one that does orders nothing.
+            let (Some(from), Some(to)) = (self.position(from), self.position(to)) else { continue };
+            let notify = edge.notify || self.slots[from].ticks;
+            self.slots[from].successors.push(Successor { to, notify });
+            let standing = self.slots[from].state.standing();
+            self.slots[to].link_predecessor(from, standing);
+        }
+        for at in 0..self.slots.len() {
+            if self.slots[at].refreshes.is_empty() {
+                continue;
+            }
+            let mut refreshes = std::mem::take(&mut self.slots[at].refreshes);
+            refreshes.retain(|from, _| self.notifies(from, at));
+            self.slots[at].refreshes = refreshes;
+        }
+    }
+
+    fn position(&self, id: &ResourceId) -> Option<usize> {
+        self.slots.binary_search_by(|slot| slot.id.resource.cmp(id)).ok()
+    }
+
+    fn notifies(&self, from: &ResourceId, to: usize) -> bool {
+        self.position(from).is_some_and(|from| {
+            self.slots[from].successors.iter().any(|edge| edge.to == to && edge.notify)
+        })
+    }
+
+    /// Gives every slot a rank above those of its predecessors. Slots on a cycle, which the
+    /// compiler lets nobody build, would keep rank 0 and wait for each other for ever.
+    fn rank(&mut self) {
+        let mut open: Vec<usize> = self.slots.iter().map(|slot| slot.predecessors.len()).collect();
+        let mut next: Vec<usize> = (0..open.len()).filter(|at| open[*at] == 0).collect();
+        while let Some(at) = next.pop() {
+            let above = self.slots[at].rank + 1;
+            for k in 0..self.slots[at].successors.len() {
+                let to = self.slots[at].successors[k].to;
+                self.slots[to].rank = self.slots[to].rank.max(above);
+                open[to] -= 1;
+                if open[to] == 0 {
+                    next.push(to);
+                }
+            }
+        }
+    }
+
+    /// Counts the states anew and has every slot looked at: its predecessors may be others than
+    /// before.
+    fn recount(&mut self) {
+        self.tally = Tally::default();
+        for slot in &self.slots {
+            self.tally.enter(slot.state);
+        }
+        self.ready.clear();
+        self.stale = self.slots.iter().enumerate().map(|(at, slot)| (slot.rank, at)).collect();
+    }
+}
