@@ -1,8 +1,22 @@
 //! The publish planner: what this host has in the store and what it wants there in, transactions out.
 //!
-//! Refuses to touch what another host published.
+//! A set that fits one transaction is written by one. A larger one is written under a generation
+//! that collectors do not accept yet, and the last transaction accepts it.
+//!
+//! Refuses to touch what another host published, and to write anything when nothing differs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::collect::record::{self, Life, Publisher, RECORD_BYTES_MAX, Record};
+use crate::collect::{Address, keys};
+use crate::ident::{HostName, NAME_BYTES_MAX};
 use crate::spec::{Fields, Program};
+use crate::store::{Compare, Op, Txn};
+
+/// Operations of one transaction: etcd takes 128; one is the publisher's, one the presence's.
+pub const OPS_MAX: usize = 126;
+/// Keys and values of one transaction: etcd takes 1.5 MiB with everything around them.
+pub const BYTES_MAX: usize = 1 << 20;
 
 /// One export that this host wants in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +29,52 @@ pub struct Published {
     pub name: String,
     /// All fields that are set.
     pub fields: Fields,
+}
+
+/// Who publishes: the state folder and the session that it continues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// One state folder.
+    pub instance: String,
+    /// Ends with the presence.
+    pub session: String,
+}
+
+/// One record of this host in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRecord {
+    /// Its generation.
+    pub generation: u64,
+    /// How long it lives.
+    pub life: Life,
+    /// The digest of its fields; `None` when it cannot be read.
+    pub digest: Option<String>,
+}
+
+/// What the store holds of this host, whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Own {
+    /// The revision of the publisher, if there is one.
+    pub revision: Option<i64>,
+    /// The publisher, if it can be read.
+    pub publisher: Option<Publisher>,
+    /// All records, those of earlier runs and other graphs included.
+    pub records: BTreeMap<Address, OwnRecord>,
+}
+
+/// What has to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// To be committed in this order; after one that was not applied, plan again.
+    pub txns: Vec<Txn>,
+    /// How many exports this host has in the store afterwards.
+    pub exports: usize,
+    /// How many records are written, new or changed.
+    pub put: usize,
+    /// How many records are removed.
+    pub deleted: usize,
+    /// Exports that cannot be published (`XE02 …`).
+    pub messages: Vec<String>,
 }
 
 /// What `program` exports. Meta parameters are never published.
@@ -33,3 +93,228 @@ pub fn wanted(program: &Program) -> Vec<Published> {
         })
         .collect()
 }
+
+/// What has to be written so that the store holds exactly `wanted` of `me`.
+pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -> Plan {
+    let closed = own.publisher.as_ref().map_or(0, |publisher| publisher.generation);
+    let writer = Writer { own, session, closed, generation: closed + 1 };
+    let mut messages = Vec::new();
+    let wanted = sorted(me, wanted, &mut messages);
+    let mut set = Set::default();
+    let mut digests = Vec::new();
+    let mut gone: BTreeSet<&Address> = own.records.keys().collect();
+    for (address, export) in &wanted {
+        let value = writer.record(export);
+        if value.len() > RECORD_BYTES_MAX {
+            let (id, bytes) = (address.id(), value.len());
+            messages.push(format!(
+                "XE02 {id}: the record has {bytes} bytes, at most {RECORD_BYTES_MAX}; not exported"
+            ));
+            continue;
+        }
+        gone.remove(address);
+        let digest = record::digest(&export.fields);
+        let put = Op::Put { key: keys::record(address), value, lease: None };
+        match writer.is_there(address, &digest) {
+            true => set.kept.push(put),
+            false => set.puts.push(put),
+        }
+        digests.push((format!("{}/{}", address.channel, address.kind), digest));
+    }
+    set.deletes =
+        gone.into_iter().map(|address| Op::Delete { key: keys::record(address) }).collect();
+    digests.sort();
+    let publisher = Publisher::new(&session.instance, &session.session, writer.generation)
+        .with_set(&digests)
+        .encode();
+    let exports = digests.len();
+    let (put, deleted) = (set.puts.len(), set.deletes.len());
+    if put + deleted == 0 && writer.is_closed(exports) {
+        return Plan { exports, messages, ..Plan::default() };
+    }
+    let publisher = Op::Put { key: keys::publisher(me), value: publisher, lease: None };
+    let txns = writer.txns(me, set, publisher);
+    Plan { txns, exports, put, deleted, messages }
+}
+
+/// Wanted exports by address. Two with one address must be equal; the first stays if they are not.
+fn sorted<'a>(
+    me: &HostName,
+    wanted: &'a [Published],
+    messages: &mut Vec<String>,
+) -> BTreeMap<Address, &'a Published> {
+    let mut sorted: BTreeMap<Address, &Published> = BTreeMap::new();
+    for export in wanted {
+        let address = Address {
+            channel: export.channel.clone(),
+            kind: export.kind.clone(),
+            from: me.clone(),
+            name: export.name.clone(),
+        };
+        if let Some(why) = bad_name(&export.name) {
+            let name = record::shown(&export.name);
+            messages.push(format!("XE01 {}[{name}]: {why}; not exported", export.kind));
+        } else if export.channel.is_empty() || export.kind.is_empty() {
+            let id = address.id();
+            messages.push(format!("XE01 {id}: its channel or kind is empty; not exported"));
+        } else if let Some(first) = sorted.get(&address) {
+            if *first != export {
+                let id = address.id();
+                messages.push(format!("XE04 {id}: exported twice with different values; first stays"));
+            }
+        } else {
+            sorted.insert(address, export);
+        }
+    }
+    sorted
+}
+
+fn bad_name(name: &str) -> Option<String> {
+    if name.is_empty() {
+        Some("the name is empty".to_owned())
+    } else if name.len() > NAME_BYTES_MAX {
+        Some(format!("the name has {} bytes, at most {NAME_BYTES_MAX}", name.len()))
+    } else if name.chars().any(char::is_control) {
+        Some("the name has control characters".to_owned())
+    } else {
+        None
+    }
+}
+
+/// What has to be done to the records.
+#[derive(Default)]
+struct Set {
+    puts: Vec<Op>,
+    deletes: Vec<Op>,
+    /// Records that are right as they are.
+    kept: Vec<Op>,
+}
+
+struct Writer<'a> {
+    own: &'a Own,
+    session: &'a Session,
+    /// The generation of the set that collectors accept now.
+    closed: u64,
+    /// The one that is written.
+    generation: u64,
+}
+
+impl Writer<'_> {
+    fn record(&self, export: &Published) -> Vec<u8> {
+        record::encode(
+            &export.kind,
+            &Record {
+                generation: self.generation,
+                session: self.session.session.clone(),
+                life: Life::Session,
+                fields: export.fields.clone(),
+            },
+        )
+    }
+
+    /// A record that an interrupted publication left is as good as ours; one with a generation that
+    /// nobody writes is not.
+    fn is_there(&self, address: &Address, digest: &str) -> bool {
+        self.own.records.get(address).is_some_and(|known| {
+            known.digest.as_deref() == Some(digest)
+                && known.life == Life::Session
+                && known.generation <= self.generation
+        })
+    }
+
+    /// True when the publisher says what it would say now.
+    fn is_closed(&self, exports: usize) -> bool {
+        match &self.own.publisher {
+            None => exports == 0 && self.own.revision.is_none(),
+            Some(publisher) => {
+                publisher.instance == self.session.instance
+                    && publisher.session == self.session.session
+                    && publisher.count == exports
+                    && self.own.records.values().all(|known| known.generation <= self.closed)
+            }
+        }
+    }
+
+    fn txns(&self, me: &HostName, set: Set, publisher: Op) -> Vec<Txn> {
+        let when = match self.own.revision {
+            Some(revision) => Compare::Revision(keys::publisher(me), revision),
+            None => Compare::Missing(keys::publisher(me)),
+        };
+        let one = size(&publisher) + set.puts.iter().chain(&set.deletes).map(size).sum::<usize>();
+        let fits = set.puts.len() + set.deletes.len() <= OPS_MAX && one <= BYTES_MAX;
+        let parts = match fits {
+            true => vec![set.puts.into_iter().chain(set.deletes).collect()],
+            false => parts(set, size(&publisher), |key| self.marker(key)),
+        };
+        let last = parts.len() - 1;
+        let mut publisher = Some(publisher);
+        parts
+            .into_iter()
+            .enumerate()
+            .map(|(at, mut then)| {
+                if at == last {
+                    then.extend(publisher.take());
+                }
+                Txn { when: vec![when.clone()], then }
+            })
+            .collect()
+    }
+
+    /// A record without fields that opens the generation under the key of one that goes.
+    fn marker(&self, key: &str) -> Op {
+        let kind = match keys::parse(key) {
+            Some(keys::Key::Record(address)) => address.kind,
+            _ => String::new(),
+        };
+        let record = Record {
+            generation: self.generation,
+            session: self.session.session.clone(),
+            life: Life::Session,
+            fields: Fields::new(),
+        };
+        Op::Put { key: key.to_owned(), value: record::encode(&kind, &record), lease: None }
+    }
+}
+
+/// Cuts the operations into transactions. The first one writes a record of the new generation, so
+/// that collectors hold on to the previous set from there to the end.
+fn parts(mut set: Set, reserve: usize, marker: impl Fn(&str) -> Op) -> Vec<Vec<Op>> {
+    let mut at_the_end = None;
+    if set.puts.is_empty() {
+        if let Some(kept) = set.kept.pop() {
+            set.puts.push(kept);
+        } else if let Some(Op::Delete { key }) = set.deletes.pop() {
+            set.puts.push(marker(&key));
+            at_the_end = Some(Op::Delete { key });
+        }
+    }
+    let reserve = reserve + at_the_end.as_ref().map_or(0, size);
+    let mut parts: Vec<Vec<Op>> = vec![Vec::new()];
+    let mut bytes = reserve;
+    for op in set.puts.into_iter().chain(set.deletes) {
+        let full = parts.last().is_some_and(|part| part.len() + 1 >= OPS_MAX);
+        if full || bytes + size(&op) > BYTES_MAX {
+            parts.push(Vec::new());
+            bytes = reserve;
+        }
+        bytes += size(&op);
+        if let Some(part) = parts.last_mut() {
+            part.push(op);
+        }
+    }
+    if let Some(part) = parts.last_mut() {
+        part.extend(at_the_end);
+    }
+    parts
+}
+
+fn size(op: &Op) -> usize {
+    match op {
+        Op::Put { key, value, .. } => key.len() + value.len(),
+        Op::Delete { key } => key.len(),
+    }
+}
+
+#[cfg(test)]
+#[path = "publish/tests.rs"]
+mod tests;

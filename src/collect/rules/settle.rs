@@ -1,0 +1,184 @@
+//! What was taken from several hosts, against each other and against the local graph.
+//!
+//! Refuses to choose between exporters: what differs is held, and what was applied before stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::{Candidate, Kinds, Place, subject};
+use crate::collect::{Code, Held};
+use crate::ident::{HostName, ResourceId};
+use crate::spec::{Collected, Fields, Meta};
+
+/// One identity that at least one exporter may have here.
+struct Winner {
+    collected: Collected,
+    target: Option<PathBuf>,
+}
+
+/// The resources that stay; what does not is added to `held`. `candidates` are sorted by identity.
+pub(super) fn settle(
+    kinds: Kinds,
+    candidates: Vec<Candidate>,
+    place: &Place<'_>,
+    held: &mut Vec<Held>,
+) -> Vec<Collected> {
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let local = Local::of(kinds, place);
+    let mut winners = Vec::new();
+    for group in candidates.chunk_by(|a, b| a.id == b.id) {
+        let Some(first) = group.first() else { continue };
+        match local.fields.get(&first.id) {
+            Some(fields) => held.extend(against_local(group, fields, place.me)),
+            None => winners.extend(among_exporters(group, place, held)),
+        }
+    }
+    one_per_target(winners, &local, place, held)
+}
+
+/// What the local graph manages.
+struct Local<'a> {
+    fields: BTreeMap<&'a ResourceId, &'a Fields>,
+    targets: BTreeMap<PathBuf, &'a ResourceId>,
+}
+
+impl<'a> Local<'a> {
+    fn of(kinds: Kinds, place: &Place<'a>) -> Self {
+        let mut local = Local { fields: BTreeMap::new(), targets: BTreeMap::new() };
+        let managed = place.local.resources.iter().filter(|resource| {
+            !resource.export.as_ref().is_some_and(|export| export.hidden)
+        });
+        for resource in managed {
+            local.fields.insert(&resource.id, &resource.fields);
+            let built = kinds(resource.id.kind())
+                .and_then(|kind| kind.build(&resource.id, &resource.fields).ok());
+            if let Some(path) = built.and_then(|built| built.hints().path) {
+                local.targets.entry(path).or_insert(&resource.id);
+            }
+        }
+        local
+    }
+}
+
+/// The local resource wins; that is worth a word unless all say the same, or it is our own export.
+fn against_local(group: &[Candidate], local: &Fields, me: &HostName) -> Option<Held> {
+    let others: Vec<HostName> = group
+        .iter()
+        .filter(|candidate| candidate.from != *me && candidate.fields != *local)
+        .map(|candidate| candidate.from.clone())
+        .collect();
+    let id = group.first().filter(|_| !others.is_empty())?.id.clone();
+    let code = Code::Xc02;
+    let message =
+        format!("{code} {}: local resource wins over {}", subject(&id), names(&others));
+    Some(Held { id, from: others, code, message })
+}
+
+/// Equal ones are one resource. Otherwise what was applied before stays while somebody still says
+/// so, and the rest is held.
+fn among_exporters(
+    group: &[Candidate],
+    place: &Place<'_>,
+    held: &mut Vec<Held>,
+) -> Option<Winner> {
+    let first = group.first()?;
+    if group.iter().all(|candidate| candidate.fields == first.fields) {
+        return Some(winner(first, group));
+    }
+    let stays = place.previous.iter().find(|collected| collected.id == first.id);
+    let code = Code::Xc01;
+    let from: Vec<HostName> = group.iter().map(|candidate| candidate.from.clone()).collect();
+    let (id, hosts, fields) = (subject(&first.id), names(&from), differing(group));
+    let message = format!("{code} {id}: {hosts} differ in {fields}; held");
+    held.push(Held { id: first.id.clone(), from, code, message });
+    let kept = group.iter().find(|candidate| {
+        stays.is_some_and(|collected| collected.fields == candidate.fields)
+    })?;
+    Some(winner(kept, group))
+}
+
+fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
+    let agree = group.iter().filter(|candidate| candidate.fields == kept.fields);
+    let mut from: Vec<HostName> = agree.map(|candidate| candidate.from.clone()).collect();
+    from.dedup();
+    Winner {
+        collected: Collected {
+            id: kept.id.clone(),
+            fields: kept.fields.clone(),
+            meta: Meta::default(),
+            from,
+        },
+        target: kept.target.clone(),
+    }
+}
+
+/// The names of the fields in which not all agree.
+fn differing(group: &[Candidate]) -> String {
+    let all: BTreeSet<&str> = group
+        .iter()
+        .flat_map(|candidate| candidate.fields.keys().map(String::as_str))
+        .collect();
+    let differ = |name: &&str| {
+        let mut values = group.iter().map(|candidate| candidate.fields.get(*name));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    all.into_iter().filter(differ).collect::<Vec<_>>().join(", ")
+}
+
+/// Holds what has the target of a local resource, and all that share one target, except the one
+/// that had it before.
+fn one_per_target(
+    winners: Vec<Winner>,
+    local: &Local<'_>,
+    place: &Place<'_>,
+    held: &mut Vec<Held>,
+) -> Vec<Collected> {
+    let mut shared: BTreeMap<PathBuf, Vec<Collected>> = BTreeMap::new();
+    let mut stay = Vec::new();
+    for Winner { collected, target } in winners {
+        match target {
+            Some(path) => shared.entry(path).or_default().push(collected),
+            None => stay.push(collected),
+        }
+    }
+    for (path, mut group) in shared {
+        let owner = local.targets.get(&path);
+        if owner.is_none() && group.len() == 1 {
+            stay.append(&mut group);
+            continue;
+        }
+        let code = Code::Xc03;
+        let subjects: Vec<String> =
+            group.iter().map(|collected| subject(&collected.id)).collect();
+        let subjects = subjects.join(", ");
+        let whose = owner.map(|id| format!(" as local {id}")).unwrap_or_default();
+        let path = path.display();
+        let message = format!("{code} {subjects}: same target {path}{whose}; held");
+        let mut before = group.iter().filter(|collected| was_there(collected, place));
+        let keeps = match (owner, before.next(), before.next()) {
+            (None, Some(one), None) => Some(one.id.clone()),
+            _ => None,
+        };
+        for collected in group {
+            if Some(&collected.id) == keeps.as_ref() {
+                stay.push(collected);
+            } else {
+                let Collected { id, from, .. } = collected;
+                held.push(Held { id, from, code, message: message.clone() });
+            }
+        }
+    }
+    stay.sort_by(|a, b| a.id.cmp(&b.id));
+    stay
+}
+
+fn was_there(collected: &Collected, place: &Place<'_>) -> bool {
+    place.previous.iter().any(|old| old.id == collected.id && old.fields == collected.fields)
+}
+
+fn names(hosts: &[HostName]) -> String {
+    hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+}
