@@ -1,6 +1,7 @@
 //! `cargo xtask test`: runs every kind of test, shows them as they run, and counts each kind.
 //!
-//! Kinds that need a container engine are left out, with a note, when none answers; on CI that is a failure.
+//! Kinds that need a container engine are left out, with a note, when none answers; on CI that is a
+//! failure.
 
 mod kinds;
 mod outcome;
@@ -22,7 +23,8 @@ pub(crate) struct Args {
     /// Also what takes minutes more
     #[arg(long)]
     long: bool,
-    /// Only the kinds of tests whose name contains this (unit, toolkit, cli, etcd, containers, examples, book)
+    /// Only the kinds of tests whose name contains this (unit, toolkit, cli, etcd, containers,
+    /// examples, book)
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 }
@@ -69,7 +71,8 @@ fn engine_answers() -> bool {
     }
 }
 
-/// Runs one kind, passing on what it prints; gives its row, and one for the tests that are counted apart.
+/// Runs one kind, passing on what it prints; gives its row, and one for the tests that are counted
+/// apart.
 fn run_kind(kind: &Kind) -> anyhow::Result<Vec<Row>> {
     let started = Instant::now();
     let mut command = command(&kind.runner)?;
@@ -135,7 +138,8 @@ impl Tally {
         }
     }
 
-    /// A program that counts nothing is one test; one that ends badly without naming a failed test is one failure.
+    /// A program that counts nothing is one test; one that ends badly without naming a failed test
+    /// is one failure.
     fn rows(self, kind: &Kind, success: bool) -> Vec<Row> {
         let mut counts = Counts {
             passed: self.all.passed - self.apart.passed,

@@ -18,8 +18,8 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The counts of one line, if it is the last line of a libtest run (`test result: ok. 3 passed; 0 failed; …`) or of a
-/// tool of ours (`3 passed, 0 failed`).
+/// The counts of one line, if it is the last line of a libtest run (`test result: ok. 3 passed; 0
+/// failed; …`) or of a tool of ours (`3 passed, 0 failed`).
 pub(super) fn counts_of_line(line: &str) -> Option<Counts> {
     let line = line.trim();
     let (parts, of_ours) = match line.strip_prefix("test result: ") {
