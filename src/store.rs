@@ -8,6 +8,9 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+#[doc(hidden)]
+pub mod contract;
+pub mod follow;
 pub mod memory;
 
 /// The prefix of every key.
