@@ -1,12 +1,53 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench`: measures the built agent, and beside it, in the same run, what this machine
+//! can do at best.
+//!
+//! The exit code never depends on how fast the machine is: only on whether everything came back.
+
+mod heal;
+mod spread;
 
 use std::process::ExitCode;
 
+use crate::paths::Exit;
+
 /// What `bench` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// What to measure; `--list` shows what there is
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    name: Option<String>,
+    /// Show what can be measured
+    #[arg(long)]
+    list: bool,
+    /// How often
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+}
 
-/// Runs it.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+/// Something that can be measured.
+struct Row {
+    name: &'static str,
+    about: &'static str,
+    run: fn(rounds: u32) -> anyhow::Result<ExitCode>,
+}
+
+const ROWS: [Row; 1] = [Row {
+    name: "heal",
+    about: "a managed file is deleted or edited, until it is right again",
+    run: heal::run,
+}];
+
+/// Measures, or lists what can be measured.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let (Some(name), false) = (&args.name, args.list) {
+        let row = ROWS.iter().find(|row| row.name == *name).ok_or_else(|| {
+            let message = format!("nothing of the name `{name}` can be measured; see --list");
+            Exit::error(Exit::ABSENT, message)
+        })?;
+        return (row.run)(args.rounds);
+    }
+    for Row { name, about, .. } in ROWS {
+        println!("{name:8} {about}");
+    }
     Ok(ExitCode::SUCCESS)
 }
