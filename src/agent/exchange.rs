@@ -50,11 +50,7 @@ pub struct ExportsView {
 
 impl Default for ExportsView {
     fn default() -> Self {
-        ExportsView {
-            state: StoreState::Syncing,
-            revision: 0,
-            exports: Arc::from([]),
-        }
+        ExportsView { state: StoreState::Syncing, revision: 0, exports: Arc::from([]) }
     }
 }
 
@@ -88,13 +84,7 @@ pub fn start(store: Arc<dyn Store>, host: HostName, state_dir: PathBuf, noop: bo
     let (_, exports) = watch::channel(ExportsView::default());
     let (_, published) = watch::channel(PublishView::default());
     let _ = (store, host, state_dir, noop);
-    Exchange {
-        publish,
-        exports,
-        published,
-        cancel: CancellationToken::new(),
-        tasks: Vec::new(),
-    }
+    Exchange { publish, exports, published, cancel: CancellationToken::new(), tasks: Vec::new() }
 }
 
 impl Exchange {

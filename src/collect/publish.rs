@@ -160,7 +160,8 @@ fn sorted<'a>(
         } else if let Some(first) = sorted.get(&address) {
             if *first != export {
                 let id = address.id();
-                messages.push(format!("XE04 {id}: exported twice with different values; first stays"));
+                messages
+                    .push(format!("XE04 {id}: exported twice with different values; first stays"));
             }
         } else {
             sorted.insert(address, export);

@@ -265,11 +265,7 @@ impl Host {
 
 impl From<&Known> for OwnRecord {
     fn from(known: &Known) -> Self {
-        OwnRecord {
-            generation: known.generation,
-            life: known.life,
-            digest: known.digest.clone(),
-        }
+        OwnRecord { generation: known.generation, life: known.life, digest: known.digest.clone() }
     }
 }
 

@@ -159,9 +159,12 @@ fn judge(kinds: Kinds, rules: &BTreeMap<&str, Rule<'_>>, export: &Export) -> Ver
         Content::Broken(why) => return held(Code::Xc07, &format!("{why}; held")),
     };
     match take(kind, rule, address.id(), fields) {
-        Ok((fields, target)) => {
-            Verdict::Taken(Candidate { id: address.id(), from: address.from.clone(), fields, target })
-        }
+        Ok((fields, target)) => Verdict::Taken(Candidate {
+            id: address.id(),
+            from: address.from.clone(),
+            fields,
+            target,
+        }),
         Err((code, text)) => held(code, &text),
     }
 }

@@ -1,1 +1,283 @@
-//! Claims, landing next.
+//! Claims about the planner, on a model store that collectors watch revision by revision.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::collect::record::Presence;
+use crate::collect::roster::Roster;
+use crate::collect::{Content, Export};
+use crate::spec::Value;
+use crate::store::{Change, Entry, Snapshot};
+
+fn me() -> HostName {
+    HostName::parse("web1").unwrap()
+}
+
+fn session(name: &str) -> Session {
+    Session { instance: "i".to_owned(), session: name.to_owned() }
+}
+
+fn published(name: &str, content: &str) -> Published {
+    Published {
+        channel: "default".into(),
+        kind: "file".into(),
+        name: name.into(),
+        fields: Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]),
+    }
+}
+
+fn many(range: std::ops::Range<usize>, content: &str) -> Vec<Published> {
+    range.map(|number| published(&format!("f{number}"), content)).collect()
+}
+
+/// A store of one writer, with a collector that sees every revision.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<String, Entry>,
+    revision: i64,
+    roster: Roster,
+    /// What the collector saw, without repetitions.
+    seen: Vec<Vec<(String, String)>>,
+}
+
+impl Model {
+    fn put(&mut self, key: String, value: Vec<u8>) {
+        self.commit(&Txn { when: vec![], then: vec![Op::Put { key, value, lease: None }] });
+    }
+
+    fn present(&mut self, name: &str) {
+        self.put(keys::presence(&me()), Presence::new("i", name).encode());
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        match compare {
+            Compare::Missing(key) => !self.entries.contains_key(key),
+            Compare::Revision(key, revision) => {
+                self.entries.get(key).is_some_and(|entry| entry.revision == *revision)
+            }
+        }
+    }
+
+    fn commit(&mut self, txn: &Txn) -> bool {
+        if !txn.when.iter().all(|compare| self.holds(compare)) {
+            return false;
+        }
+        self.revision += 1;
+        let mut changes = Vec::new();
+        for op in &txn.then {
+            changes.push(match op.clone() {
+                Op::Put { key, value, lease } => {
+                    let entry = Entry { key: key.clone(), value, revision: self.revision, lease };
+                    self.entries.insert(key, entry.clone());
+                    Change::Put(entry)
+                }
+                Op::Delete { key } => {
+                    self.entries.remove(&key);
+                    Change::Delete { key }
+                }
+            });
+        }
+        if self.roster.apply(changes) {
+            self.seen.push(shown(&self.roster));
+        }
+        true
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { entries: self.entries.values().cloned().collect(), revision: self.revision }
+    }
+
+    fn own(&self) -> Own {
+        self.roster.own(&me())
+    }
+
+    /// Plans and commits up to `stop` transactions; gives the plan.
+    fn publish(&mut self, wanted: &[Published], name: &str, stop: usize) -> Plan {
+        let plan = plan(&me(), &self.own(), wanted, &session(name));
+        for txn in plan.txns.iter().take(stop) {
+            assert!(txn.then.len() <= OPS_MAX + 1, "one operation is left for the presence");
+            assert!(txn.then.iter().map(size).sum::<usize>() <= BYTES_MAX);
+            assert!(self.commit(txn), "nobody else writes");
+        }
+        plan
+    }
+}
+
+fn shown(roster: &Roster) -> Vec<(String, String)> {
+    roster.exports().iter().map(|export| pair(export)).collect()
+}
+
+fn pair(export: &Export) -> (String, String) {
+    let content = match &export.content {
+        Content::Fields(fields) => format!("{fields:?}"),
+        other => format!("{other:?}"),
+    };
+    (export.address.name.clone(), content)
+}
+
+fn set(wanted: &[Published]) -> Vec<(String, String)> {
+    let mut set: Vec<_> =
+        wanted.iter().map(|one| (one.name.clone(), format!("{:?}", one.fields))).collect();
+    set.sort();
+    set
+}
+
+#[test]
+fn a_set_that_fits_is_one_transaction_and_no_difference_is_none() {
+    let mut model = Model::default();
+    model.present("s");
+    assert_eq!(model.publish(&[], "s", 9).txns, [], "nothing there, nothing wanted");
+    let first = many(0..OPS_MAX, "a");
+    let plan = model.publish(&first, "s", 9);
+    assert_eq!((plan.txns.len(), plan.put, plan.deleted, plan.exports), (1, 126, 0, 126));
+    assert_eq!(model.publish(&first, "s", 9).txns, []);
+    let plan = model.publish(&many(0..3, "b"), "s", 9);
+    assert_eq!((plan.txns.len(), plan.put, plan.deleted, plan.exports), (1, 3, 123, 3));
+    assert_eq!(model.seen, [set(&first), set(&many(0..3, "b"))]);
+}
+
+#[test]
+fn only_what_differs_is_written() {
+    let mut model = Model::default();
+    model.publish(&many(0..5, "a"), "s", 9);
+    let mut wanted = many(0..5, "a");
+    wanted[3] = published("f3", "new");
+    let plan = model.publish(&wanted, "s", 9);
+    assert_eq!((plan.put, plan.deleted), (1, 0));
+    assert_eq!(plan.txns[0].then.len(), 2, "the record and the publisher");
+}
+
+#[test]
+fn a_large_set_is_never_seen_in_part() {
+    let mut model = Model::default();
+    model.present("s");
+    let sets = [many(0..200, "a"), many(0..200, "b"), many(100..600, "b"), many(500..501, "b")];
+    for wanted in &sets {
+        let plan = model.publish(wanted, "s", 99);
+        assert!(plan.txns.len() >= 2, "F10");
+    }
+    assert_eq!(model.seen, sets.each_ref().map(|wanted| set(wanted)));
+    let plan = model.publish(&many(0..300, "b"), "s", 99);
+    assert!(plan.txns.len() > 2);
+    let plan = model.publish(&[], "s", 99);
+    assert!(plan.txns.len() > 2, "even when nothing is left to carry the generation");
+    assert_eq!(model.seen[4..], [set(&many(0..300, "b")), vec![]]);
+}
+
+#[test]
+fn a_collector_that_starts_amid_a_publication_waits_for_its_end() {
+    let mut model = Model::default();
+    model.present("s");
+    model.publish(&many(0..200, "a"), "s", 99);
+    model.publish(&many(0..300, "b"), "s", 1);
+    let mut late = Roster::default();
+    late.replace("", model.snapshot());
+    assert_eq!(shown(&late), [], "half a set is no set");
+    assert_eq!(shown(&model.roster), set(&many(0..200, "a")), "the earlier one keeps what it had");
+    model.publish(&many(0..300, "b"), "s", 99);
+    late.replace("", model.snapshot());
+    assert_eq!(shown(&late), set(&many(0..300, "b")));
+}
+
+#[test]
+fn leftovers_of_earlier_runs_are_removed_and_other_hosts_left_alone() {
+    let mut model = Model::default();
+    model.publish(&[published("gone", "a"), published("stays", "a")], "old", 9);
+    let other = Address {
+        channel: "default".into(),
+        kind: "file".into(),
+        from: HostName::parse("web10").unwrap(),
+        name: "theirs".into(),
+    };
+    model.put(keys::record(&other), b"{}".to_vec());
+    let plan = model.publish(&[published("stays", "a")], "new", 9);
+    assert_eq!((plan.put, plan.deleted), (0, 1), "F3");
+    assert!(model.entries.contains_key(&keys::record(&other)));
+}
+
+#[test]
+fn a_new_session_says_so_even_when_no_record_differs() {
+    let mut model = Model::default();
+    model.publish(&many(0..2, "a"), "one", 9);
+    let plan = model.publish(&many(0..2, "a"), "two", 9);
+    assert_eq!((plan.txns.len(), plan.put), (1, 0));
+    assert_eq!(plan.txns[0].then.len(), 1);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_written_again() {
+    let mut model = Model::default();
+    model.publish(&many(0..2, "a"), "s", 9);
+    let key = model.entries.keys().next().unwrap().clone();
+    model.put(key, b"garbage".to_vec());
+    assert_eq!(model.publish(&many(0..2, "a"), "s", 9).put, 1);
+    model.put(keys::publisher(&me()), b"garbage".to_vec());
+    assert_eq!(model.publish(&many(0..2, "a"), "s", 9).txns.len(), 1);
+    model.present("s");
+    assert_eq!(shown(&model.roster), set(&many(0..2, "a")));
+}
+
+#[test]
+fn what_cannot_be_published_is_named_and_the_rest_is_published() {
+    let mut model = Model::default();
+    model.present("s");
+    let wanted = [
+        published("good", "a"),
+        published("", "a"),
+        published("a\nb", "a"),
+        published("large", &"x".repeat(RECORD_BYTES_MAX)),
+        published("good", "b"),
+        published("good", "a"),
+    ];
+    let plan = model.publish(&wanted, "s", 9);
+    let codes: Vec<&str> = plan.messages.iter().map(|message| &message[..4]).collect();
+    assert_eq!(codes, ["XE01", "XE01", "XE04", "XE02"]);
+    assert!(plan.messages[3].starts_with("XE02 file[large]: the record has 657"));
+    assert_eq!((plan.exports, shown(&model.roster)), (1, set(&wanted[..1])));
+}
+
+#[test]
+fn records_within_the_operations_but_not_the_bytes_are_cut() {
+    let mut model = Model::default();
+    model.present("s");
+    let wanted = many(0..60, &"x".repeat(60_000));
+    assert!(model.publish(&wanted, "s", 99).txns.len() > 3);
+    assert_eq!(model.seen, [set(&wanted)]);
+}
+
+fn any_wanted() -> impl Strategy<Value = Vec<Published>> {
+    let small = prop::collection::btree_map(0..40usize, 0..3usize, 0..12);
+    let large = (0..200usize, 0..300usize, 0..2usize);
+    prop_oneof![
+        3 => small.prop_map(|map| map
+            .into_iter()
+            .map(|(name, content)| published(&format!("f{name}"), &content.to_string()))
+            .collect()),
+        1 => large.prop_map(|(from, count, content)| many(from..from + count, &content.to_string())),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_store_ends_in_exactly_the_wanted_set_whatever_was_interrupted(
+        steps in prop::collection::vec((any_wanted(), prop::option::of(0..4usize)), 1..6),
+    ) {
+        let mut model = Model::default();
+        model.present("s");
+        let mut offered = vec![vec![]];
+        for (wanted, stop) in &steps {
+            model.publish(wanted, "s", stop.unwrap_or(usize::MAX));
+            offered.push(set(wanted));
+        }
+        let (last, _) = steps.last().unwrap();
+        model.publish(last, "s", usize::MAX);
+        prop_assert_eq!(shown(&model.roster), set(last));
+        prop_assert_eq!(model.own().records.len(), last.len());
+        prop_assert_eq!(model.publish(last, "s", usize::MAX).txns, []);
+        for seen in &model.seen {
+            prop_assert!(offered.contains(seen), "a mix was seen: {seen:?}");
+        }
+    }
+}

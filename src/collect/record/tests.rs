@@ -38,14 +38,12 @@ fn edited(edit: impl FnOnce(&mut serde_json::Map<String, Json>)) -> Decoded {
 #[test]
 fn a_record_has_one_form() {
     let text = String::from_utf8(encode("file", &sample())).unwrap();
-    assert_eq!(
-        text,
-        "{\"v\":1,\"schema\":\"file@1\",\"life\":\"session\",\"session\":\"s-1\",\"gen\":17,\
-         \"fields\":{\"content\":\"{{ 7*7 }}\\n\",\"path\":\"/tmp/x\"},\"digest\":\
-         \"sha256:56aab6c42d82a4f6d0c8c75b62c6d1f2e4a5b0c9\"}"
-            .replace("sha256:56aab6c42d82a4f6d0c8c75b62c6d1f2e4a5b0c9", &digest(&sample().fields))
+    let wanted = concat!(
+        r#"{"v":1,"schema":"file@1","life":"session","session":"s-1","gen":17,"#,
+        r#""fields":{"content":"{{ 7*7 }}\n","path":"/tmp/x"},"#,
+        r#""digest":"sha256:b87d96ce29a844499d9c22f00b4e75cb37fd2bebc42188edfcd581d31af9e9eb"}"#,
     );
-    assert_eq!(digest(&sample().fields).len(), "sha256:".len() + 64);
+    assert_eq!(text, wanted);
 }
 
 #[test]

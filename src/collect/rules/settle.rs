@@ -47,9 +47,11 @@ struct Local<'a> {
 impl<'a> Local<'a> {
     fn of(kinds: Kinds, place: &Place<'a>) -> Self {
         let mut local = Local { fields: BTreeMap::new(), targets: BTreeMap::new() };
-        let managed = place.local.resources.iter().filter(|resource| {
-            !resource.export.as_ref().is_some_and(|export| export.hidden)
-        });
+        let managed = place
+            .local
+            .resources
+            .iter()
+            .filter(|resource| !resource.export.as_ref().is_some_and(|export| export.hidden));
         for resource in managed {
             local.fields.insert(&resource.id, &resource.fields);
             let built = kinds(resource.id.kind())
@@ -71,18 +73,13 @@ fn against_local(group: &[Candidate], local: &Fields, me: &HostName) -> Option<H
         .collect();
     let id = group.first().filter(|_| !others.is_empty())?.id.clone();
     let code = Code::Xc02;
-    let message =
-        format!("{code} {}: local resource wins over {}", subject(&id), names(&others));
+    let message = format!("{code} {}: local resource wins over {}", subject(&id), names(&others));
     Some(Held { id, from: others, code, message })
 }
 
 /// Equal ones are one resource. Otherwise what was applied before stays while somebody still says
 /// so, and the rest is held.
-fn among_exporters(
-    group: &[Candidate],
-    place: &Place<'_>,
-    held: &mut Vec<Held>,
-) -> Option<Winner> {
+fn among_exporters(group: &[Candidate], place: &Place<'_>, held: &mut Vec<Held>) -> Option<Winner> {
     let first = group.first()?;
     if group.iter().all(|candidate| candidate.fields == first.fields) {
         return Some(winner(first, group));
@@ -93,9 +90,9 @@ fn among_exporters(
     let (id, hosts, fields) = (subject(&first.id), names(&from), differing(group));
     let message = format!("{code} {id}: {hosts} differ in {fields}; held");
     held.push(Held { id: first.id.clone(), from, code, message });
-    let kept = group.iter().find(|candidate| {
-        stays.is_some_and(|collected| collected.fields == candidate.fields)
-    })?;
+    let kept = group
+        .iter()
+        .find(|candidate| stays.is_some_and(|collected| collected.fields == candidate.fields))?;
     Some(winner(kept, group))
 }
 
@@ -116,10 +113,8 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
 
 /// The names of the fields in which not all agree.
 fn differing(group: &[Candidate]) -> String {
-    let all: BTreeSet<&str> = group
-        .iter()
-        .flat_map(|candidate| candidate.fields.keys().map(String::as_str))
-        .collect();
+    let all: BTreeSet<&str> =
+        group.iter().flat_map(|candidate| candidate.fields.keys().map(String::as_str)).collect();
     let differ = |name: &&str| {
         let mut values = group.iter().map(|candidate| candidate.fields.get(*name));
         let first = values.next();
@@ -151,8 +146,7 @@ fn one_per_target(
             continue;
         }
         let code = Code::Xc03;
-        let subjects: Vec<String> =
-            group.iter().map(|collected| subject(&collected.id)).collect();
+        let subjects: Vec<String> = group.iter().map(|collected| subject(&collected.id)).collect();
         let subjects = subjects.join(", ");
         let whose = owner.map(|id| format!(" as local {id}")).unwrap_or_default();
         let path = path.display();
