@@ -6,6 +6,7 @@
 mod kinds;
 mod outcome;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
@@ -79,11 +80,12 @@ fn run_kind(kind: &Kind) -> anyhow::Result<Vec<Row>> {
     let mut child =
         command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let stdout = child.stdout.take().context("the child's output is not a pipe")?;
-    let mut tally = Tally::default();
+    let names = if kind.properties { properties()? } else { BTreeSet::new() };
+    let mut tally = Tally { names, ..Tally::default() };
     for line in BufReader::new(stdout).lines() {
         let line = line.context("cannot read what the tests print")?;
         println!("{line}");
-        tally.line(kind, &line);
+        tally.line(&line);
     }
     let status = child.wait().context("cannot wait for the tests")?;
     let mut rows = tally.rows(kind, status.success());
@@ -94,6 +96,23 @@ fn run_kind(kind: &Kind) -> anyhow::Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// The names of all properties of the agent's library.
+fn properties() -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![paths::root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                names.extend(outcome::properties_of(&std::fs::read_to_string(&path)?));
+            }
+        }
+    }
+    Ok(names)
 }
 
 fn command(runner: &Runner) -> anyhow::Result<Command> {
@@ -120,21 +139,22 @@ fn command(runner: &Runner) -> anyhow::Result<Command> {
 /// Counts while the lines go by.
 #[derive(Default)]
 struct Tally {
+    names: BTreeSet<String>,
     all: Counts,
-    apart: Counts,
+    properties: Counts,
     summaries: usize,
 }
 
 impl Tally {
-    fn line(&mut self, kind: &Kind, line: &str) {
+    fn line(&mut self, line: &str) {
         if let Some(counts) = outcome::counts_of_line(line) {
             self.summaries += 1;
             self.all += counts;
         }
-        if let (Some(apart), Some((name, passed))) = (kind.apart, outcome::test_of_line(line))
-            && name.contains(apart.part)
+        if let Some((name, passed)) = outcome::test_of_line(line)
+            && self.names.contains(name.rsplit("::").next().unwrap_or(name))
         {
-            self.apart += Counts { passed: usize::from(passed), failed: usize::from(!passed) };
+            self.properties += Counts { passed: usize::from(passed), failed: usize::from(!passed) };
         }
     }
 
@@ -142,8 +162,8 @@ impl Tally {
     /// is one failure.
     fn rows(self, kind: &Kind, success: bool) -> Vec<Row> {
         let mut counts = Counts {
-            passed: self.all.passed - self.apart.passed,
-            failed: self.all.failed - self.apart.failed,
+            passed: self.all.passed.saturating_sub(self.properties.passed),
+            failed: self.all.failed.saturating_sub(self.properties.failed),
         };
         if !success && self.all.failed == 0 {
             counts.failed += 1;
@@ -157,7 +177,9 @@ impl Tally {
             note: String::new(),
         };
         let mut rows = vec![row(&kind.name, counts)];
-        rows.extend(kind.apart.map(|apart| row(apart.name, self.apart)));
+        if kind.properties {
+            rows.push(row("property", self.properties));
+        }
         rows
     }
 }
@@ -168,8 +190,9 @@ mod tests {
 
     fn rows_of(text: &str, success: bool) -> Vec<(String, usize, usize)> {
         let kinds = kinds::all(&[], false);
-        let mut tally = Tally::default();
-        text.lines().for_each(|line| tally.line(&kinds[0], line));
+        let names = BTreeSet::from(["c".to_owned()]);
+        let mut tally = Tally { names, ..Tally::default() };
+        text.lines().for_each(|line| tally.line(line));
         let rows = tally.rows(&kinds[0], success).into_iter();
         rows.map(|row| (row.kind, row.counts.passed, row.counts.failed)).collect()
     }

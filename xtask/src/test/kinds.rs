@@ -11,8 +11,8 @@ pub(super) struct Kind {
     pub(super) runner: Runner,
     /// It needs a container engine.
     pub(super) engine: bool,
-    /// The tests of this name part are counted in a row of their own.
-    pub(super) apart: Option<Apart>,
+    /// Properties are counted in a row of their own.
+    pub(super) properties: bool,
 }
 
 /// What runs a kind of tests.
@@ -24,25 +24,13 @@ pub(super) enum Runner {
     Xtask(Vec<String>),
 }
 
-/// Tests that are counted apart from the others that their program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Apart {
-    /// The row's name.
-    pub(super) name: &'static str,
-    /// A part of the path of each such test.
-    pub(super) part: &'static str,
-}
-
 /// Tests that need the engine carry this in their names.
 const NEEDS_ENGINE: &str = "engine_";
 
 /// All kinds, in the order in which they run: what is quick first.
 pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     let mut kinds = vec![
-        Kind {
-            apart: Some(Apart { name: "property", part: "properties::" }),
-            ..cargo("unit", &["-p", "quorate", "--lib", "--bins"])
-        },
+        Kind { properties: true, ..cargo("unit", &["-p", "quorate", "--lib", "--bins"]) },
         cargo("toolkit", &["-p", "xtask", "--bins", "--", "--skip", NEEDS_ENGINE]),
     ];
     kinds.extend(test_files.iter().map(|file| cargo(file, &["-p", "quorate", "--test", file])));
@@ -84,7 +72,7 @@ fn cargo(name: &str, args: &[&str]) -> Kind {
         name: name.into(),
         runner: Runner::Cargo(words.map(Into::into).collect()),
         engine: false,
-        apart: None,
+        properties: false,
     }
 }
 
@@ -93,7 +81,7 @@ fn xtask(name: &str, args: &[&str]) -> Kind {
         name: name.into(),
         runner: Runner::Xtask(args.iter().map(|&word| word.into()).collect()),
         engine: name != "heal",
-        apart: None,
+        properties: false,
     }
 }
 

@@ -48,6 +48,28 @@ pub(super) fn test_of_line(line: &str) -> Option<(&str, bool)> {
     }
 }
 
+/// The names of the properties that a Rust file states: the functions inside `proptest! { … }`.
+pub(super) fn properties_of(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut end = None;
+    for line in text.lines() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        match &end {
+            None if line.trim_start().starts_with("proptest! {") => {
+                end = Some(format!("{indent}}}"))
+            }
+            Some(closing) if line == closing => end = None,
+            Some(_) => {
+                let name =
+                    line.trim_start().strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+                names.extend(name.map(Into::into));
+            }
+            None => {}
+        }
+    }
+    names
+}
+
 /// One row of the table at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
@@ -121,6 +143,21 @@ mod tests {
         ] {
             assert_eq!(test_of_line(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn properties_are_the_functions_of_their_macro() {
+        let text = "fn a() {}
+    proptest! {
+        #[test]
+        fn b(x in 0..3) {
+            fn_like();
+        }
+        fn c(y in any::<u8>()) {}
+    }
+    fn d() {}
+";
+        assert_eq!(properties_of(text), ["b", "c"]);
     }
 
     #[test]
