@@ -62,8 +62,11 @@ struct Text {
 
 /// The files that git knows or would add.
 fn tracked(root: &Path) -> anyhow::Result<Vec<String>> {
-    let words = ["ls-files", "--cached", "--others", "--exclude-standard"];
-    let output = Command::new("git").args(words).current_dir(root).output();
+    let mut git = Command::new("git");
+    // On CI the clone may belong to somebody else than who runs this.
+    git.arg("-c").arg(format!("safe.directory={}", root.display()));
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let output = git.current_dir(root).output();
     let output = output.context("cannot list the repository's files: git does not start")?;
     if !output.status.success() {
         bail!(
