@@ -18,24 +18,34 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The counts of one line, if it is the last line of a libtest run (`test result: ok. 3 passed; 0
-/// failed; …`) or of a tool of ours (`3 passed, 0 failed`).
+/// The counts of one line, if it sums up a libtest run (`test result: ok. 3 passed; 0 failed; …`),
+/// a tool of ours (`3 passed, 0 failed`), or the blocks of examples and book (`1 of 9 blocks
+/// drifted, 8 matched, …`).
 pub(super) fn counts_of_line(line: &str) -> Option<Counts> {
     let line = line.trim();
-    let (parts, of_ours) = match line.strip_prefix("test result: ") {
-        Some(rest) => (rest.split_once(". ")?.1.split("; ").collect::<Vec<_>>(), false),
-        None => (line.split(", ").collect(), true),
-    };
-    if of_ours && parts.len() != 2 {
-        return None;
+    if let Some(rest) = line.strip_prefix("test result: ") {
+        let parts: Vec<&str> = rest.split_once(". ")?.1.split("; ").collect();
+        return Some(Counts {
+            passed: number(&parts, "passed")?,
+            failed: number(&parts, "failed")?,
+        });
     }
-    let number = |word: &str| {
-        parts.iter().find_map(|part| {
-            let (number, label) = part.split_once(' ')?;
-            (label == word).then(|| number.parse().ok()).flatten()
-        })
-    };
-    Some(Counts { passed: number("passed")?, failed: number("failed")? })
+    let parts: Vec<&str> = line.split(", ").collect();
+    if let (Some(passed), Some(failed), 2) =
+        (number(&parts, "passed"), number(&parts, "failed"), parts.len())
+    {
+        return Some(Counts { passed, failed });
+    }
+    let failed = parts[0].strip_suffix(" blocks drifted")?.split_once(" of ")?.0.parse().ok()?;
+    Some(Counts { passed: number(&parts, "matched")?, failed })
+}
+
+/// The number before a word: `3 passed`.
+fn number(parts: &[&str], word: &str) -> Option<usize> {
+    parts.iter().find_map(|part| {
+        let (number, label) = part.split_once(' ')?;
+        (label == word).then(|| number.parse().ok()).flatten()
+    })
 }
 
 /// The name of the test and whether it passed, if this is libtest's line about one test.
@@ -121,6 +131,8 @@ mod tests {
             (broke, Some((1, 2))),
             ("7 passed, 1 failed", Some((7, 1))),
             ("  7 passed, 1 failed  ", Some((7, 1))),
+            ("1 of 9 blocks drifted, 8 matched, 2 hidden, 0 not run, 12 s", Some((8, 1))),
+            ("one of 9 blocks drifted, 8 matched", None),
             ("test result: ok", None),
             ("test result: ok. many passed; 0 failed", None),
             ("running 7 tests", None),

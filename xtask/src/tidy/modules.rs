@@ -56,11 +56,13 @@ pub(super) fn read(page: &str) -> Tables {
         }
         let Some(inner) = line.trim().strip_prefix('|') else { continue };
         let cells: Vec<&str> = inner.split('|').map(str::trim).collect();
-        let Some(name) = quoted(cells[0]).into_iter().next() else { continue };
+        let names = quoted(cells[0]);
         if heading.contains("owns a library") {
-            tables.owners.insert(name, owners_in(cells.get(1).unwrap_or(&"")));
+            let owners = owners_in(cells.get(1).unwrap_or(&""));
+            tables.owners.extend(names.into_iter().map(|name| (name, owners.clone())));
             continue;
         }
+        let Some(name) = names.into_iter().next() else { continue };
         let rows = match heading {
             _ if heading.contains("`xtask/src/`") => &mut tables.xtask,
             _ if heading.contains("`src/`") => &mut tables.agent,
