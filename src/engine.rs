@@ -167,6 +167,7 @@ impl Engine {
                 self.tell_successors(at, changed, recovered);
             }
             Err(_) => {
+                slot.troubled = true;
                 slot.tick |= ended.tick;
                 // What it needed was made right while it looked, perhaps too late for it to see.
                 slot.events += u64::from(ended.overtaken);

@@ -1,5 +1,5 @@
-//! A world in a few lines, for tests: it arms watches, keeps runs until a test lets them finish, and remembers every
-//! command. Graphs are written as text.
+//! A world in a few lines, for tests: it arms watches, keeps runs until a test lets them finish,
+//! and remembers every command. Graphs are written as text.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub(super) fn id(name: &str) -> ResourceId {
     ResourceId::new("t", name)
 }
 
-/// A graph of words: `a` a vertex, `a=2` one with other fields, `a!` one that is noop, `a*` one whose events count as
-/// changes, `a>b` an edge, `a>>b` one that notifies.
+/// A graph of words: `a` a vertex, `a=2` one with other fields, `a!` one that is noop, `a*` one
+/// whose events count as changes, `a>b` an edge, `a>>b` one that notifies.
 pub(super) fn graph(text: &str) -> Graph {
     let mut graph = Graph::default();
     for word in text.split_whitespace() {

@@ -1,0 +1,378 @@
+//! Random schedules of swaps, failures, pauses, events and ends, each step judged by the model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::{Event, RunId};
+use super::model::{HOLD, Model, ensure};
+use super::world::{edge, id, vertex};
+use crate::graph::Graph;
+use crate::kind::Outcome;
+
+/// All that there can be; an edge leads from an earlier one to a later one.
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+/// Of these, which only look, and which tick.
+const NOOP: usize = 2;
+const TICKS: usize = 1;
+
+/// Steps of one schedule, beside those at its end.
+const STEPS: usize = 150;
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Unchanged,
+    Changed,
+    WouldChange,
+    Failed,
+}
+
+/// One step. Numbers pick among what there is, so that every step means something in every
+/// situation.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// An unrelated graph.
+    Graph(u64),
+    /// A graph that is different in one point.
+    Change(u64),
+    SameGraph,
+    Arm(usize),
+    Break(usize),
+    Touch(usize),
+    Finish(usize, End),
+    Pause,
+    Resume,
+    Pass(u64),
+    /// Time passes, but nobody says so.
+    Linger(u64),
+    Stale(usize),
+    Stop,
+    Hurry,
+}
+
+/// A small random number generator (splitmix64), so that a seed gives the same schedule
+/// everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.roll() % end as u64) as usize
+    }
+}
+
+fn op(dice: &mut Dice) -> Op {
+    let (kind, seed) = (dice.below(100), dice.roll());
+    let pick = seed as usize & 0xFFFF;
+    match kind {
+        0..2 => Op::Graph(seed),
+        2..12 => Op::Change(seed),
+        12..14 => Op::SameGraph,
+        14..32 => Op::Arm(pick),
+        32..34 => Op::Break(pick),
+        34..46 => Op::Touch(pick),
+        46..54 => Op::Finish(pick, End::Unchanged),
+        54..68 => Op::Finish(pick, End::Changed),
+        68..70 => Op::Finish(pick, End::WouldChange),
+        70..78 => Op::Finish(pick, End::Failed),
+        78..82 => Op::Pause,
+        82..89 => Op::Resume,
+        89..94 => Op::Pass(seed % 1_500),
+        94..96 => Op::Linger(seed % 1_500),
+        _ => Op::Stale(pick),
+    }
+}
+
+/// What a graph is made from: versions of vertices and edges between them.
+#[derive(Clone, Default)]
+struct Plan {
+    versions: [Option<i64>; NAMES.len()],
+    edges: BTreeMap<(usize, usize), bool>,
+}
+
+impl Plan {
+    fn random(seed: u64) -> Plan {
+        let mut dice = Dice(seed);
+        let mut plan = Plan::default();
+        for version in &mut plan.versions {
+            *version = (dice.below(4) > 0).then(|| dice.below(3) as i64);
+        }
+        for to in 1..NAMES.len() {
+            for from in 0..to {
+                if dice.below(4) == 0 {
+                    plan.edges.insert((from, to), dice.below(2) == 0);
+                }
+            }
+        }
+        plan
+    }
+
+    /// Comes, goes or changes: one vertex or one edge.
+    fn change(&mut self, seed: u64) {
+        let mut dice = Dice(seed);
+        let to = dice.below(NAMES.len());
+        let version = &mut self.versions[to];
+        if dice.below(2) == 0 || to == 0 {
+            *version = if dice.below(3) == 0 { None } else { Some(dice.below(3) as i64) };
+            return;
+        }
+        let pair = (dice.below(to), to);
+        match dice.below(3) {
+            0 => drop(self.edges.remove(&pair)),
+            n => drop(self.edges.insert(pair, n == 1)),
+        }
+    }
+
+    fn graph(&self) -> Arc<Graph> {
+        let mut graph = Graph::default();
+        for (at, version) in self.versions.iter().enumerate() {
+            if let Some(version) = version {
+                let made = vertex(NAMES[at], *version, at == NOOP, at == TICKS);
+                graph.vertices.insert(id(NAMES[at]), made);
+            }
+        }
+        for ((from, to), notify) in &self.edges {
+            if self.versions[*from].is_some() && self.versions[*to].is_some() {
+                graph.edges.insert((id(NAMES[*from]), id(NAMES[*to])), edge(*notify));
+            }
+        }
+        Arc::new(graph)
+    }
+}
+
+/// A schedule under way.
+struct Trial {
+    model: Model,
+    plan: Plan,
+}
+
+impl Trial {
+    fn apply(&mut self, op: Op) -> Result<(), String> {
+        match op {
+            Op::Graph(seed) => {
+                self.plan = Plan::random(seed);
+                self.send(Event::Graph(self.plan.graph()))
+            }
+            Op::Change(seed) => {
+                self.plan.change(seed);
+                self.send(Event::Graph(self.plan.graph()))
+            }
+            Op::SameGraph => self.same(),
+            Op::Arm(pick) => self.arm(pick),
+            Op::Break(pick) => self.watching(pick, Some("no watches left".into())),
+            Op::Touch(pick) => match self.pick(pick) {
+                Some(vertex) => self.send(Event::Touched(vertex)),
+                None => Ok(()),
+            },
+            Op::Finish(pick, end) => self.finish(pick, end),
+            Op::Pause => self.twice(Event::Pause),
+            Op::Resume => self.twice(Event::Resume),
+            Op::Pass(millis) => {
+                self.linger(millis);
+                self.send(Event::Due)
+            }
+            Op::Linger(millis) => {
+                self.linger(millis);
+                Ok(())
+            }
+            Op::Stale(pick) => self.stale(pick),
+            Op::Stop => self.twice(Event::Stop),
+            Op::Hurry => self.twice(Event::Hurry),
+        }
+    }
+
+    fn send(&mut self, event: Event) -> Result<(), String> {
+        self.model.send(event).map(drop)
+    }
+
+    /// The second time nothing may come of it.
+    fn twice(&mut self, event: Event) -> Result<(), String> {
+        self.send(event.clone())?;
+        let count = self.model.send(event.clone())?;
+        ensure!(count == 0, "{event:?} is not idempotent: {count} commands");
+        Ok(())
+    }
+
+    fn same(&mut self) -> Result<(), String> {
+        self.send(Event::Due)?;
+        if self.model.graph.is_none() {
+            return Ok(());
+        }
+        let count = self.model.send(Event::Graph(self.plan.graph()))?;
+        ensure!(count == 0, "an equal graph gave {count} commands");
+        Ok(())
+    }
+
+    fn linger(&mut self, millis: u64) {
+        self.model.now = self.model.now.after(Duration::from_millis(millis));
+    }
+
+    fn pick(&self, pick: usize) -> Option<super::super::VertexId> {
+        let vertices = self.model.vertices();
+        vertices.get(pick % vertices.len().max(1)).map(|(vertex, _)| vertex.clone())
+    }
+
+    /// Arms one that is not armed; now and then one that is.
+    fn arm(&mut self, pick: usize) -> Result<(), String> {
+        let vertices = self.model.vertices();
+        let unarmed: Vec<_> = vertices.iter().filter(|(_, armed)| !armed).collect();
+        match unarmed.get(pick % unarmed.len().max(1)) {
+            Some((vertex, _)) => self.send(Event::Watching { vertex: vertex.clone(), error: None }),
+            None if pick.is_multiple_of(5) => self.watching(pick, None),
+            None => Ok(()),
+        }
+    }
+
+    fn watching(&mut self, pick: usize, error: Option<String>) -> Result<(), String> {
+        match self.pick(pick) {
+            Some(vertex) => self.send(Event::Watching { vertex, error }),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, pick: usize, end: End) -> Result<(), String> {
+        let flights = &self.model.flights;
+        let Some((vertex, run)) = flights.get(pick % flights.len().max(1)).cloned() else {
+            return Ok(());
+        };
+        let result = match end {
+            End::Unchanged => Ok(Outcome::Unchanged),
+            End::Changed => Ok(Outcome::Changed("made right".into())),
+            End::WouldChange => Ok(Outcome::WouldChange("would be made right".into())),
+            End::Failed => Err("out of order".into()),
+        };
+        self.send(Event::Finished { vertex, run, result })
+    }
+
+    /// What concerns another life, or a run that is not under way, changes nothing.
+    fn stale(&mut self, pick: usize) -> Result<(), String> {
+        self.send(Event::Due)?;
+        let here = self.model.vertices();
+        let gone = self.model.ever.iter().filter(|old| !here.iter().any(|(now, _)| now == *old));
+        let gone: Vec<_> = gone.cloned().collect();
+        let mut events: Vec<Event> = Vec::new();
+        if let Some(vertex) = gone.get(pick % gone.len().max(1)).cloned() {
+            events.push(Event::Touched(vertex.clone()));
+            events.push(Event::Watching { vertex: vertex.clone(), error: None });
+            events.push(Event::Finished { vertex, run: RunId(0), result: Err("old".into()) });
+        }
+        if let Some(vertex) = self.pick(pick) {
+            let result = Ok(Outcome::Changed("never asked for".into()));
+            events.push(Event::Finished { vertex, run: RunId(u64::MAX), result });
+        }
+        for event in events {
+            let text = format!("{event:?}");
+            let count = self.model.send(event)?;
+            ensure!(count == 0, "{text} gave {count} commands");
+        }
+        Ok(())
+    }
+
+    /// Answers everything until nothing is open, each run in this way.
+    fn answer_all(&mut self, end: End) -> Result<(), String> {
+        for _ in 0..10_000 {
+            let unarmed = self.model.vertices().iter().any(|(_, armed)| !armed);
+            if self.model.flights.is_empty() && !unarmed {
+                return Ok(());
+            }
+            self.arm(1)?;
+            self.finish(0, end)?;
+        }
+        Err("it never comes to rest".into())
+    }
+
+    /// The end of every schedule: at rest with failures, at rest without, and stopped once.
+    fn finale(&mut self) -> Result<(), String> {
+        if !self.model.stopping && self.model.graph.is_some() {
+            self.send(Event::Resume)?;
+            for end in [End::Failed, End::Unchanged] {
+                self.answer_all(end)?;
+                ensure!(self.model.is_quiet(), "at rest, but something is pending");
+                self.apply(Op::Pass(HOLD.as_millis() as u64))?;
+                ensure!(self.model.engine.is_converged(), "at rest and not converged");
+                for (vertex, _) in self.model.vertices() {
+                    self.send(Event::Touched(vertex))?;
+                }
+            }
+            self.answer_all(End::Unchanged)?;
+            self.model.judge_touches()?;
+            ensure!(self.model.engine.summary().is_clean(), "all went well, and somebody failed");
+        }
+        self.send(Event::Stop)?;
+        for _ in 0..self.model.flights.len() {
+            self.finish(0, End::Failed)?;
+        }
+        ensure!(self.model.stops == 1, "stopped {} times", self.model.stops);
+        Ok(())
+    }
+}
+
+/// Carries out a schedule and says at which step what was wrong.
+fn attempt(ops: &[Op]) -> Result<(), String> {
+    let mut trial = Trial { model: Model::new(), plan: Plan::default() };
+    for (step, op) in ops.iter().enumerate() {
+        trial.apply(*op).map_err(|error| format!("step {step}, {op:?}: {error}"))?;
+    }
+    trial.finale().map_err(|error| format!("at the end: {error}"))
+}
+
+/// The schedule of a seed. One in four is stopped on the way, and of these one in two hurried.
+fn schedule(seed: u64) -> Vec<Op> {
+    let mut dice = Dice(seed);
+    let mut ops = vec![Op::Graph(dice.roll())];
+    ops.extend((0..STEPS).map(|_| op(&mut dice)));
+    if dice.below(4) == 0 {
+        ops.insert(dice.below(STEPS) + 1, Op::Stop);
+        if dice.below(2) == 0 {
+            ops.insert(dice.below(STEPS) + 1, Op::Hurry);
+        }
+    }
+    ops
+}
+
+/// Names the seed when a step panics instead of answering.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_random_swap_fail_and_pause_schedules_violate_nothing() {
+    for seed in 0..1_000 {
+        let _named = Named(seed);
+        if let Err(error) = attempt(&schedule(seed)) {
+            panic!("{error}");
+        }
+    }
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let rare = prop_oneof![20 => Just(None), 1 => Just(Some(Op::Stop)), 1 => Just(Some(Op::Hurry))];
+    (any::<u64>(), rare).prop_map(|(seed, rare)| rare.unwrap_or_else(|| op(&mut Dice(seed))))
+}
+
+proptest! {
+    #[test]
+    fn no_schedule_at_all_violates_anything(
+        first in any::<u64>(),
+        rest in proptest::collection::vec(any_op(), 0..60),
+    ) {
+        let ops: Vec<Op> = std::iter::once(Op::Graph(first)).chain(rest).collect();
+        let found = attempt(&ops);
+        prop_assert!(found.is_ok(), "{}", found.unwrap_err());
+    }
+}
