@@ -131,10 +131,8 @@ impl Engine {
     fn watching(&mut self, vertex: &VertexId, error: Option<String>) {
         let Some(at) = self.find(vertex) else { return };
         let slot = &mut self.slots[at];
-        // A watch that is replaced may have missed what happened in between.
-        if error.is_none() && slot.watch != Watch::Arming {
-            slot.events += 1;
-        }
+        // A watch that was lost or replaced may have missed what happened in between.
+        slot.events += u64::from(error.is_none());
         slot.watch = error.map_or(Watch::Armed, Watch::Broken);
         self.mark(at);
     }
@@ -207,7 +205,7 @@ impl Engine {
                 slot.refreshes.insert(from, slot.events);
             } else if let Phase::Running(run) = &mut slot.phase {
                 run.overtaken = true;
-            } else if matches!(slot.last, Some(Err(_))) && !slot.is_dirty() {
+            } else if matches!(slot.last, Some(Err(_))) {
                 slot.events += 1;
             }
             self.mark(edge.to);

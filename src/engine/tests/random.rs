@@ -19,7 +19,7 @@ const NOOP: usize = 2;
 const TICKS: usize = 1;
 
 /// Steps of one schedule, beside those at its end.
-const STEPS: usize = 150;
+const STEPS: usize = 100;
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -366,6 +366,9 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
+    // A finding is kept as a table test or as a seed, not as a file beside the sources.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_schedule_at_all_violates_anything(
         first in any::<u64>(),
