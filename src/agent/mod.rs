@@ -3,3 +3,4 @@
 //! Refuses to decide what to do with the world: that is `engine`, `graph` and `collect`.
 
 pub mod exchange;
+pub mod watch;

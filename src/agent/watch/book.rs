@@ -1,0 +1,372 @@
+//! The bookkeeping of the hub: paths wanted, directories to watch, events to the ids that they
+//! touch. Pure.
+//!
+//! Refuses to call the kernel: what has to be armed or disarmed is handed out as orders, and the
+//! shell says what came of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// The number that the kernel gave to a watch; it is not used again.
+pub(super) type Wd = i32;
+
+/// What the shell has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Watch this directory and report with [`Book::armed`].
+    Arm {
+        dir: PathBuf,
+        /// Changes of the content of entries matter too, not only which entries there are.
+        content: bool,
+    },
+    /// Stop this watch; it may be gone already.
+    Disarm(Wd),
+}
+
+/// Why a directory cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It does not exist, or is no directory.
+    Missing,
+    /// It may not be read.
+    Denied,
+    /// No watches are left.
+    Limit,
+    /// Anything else.
+    Other(String),
+}
+
+/// What an event of the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// An entry came or went.
+    Entry,
+    /// The content or the attributes of an entry changed, or those of the directory itself.
+    Content,
+    /// The watched directory itself was moved or removed, or its watch is gone.
+    Gone,
+    /// Events were lost.
+    Overflow,
+}
+
+#[derive(Debug, Default)]
+enum Watch {
+    #[default]
+    None,
+    Armed {
+        wd: Wd,
+        content: bool,
+    },
+    Refused(Refusal),
+}
+
+/// A directory that somebody needs to be watched.
+#[derive(Debug, Default)]
+struct Dir {
+    /// How many wanted paths lie in it, at any depth.
+    uses: usize,
+    /// Who wants the entry of this name.
+    names: HashMap<OsString, BTreeSet<u64>>,
+    /// Who wants every entry.
+    all: BTreeSet<u64>,
+    watch: Watch,
+}
+
+impl Dir {
+    fn content(&self) -> bool {
+        !self.names.is_empty() || !self.all.is_empty()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = u64> {
+        self.names.values().flatten().chain(&self.all).copied()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Want {
+    path: PathBuf,
+    children: bool,
+}
+
+impl Want {
+    /// The directories to watch, from the root down.
+    fn dirs(&self) -> Vec<&Path> {
+        let skip = usize::from(!self.children);
+        let mut dirs: Vec<&Path> = self.path.ancestors().skip(skip).collect();
+        dirs.reverse();
+        dirs
+    }
+}
+
+/// All that the hub knows.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    wants: HashMap<u64, Want>,
+    /// Sorted, so that a directory stands before everything in it.
+    dirs: BTreeMap<PathBuf, Dir>,
+    /// One watch stands for several paths when links lead to the same directory.
+    paths: HashMap<Wd, BTreeSet<PathBuf>>,
+    to_arm: BTreeSet<PathBuf>,
+    to_disarm: Vec<Wd>,
+    /// Directories that found no watch left; tried again when one is given back.
+    starved: BTreeSet<PathBuf>,
+}
+
+impl Book {
+    /// Wants `path`, absolute and clean, to be watched for `id`, and what lies directly in it with
+    /// `children`. Replaces what the id wanted before;
+    /// returns whom that helped, as [`Book::remove`]. The orders that follow have to be carried
+    /// out.
+    pub(super) fn add(&mut self, id: u64, path: PathBuf, children: bool) -> BTreeSet<u64> {
+        let helped = self.remove(id);
+        let want = Want { path, children };
+        for dir in want.dirs() {
+            let entry = self.dirs.entry(dir.to_path_buf()).or_default();
+            entry.uses += 1;
+            if matches!(entry.watch, Watch::None | Watch::Refused(Refusal::Limit)) {
+                self.to_arm.insert(dir.to_path_buf());
+            }
+        }
+        if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name()) {
+            self.entry_wanted(parent, |dir| {
+                dir.names.entry(name.to_owned()).or_default().insert(id);
+            });
+        }
+        if children || want.path.parent().is_none() {
+            self.entry_wanted(&want.path, |dir| {
+                dir.all.insert(id);
+            });
+        }
+        self.wants.insert(id, want);
+        helped
+    }
+
+    /// Notes what is wanted in a directory, and arms it anew if it was armed for less.
+    fn entry_wanted(&mut self, path: &Path, note: impl FnOnce(&mut Dir)) {
+        let Some(dir) = self.dirs.get_mut(path) else { return };
+        note(dir);
+        if matches!(dir.watch, Watch::Armed { content: false, .. }) {
+            self.to_arm.insert(path.to_path_buf());
+        }
+    }
+
+    /// Forgets what the id wanted. Returns whom a freed watch may help: who had found none left.
+    pub(super) fn remove(&mut self, id: u64) -> BTreeSet<u64> {
+        let Some(want) = self.wants.remove(&id) else { return BTreeSet::new() };
+        let mut freed = false;
+        for path in want.dirs() {
+            let Some(dir) = self.dirs.get_mut(path) else { continue };
+            dir.uses -= 1;
+            dir.all.remove(&id);
+            if Some(path) == want.path.parent()
+                && let Some(name) = want.path.file_name()
+                && let Some(ids) = dir.names.get_mut(name)
+            {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    dir.names.remove(name);
+                }
+            }
+            if dir.uses == 0 {
+                freed |= matches!(dir.watch, Watch::Armed { .. });
+                self.release(path);
+                self.dirs.remove(path);
+                self.to_arm.remove(path);
+                self.starved.remove(path);
+            }
+        }
+        if freed { self.retry_starved() } else { BTreeSet::new() }
+    }
+
+    fn retry_starved(&mut self) -> BTreeSet<u64> {
+        let starved = std::mem::take(&mut self.starved);
+        let touched = starved.iter().flat_map(|dir| self.below(dir)).collect();
+        self.to_arm.extend(starved);
+        touched
+    }
+
+    /// The next order, until none is left. Disarming comes first, so that a number given back is
+    /// never one that was just handed out.
+    pub(super) fn next_order(&mut self) -> Option<Order> {
+        if let Some(wd) = self.to_disarm.pop() {
+            return Some(Order::Disarm(wd));
+        }
+        while let Some(path) = self.to_arm.pop_first() {
+            let parent = path.parent().and_then(|parent| self.dirs.get(parent));
+            let hopeless =
+                parent.is_some_and(|dir| matches!(dir.watch, Watch::Refused(Refusal::Missing)));
+            let Some(dir) = self.dirs.get_mut(&path) else { continue };
+            if hopeless {
+                // Its ancestor was just looked for, and is watched for.
+                dir.watch = Watch::Refused(Refusal::Missing);
+                continue;
+            }
+            let content = dir.content();
+            return Some(Order::Arm { dir: path, content });
+        }
+        None
+    }
+
+    /// What came of an order to arm.
+    pub(super) fn armed(&mut self, path: &Path, content: bool, result: Result<Wd, Refusal>) {
+        let Some(dir) = self.dirs.get_mut(path) else {
+            self.to_disarm.extend(result);
+            return;
+        };
+        if let Watch::Armed { wd, .. } = dir.watch
+            && result.as_ref() != Ok(&wd)
+        {
+            self.release(path);
+        }
+        let Some(dir) = self.dirs.get_mut(path) else { return };
+        match result {
+            Ok(wd) => {
+                dir.watch = Watch::Armed { wd, content };
+                self.paths.entry(wd).or_default().insert(path.to_path_buf());
+            }
+            Err(refusal) => {
+                if refusal == Refusal::Limit {
+                    self.starved.insert(path.to_path_buf());
+                }
+                dir.watch = Watch::Refused(refusal);
+            }
+        }
+    }
+
+    /// Why the id is not fully watched, if so.
+    pub(super) fn error(&self, id: u64) -> Option<String> {
+        let want = self.wants.get(&id)?;
+        let mut deepest = None;
+        for path in want.dirs() {
+            let refusal = match self.dirs.get(path).map(|dir| &dir.watch) {
+                Some(Watch::Refused(refusal)) => refusal,
+                _ => {
+                    deepest = None;
+                    continue;
+                }
+            };
+            match refusal {
+                // A directory that may be passed but not read hides only changes of its own
+                // entries.
+                Refusal::Denied => deepest = Some((path, refusal)),
+                Refusal::Missing => {}
+                Refusal::Limit | Refusal::Other(_) => return Some(explain(path, refusal)),
+            }
+        }
+        deepest.map(|(path, refusal)| explain(path, refusal))
+    }
+
+    /// Whom an event touches. The orders that follow have to be carried out before they are told.
+    pub(super) fn event(
+        &mut self,
+        wd: Wd,
+        happened: Happened,
+        name: Option<&OsStr>,
+    ) -> BTreeSet<u64> {
+        if happened == Happened::Overflow {
+            self.rearm(Path::new("/"));
+            return self.wants.keys().copied().collect();
+        }
+        let mut touched = BTreeSet::new();
+        // Events of a watch that was given back still come; nobody waits for them.
+        for path in self.paths.get(&wd).cloned().unwrap_or_default() {
+            match (happened, name) {
+                (Happened::Gone, _) => {
+                    touched.extend(self.below(&path));
+                    self.rearm(&path);
+                }
+                (_, Some(name)) => touched.extend(self.entry_event(&path, happened, name)),
+                (_, None) => {
+                    touched.extend(self.dirs.get(&path).into_iter().flat_map(|dir| &dir.all));
+                }
+            }
+        }
+        touched
+    }
+
+    fn entry_event(&mut self, path: &Path, happened: Happened, name: &OsStr) -> BTreeSet<u64> {
+        let mut touched = BTreeSet::new();
+        if let Some(dir) = self.dirs.get(path) {
+            touched.extend(dir.names.get(name).into_iter().flatten().chain(&dir.all));
+        }
+        let child = path.join(name);
+        if !self.dirs.contains_key(&child) {
+            return touched;
+        }
+        touched.extend(self.below(&child));
+        if happened == Happened::Entry {
+            self.rearm(&child);
+        } else {
+            self.retry_refused(&child);
+        }
+        touched
+    }
+
+    /// Everyone who wants something in this directory, at any depth.
+    fn below(&self, path: &Path) -> BTreeSet<u64> {
+        self.under(path).flat_map(|(_, dir)| dir.ids()).collect()
+    }
+
+    fn under<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a Dir)> + 'a {
+        self.dirs.range(path.to_path_buf()..).take_while(move |(dir, _)| dir.starts_with(path))
+    }
+
+    /// Gives up the watches of this directory and of all in it, and sets them anew: the names may
+    /// stand for others.
+    fn rearm(&mut self, path: &Path) {
+        let paths: Vec<PathBuf> = self.under(path).map(|(dir, _)| dir.clone()).collect();
+        for path in paths {
+            self.release(&path);
+            self.to_arm.insert(path);
+        }
+    }
+
+    /// Tries again what could not be armed here: permissions may have changed.
+    fn retry_refused(&mut self, path: &Path) {
+        let refused = |dir: &Dir| matches!(dir.watch, Watch::Refused(_));
+        let paths: Vec<PathBuf> = self
+            .under(path)
+            .filter(|(_, dir)| refused(dir))
+            .map(|(path, _)| path.clone())
+            .collect();
+        self.to_arm.extend(paths);
+    }
+
+    /// Takes the watch off a directory; the kernel's goes when no other path needs it.
+    fn release(&mut self, path: &Path) {
+        let Some(dir) = self.dirs.get_mut(path) else { return };
+        let Watch::Armed { wd, .. } = std::mem::take(&mut dir.watch) else { return };
+        if let Some(paths) = self.paths.get_mut(&wd) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.paths.remove(&wd);
+                self.to_disarm.push(wd);
+            }
+        }
+    }
+
+    /// How many watches of the kernel are in use.
+    #[cfg(test)]
+    pub(super) fn watches(&self) -> usize {
+        self.paths.len()
+    }
+}
+
+fn explain(path: &Path, refusal: &Refusal) -> String {
+    let path = path.display();
+    match refusal {
+        Refusal::Missing => format!("{path} does not exist"),
+        Refusal::Denied => format!(
+            "cannot watch {path}: permission denied; run the agent as a user who may read it"
+        ),
+        Refusal::Limit => format!(
+            "cannot watch {path}: no inotify watches are left; raise fs.inotify.max_user_watches \
+             with sysctl"
+        ),
+        Refusal::Other(why) => format!("cannot watch {path}: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The book against a small pretended file system: no kernel, every order carried out at once.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Directories with an inode each; the watches that the kernel would have.
+#[derive(Default)]
+struct World {
+    book: Book,
+    dirs: BTreeMap<PathBuf, u32>,
+    inodes: u32,
+    watches: HashMap<Wd, u32>,
+    last_wd: Wd,
+    denied: BTreeSet<PathBuf>,
+    limit: Option<usize>,
+    arms: usize,
+}
+
+impl World {
+    fn new(dirs: &[&str]) -> Self {
+        let mut world = World::default();
+        for dir in dirs {
+            world.mkdir(dir);
+        }
+        world.settle();
+        world
+    }
+
+    fn settle(&mut self) {
+        while let Some(order) = self.book.next_order() {
+            match order {
+                Order::Disarm(wd) => {
+                    self.watches.remove(&wd);
+                }
+                Order::Arm { dir, content } => {
+                    self.arms += 1;
+                    let result = self.arm(&dir);
+                    self.book.armed(&dir, content, result);
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, dir: &Path) -> Result<Wd, Refusal> {
+        let inode = *self.dirs.get(dir).ok_or(Refusal::Missing)?;
+        if self.denied.contains(dir) {
+            return Err(Refusal::Denied);
+        }
+        if let Some((wd, _)) = self.watches.iter().find(|(_, watched)| **watched == inode) {
+            return Ok(*wd);
+        }
+        if self.limit == Some(self.watches.len()) {
+            return Err(Refusal::Limit);
+        }
+        self.last_wd += 1;
+        self.watches.insert(self.last_wd, inode);
+        Ok(self.last_wd)
+    }
+
+    fn add(&mut self, id: u64, path: &str) {
+        self.book.add(id, path.into(), false);
+        self.settle();
+    }
+
+    /// An event in a directory, as the kernel would tell it: to nobody when it is not watched.
+    fn happen(&mut self, dir: &Path, happened: Happened, name: &str) -> BTreeSet<u64> {
+        let Some(inode) = self.dirs.get(dir).copied() else { return BTreeSet::new() };
+        let Some((&wd, _)) = self.watches.iter().find(|(_, watched)| **watched == inode) else {
+            return BTreeSet::new();
+        };
+        let touched = self.book.event(wd, happened, Some(OsStr::new(name)));
+        self.settle();
+        touched
+    }
+
+    fn entry(&mut self, path: &str) -> BTreeSet<u64> {
+        let path = Path::new(path);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return BTreeSet::new();
+        };
+        self.happen(parent, Happened::Entry, name.to_str().unwrap())
+    }
+
+    fn mkdir(&mut self, path: &str) -> BTreeSet<u64> {
+        self.inodes += 1;
+        self.dirs.insert(path.into(), self.inodes);
+        self.entry(path)
+    }
+
+    /// Takes a directory and all in it away, as a move to elsewhere does: their watches live on.
+    fn take(&mut self, path: &str) -> BTreeSet<u64> {
+        self.dirs.retain(|dir, _| !dir.starts_with(path));
+        self.entry(path)
+    }
+}
+
+fn ids(ids: &[u64]) -> BTreeSet<u64> {
+    ids.iter().copied().collect()
+}
+
+#[test]
+fn ten_thousand_files_in_ten_directories_cost_ten_watches_and_their_ancestors() {
+    let mut world = World::new(&["/", "/srv"]);
+    for dir in 0..10 {
+        world.mkdir(&format!("/srv/{dir}"));
+    }
+    for id in 0..10_000 {
+        world.add(id, &format!("/srv/{}/f{id}", id % 10));
+    }
+    assert_eq!(world.book.watches(), 12);
+    assert!(world.arms <= 12 + 10, "armed {} times: directories are armed once each", world.arms);
+    for id in 0..10_000 {
+        world.book.remove(id);
+    }
+    world.settle();
+    assert_eq!((world.book.watches(), world.watches.len()), (0, 0), "nothing is left behind");
+}
+
+#[test]
+fn an_event_touches_only_who_wants_its_name() {
+    let mut world = World::new(&["/", "/d"]);
+    world.add(1, "/d/a");
+    world.add(2, "/d/b");
+    world.add(3, "/d/a");
+    world.book.add(4, "/d".into(), true);
+    world.settle();
+    assert_eq!(world.happen(Path::new("/d"), Happened::Content, "a"), ids(&[1, 3, 4]));
+    assert_eq!(world.entry("/d/b"), ids(&[2, 4]));
+    assert_eq!(world.entry("/d/other"), ids(&[4]));
+    assert_eq!(world.happen(Path::new("/"), Happened::Content, "d"), ids(&[1, 2, 3, 4]));
+    assert_eq!(world.happen(Path::new("/"), Happened::Content, "tmp"), ids(&[]));
+}
+
+#[test]
+fn a_missing_path_is_found_as_its_parts_appear() {
+    let mut world = World::new(&["/"]);
+    world.add(1, "/a/b/c/f");
+    assert_eq!(world.book.watches(), 1);
+    assert_eq!(world.book.error(1), None);
+    assert_eq!(world.mkdir("/a"), ids(&[1]));
+    // `mkdir -p` may be faster than the watch on the first part.
+    world.inodes += 1;
+    world.dirs.insert("/a/b".into(), world.inodes);
+    world.dirs.insert("/a/b/c".into(), world.inodes + 1);
+    world.inodes += 1;
+    assert_eq!(world.entry("/a/b"), ids(&[1]));
+    assert_eq!(world.book.watches(), 4);
+    assert_eq!(world.entry("/a/b/c/f"), ids(&[1]));
+}
+
+#[test]
+fn a_directory_that_was_moved_away_is_not_listened_to_any_more() {
+    let mut world = World::new(&["/", "/a", "/a/b"]);
+    world.add(1, "/a/b/f");
+    let old = world.dirs[Path::new("/a/b")];
+    assert_eq!(world.take("/a"), ids(&[1]));
+    assert_eq!(world.watches.len(), 1, "only the root is watched");
+    assert!(world.watches.values().all(|inode| *inode != old));
+    world.mkdir("/a");
+    world.mkdir("/a/b");
+    assert_eq!(world.entry("/a/b/f"), ids(&[1]));
+}
+
+#[test]
+fn two_paths_to_one_directory_share_its_watch() {
+    let mut world = World::new(&["/", "/real"]);
+    let inode = world.dirs[Path::new("/real")];
+    world.dirs.insert("/link".into(), inode);
+    world.add(1, "/real/f");
+    world.add(2, "/link/f");
+    assert_eq!(world.book.watches(), 2);
+    assert_eq!(world.entry("/real/f"), ids(&[1, 2]));
+    world.book.remove(1);
+    world.settle();
+    assert_eq!(world.entry("/link/f"), ids(&[2]), "the other path keeps it");
+}
+
+#[test]
+fn a_lost_queue_touches_everyone_and_arms_all_anew() {
+    let mut world = World::new(&["/", "/a"]);
+    world.add(1, "/a/f");
+    world.add(2, "/b/f");
+    world.inodes += 1;
+    world.dirs.insert("/b".into(), world.inodes);
+    assert_eq!(world.book.event(-1, Happened::Overflow, None), ids(&[1, 2]));
+    world.settle();
+    assert_eq!(world.entry("/b/f"), ids(&[2]), "what appeared unseen is watched");
+}
+
+#[test]
+fn who_finds_no_watch_left_is_told_and_gets_the_next_free_one() {
+    let mut world = World::new(&["/", "/a", "/b"]);
+    world.limit = Some(2);
+    world.add(1, "/a/f");
+    world.add(2, "/b/f");
+    assert_eq!(world.book.error(1), None);
+    assert!(world.book.error(2).unwrap().contains("max_user_watches"));
+    assert_eq!(world.book.remove(1), ids(&[2]));
+    world.settle();
+    assert_eq!(world.book.error(2), None);
+}
+
+#[test]
+fn a_directory_that_may_be_passed_but_not_read_is_an_error_only_at_the_end() {
+    let mut world = World::new(&["/", "/home", "/home/me"]);
+    world.denied.insert("/home".into());
+    world.add(1, "/home/me/f");
+    world.add(2, "/home/f");
+    world.add(3, "/home/you/f");
+    assert_eq!(world.book.error(1), None);
+    for id in [2, 3] {
+        assert!(world.book.error(id).unwrap().contains("/home: permission denied"));
+    }
+    world.denied.clear();
+    assert_eq!(world.happen(Path::new("/"), Happened::Content, "home"), ids(&[1, 2, 3]));
+    assert_eq!(world.book.error(2), None);
+}
+
+proptest! {
+    /// Directories come and go at random; whenever an entry of a wanted path changes, its id is
+    /// touched, and the watches are exactly those of the wanted directories that exist.
+    #[test]
+    fn no_change_of_a_wanted_path_goes_unnoticed(
+        steps in prop::collection::vec((0..3u8, 0..14usize), 1..60),
+    ) {
+        let names = [
+            "/a", "/b", "/a/a", "/a/b", "/b/a", "/b/b", "/a/a/a", "/a/a/b", "/a/b/a", "/a/b/b",
+            "/b/a/a", "/b/a/b", "/b/b/a", "/b/b/b",
+        ];
+        let mut world = World::new(&["/"]);
+        for (step, index) in steps {
+            let name = names[index];
+            let id = index as u64;
+            let there = world.dirs.contains_key(Path::new(name));
+            match step {
+                0 if world.book.wants.contains_key(&id) => {
+                    world.book.remove(id);
+                    world.settle();
+                }
+                0 => world.add(id, name),
+                1 if there => {
+                    let touched = world.take(name);
+                    for (id, want) in &world.book.wants {
+                        prop_assert_eq!(touched.contains(id), want.path.starts_with(name));
+                    }
+                }
+                1 => {}
+                _ if !there && world.dirs.contains_key(Path::new(name).parent().unwrap()) => {
+                    let touched = world.mkdir(name);
+                    for (id, want) in &world.book.wants {
+                        prop_assert_eq!(touched.contains(id), want.path.starts_with(name));
+                    }
+                }
+                _ => {}
+            }
+            let needed: BTreeSet<&Path> = world.book.wants.values().flat_map(Want::dirs).collect();
+            let existing = needed.iter().filter(|dir| world.dirs.contains_key(**dir)).count();
+            prop_assert_eq!(world.watches.len(), existing);
+            prop_assert_eq!(world.book.watches(), existing);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The shell of the hub: one task that owns the inotify instance and the book.
+//!
+//! Refuses to wait for its reader with the kernel's queue unread: who is touched is kept once,
+//! however often it happens, until the reader takes it.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use super::book::{Book, Happened, Order, Refusal, Wd};
+
+/// How many touched ids wait for the reader beside the set that the hub keeps: enough to hand over
+/// in bulk.
+const TOUCHED_QUEUE: usize = 256;
+
+/// How many requests wait for the hub; who asks more waits.
+const COMMAND_QUEUE: usize = 64;
+
+/// How much is read from the kernel at a time, in bytes: about a thousand events.
+const BUFFER: usize = 64 << 10;
+
+/// Something happened to what an id wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// The id that was given to [`HubHandle::add`].
+    pub id: u64,
+    /// Set when it cannot be watched fully any more; absent when all is well (again).
+    pub error: Option<String>,
+}
+
+/// Why there is no hub.
+#[derive(Debug, Error)]
+pub enum HubError {
+    /// The kernel gives no instance.
+    #[error("cannot start watching files: {0}; raise fs.inotify.max_user_instances with sysctl")]
+    Instance(#[source] io::Error),
+    /// The runtime cannot wait for it.
+    #[error("cannot wait for file events: {0}")]
+    Runtime(#[source] io::Error),
+    /// The hub has ended.
+    #[error("the watching of files has ended; restart the agent")]
+    Ended,
+}
+
+enum Command {
+    Add { id: u64, path: PathBuf, children: bool, done: oneshot::Sender<Option<String>> },
+    Remove { id: u64 },
+}
+
+/// Asks the hub. Clones ask the same hub; it ends when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct HubHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl HubHandle {
+    /// Watches a clean absolute path for `id`, with `children` also what lies directly in it. When
+    /// this returns, the watch is armed: every later change is told. On an error, which names the
+    /// cause and the next step, as much as possible is watched, and a later [`Touched`] without an
+    /// error says when it is complete.
+    pub async fn add(&self, id: u64, path: PathBuf, children: bool) -> Result<(), String> {
+        let (done, armed) = oneshot::channel();
+        let command = Command::Add { id, path, children, done };
+        let ended = || HubError::Ended.to_string();
+        self.commands.send(command).await.map_err(|_| ended())?;
+        armed.await.map_err(|_| ended())?.map_or(Ok(()), Err)
+    }
+
+    /// Stops watching for `id`. What was touched before may still be told.
+    pub async fn remove(&self, id: u64) {
+        if self.commands.send(Command::Remove { id }).await.is_err() {
+            tracing::debug!("watch {id} is removed after the hub ended");
+        }
+    }
+}
+
+/// The task that watches.
+pub struct Hub {
+    inotify: AsyncFd<Inotify>,
+    descriptors: HashMap<Wd, WatchDescriptor>,
+    book: Book,
+    pending: Pending,
+}
+
+impl Hub {
+    /// Starts the hub on the current runtime. Whoever is touched comes out of the receiver.
+    pub fn start() -> Result<(HubHandle, mpsc::Receiver<Touched>), HubError> {
+        let inotify = Inotify::init().map_err(HubError::Instance)?;
+        let inotify = pollable(inotify).map_err(HubError::Runtime)?;
+        let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
+        let (touched, receiver) = mpsc::channel(TOUCHED_QUEUE);
+        let hub = Hub {
+            inotify,
+            descriptors: HashMap::new(),
+            book: Book::default(),
+            pending: Pending::default(),
+        };
+        tokio::spawn(hub.run(requests, touched));
+        Ok((HubHandle { commands }, receiver))
+    }
+
+    async fn run(mut self, mut requests: mpsc::Receiver<Command>, touched: mpsc::Sender<Touched>) {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            tokio::select! {
+                permit = touched.reserve(), if !self.pending.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(id) = self.pending.pop() {
+                        permit.send(Touched { id, error: self.book.error(id) });
+                    }
+                }
+                command = requests.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                events = read(&mut self.inotify, &mut buffer) => match events {
+                    Ok(events) => self.events(&events),
+                    Err(error) => {
+                        tracing::error!("file events cannot be read: {error}");
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add { id, path, children, done } => {
+                let helped = self.book.add(id, path, children);
+                self.carry_out();
+                self.pending.extend(helped);
+                // Who asked may have given up in the meantime; it removes the id then.
+                done.send(self.book.error(id)).ok();
+            }
+            Command::Remove { id } => {
+                let helped = self.book.remove(id);
+                self.carry_out();
+                self.pending.forget(id);
+                self.pending.extend(helped);
+            }
+        }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        for event in events {
+            let touched = self.book.event(event.wd, event.happened, event.name.as_deref());
+            // First the watches, then the word: whoever looks after it was told misses nothing.
+            self.carry_out();
+            self.pending.extend(touched);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut watches = self.inotify.get_ref().watches();
+        while let Some(order) = self.book.next_order() {
+            match order {
+                Order::Arm { dir, content } => {
+                    let result = watches.add(&dir, mask(content)).map_err(|e| refusal(&e));
+                    let result = result.map(|descriptor| {
+                        let wd = descriptor.get_watch_descriptor_id();
+                        self.descriptors.insert(wd, descriptor);
+                        wd
+                    });
+                    trace(&dir, &result);
+                    self.book.armed(&dir, content, result);
+                }
+                Order::Disarm(wd) => {
+                    // The kernel drops the watch of a removed directory by itself, so this may
+                    // fail.
+                    if let Some(descriptor) = self.descriptors.remove(&wd)
+                        && let Err(error) = watches.remove(descriptor)
+                    {
+                        tracing::trace!("watch {wd} was gone: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe function, since a type may lie about its descriptor; \
+              `Inotify` owns one descriptor and keeps it until it is dropped"
+)]
+fn pollable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
+    AsyncFd::with_interest(inotify, Interest::READABLE)
+}
+
+fn trace(dir: &Path, result: &Result<Wd, Refusal>) {
+    tracing::trace!(dir = %dir.display(), ?result, "directory armed");
+}
+
+/// What to ask the kernel for. Bits are only added: another path may need more of the same
+/// directory.
+fn mask(content: bool) -> WatchMask {
+    let entries = WatchMask::CREATE
+        | WatchMask::DELETE
+        | WatchMask::MOVED_FROM
+        | WatchMask::MOVED_TO
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF
+        | WatchMask::ATTRIB
+        | WatchMask::EXCL_UNLINK
+        | WatchMask::ONLYDIR
+        | WatchMask::MASK_ADD;
+    if content { entries | WatchMask::MODIFY | WatchMask::CLOSE_WRITE } else { entries }
+}
+
+fn refusal(error: &io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Refusal::Missing,
+        ErrorKind::PermissionDenied => Refusal::Denied,
+        ErrorKind::StorageFull | ErrorKind::OutOfMemory => Refusal::Limit,
+        _ => Refusal::Other(error.to_string()),
+    }
+}
+
+/// An event with its own name, so that the buffer can be used again.
+struct Event {
+    wd: Wd,
+    happened: Happened,
+    name: Option<OsString>,
+}
+
+/// Waits for events and reads what is there.
+async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<Vec<Event>> {
+    loop {
+        let mut ready = inotify.readable_mut().await?;
+        let read = ready.try_io(|inotify| {
+            let events = inotify.get_mut().read_events(buffer)?;
+            Ok(events.map(|event| own(&event)).collect())
+        });
+        match read {
+            Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(result) => return result,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+fn own(event: &inotify::Event<&std::ffi::OsStr>) -> Event {
+    let entry = EventMask::CREATE | EventMask::DELETE | EventMask::MOVED_FROM | EventMask::MOVED_TO;
+    let gone =
+        EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;
+    let happened = if event.mask.contains(EventMask::Q_OVERFLOW) {
+        Happened::Overflow
+    } else if event.mask.intersects(gone) {
+        Happened::Gone
+    } else if event.mask.intersects(entry) {
+        Happened::Entry
+    } else {
+        Happened::Content
+    };
+    let wd = event.wd.get_watch_descriptor_id();
+    Event { wd, happened, name: event.name.map(ToOwned::to_owned) }
+}
+
+/// Who has to be told, in the order of the events, each once: bounded by the number of ids.
+#[derive(Debug, Default)]
+struct Pending {
+    order: VecDeque<u64>,
+    known: HashSet<u64>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn extend(&mut self, ids: BTreeSet<u64>) {
+        self.order.extend(ids.into_iter().filter(|id| self.known.insert(*id)));
+    }
+
+    fn pop(&mut self) -> Option<u64> {
+        let id = self.order.pop_front()?;
+        self.known.remove(&id);
+        Some(id)
+    }
+
+    fn forget(&mut self, id: u64) {
+        if self.known.remove(&id) {
+            self.order.retain(|other| *other != id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The hub on the real kernel, in temporary directories; every wait is for a condition.
+
+use std::fs;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Scene {
+    dir: TempDir,
+    hub: HubHandle,
+    touched: mpsc::Receiver<Touched>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (hub, touched) = Hub::start().unwrap();
+        Scene { dir: tempfile::tempdir().unwrap(), hub, touched }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(name)
+    }
+
+    async fn add(&self, id: u64, name: &str) {
+        self.hub.add(id, self.path(name), false).await.unwrap();
+    }
+
+    /// Waits until the id is touched, whoever else is touched before.
+    async fn expect(&mut self, id: u64) -> Touched {
+        let next = async {
+            loop {
+                let touched = self.touched.recv().await.unwrap();
+                if touched.id == id {
+                    return touched;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap_or_else(|_| panic!("{id} was not touched"))
+    }
+
+    /// Takes all that was told up to now: a change of the marker comes behind it.
+    async fn drain(&mut self, marker: u64, name: &str) -> BTreeSet<u64> {
+        fs::write(self.path(name), "marker").unwrap();
+        let mut seen = BTreeSet::new();
+        let all = async {
+            loop {
+                let touched = self.touched.recv().await.unwrap();
+                if touched.id == marker {
+                    return;
+                }
+                seen.insert(touched.id);
+            }
+        };
+        timeout(PATIENCE, all).await.unwrap();
+        seen
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_change_of_a_file_is_noticed() {
+    let mut scene = Scene::new();
+    let file = scene.path("f");
+    scene.add(1, "f").await;
+    fs::write(&file, "1").unwrap();
+    scene.expect(1).await;
+    fs::write(&file, "2").unwrap();
+    scene.expect(1).await;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&file, mode).unwrap();
+    scene.expect(1).await;
+    fs::rename(&file, scene.path("g")).unwrap();
+    scene.expect(1).await;
+    fs::write(scene.path("h"), "3").unwrap();
+    fs::rename(scene.path("h"), &file).unwrap();
+    scene.expect(1).await;
+    fs::remove_file(&file).unwrap();
+    scene.expect(1).await;
+}
+
+#[tokio::test]
+async fn others_in_the_same_directory_touch_nobody() {
+    let mut scene = Scene::new();
+    scene.add(1, "mine").await;
+    scene.add(2, "marker").await;
+    fs::write(scene.path("other"), "").unwrap();
+    assert_eq!(scene.drain(2, "marker").await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_noticed_however_deep() {
+    let mut scene = Scene::new();
+    scene.add(1, "a/b/c/f").await;
+    fs::create_dir_all(scene.path("a/b/c")).unwrap();
+    scene.expect(1).await;
+    scene.add(2, "marker").await;
+    scene.drain(2, "marker").await;
+    fs::write(scene.path("a/b/c/f"), "").unwrap();
+    scene.expect(1).await;
+}
+
+#[tokio::test]
+async fn a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
+    let mut scene = Scene::new();
+    fs::create_dir_all(scene.path("a/b")).unwrap();
+    fs::write(scene.path("a/b/f"), "").unwrap();
+    scene.add(1, "a/b/f").await;
+    scene.add(2, "marker").await;
+    fs::rename(scene.path("a"), scene.path("z")).unwrap();
+    scene.expect(1).await;
+    scene.drain(2, "marker").await;
+    fs::write(scene.path("z/b/f"), "elsewhere").unwrap();
+    assert_eq!(scene.drain(2, "marker").await, BTreeSet::new());
+    fs::rename(scene.path("z"), scene.path("a")).unwrap();
+    scene.expect(1).await;
+    scene.drain(2, "marker").await;
+    fs::write(scene.path("a/b/f"), "here").unwrap();
+    scene.expect(1).await;
+}
+
+#[tokio::test]
+async fn changes_of_direct_entries_are_told_to_who_wants_children() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("d")).unwrap();
+    scene.hub.add(1, scene.path("d"), true).await.unwrap();
+    fs::write(scene.path("d/any"), "").unwrap();
+    scene.expect(1).await;
+}
+
+#[tokio::test]
+async fn who_was_removed_is_not_touched() {
+    let mut scene = Scene::new();
+    scene.add(1, "f").await;
+    scene.add(2, "marker").await;
+    scene.hub.remove(1).await;
+    fs::write(scene.path("f"), "").unwrap();
+    assert_eq!(scene.drain(2, "marker").await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_reader_that_is_slow_misses_nobody() {
+    let mut scene = Scene::new();
+    let count = 2 * TOUCHED_QUEUE as u64;
+    for id in 0..count {
+        scene.add(id, &format!("f{id}")).await;
+    }
+    for round in 0..20 {
+        for id in 0..count {
+            fs::write(scene.path(&format!("f{id}")), format!("{round}")).unwrap();
+        }
+    }
+    let mut missing: BTreeSet<u64> = (0..count).collect();
+    while !missing.is_empty() {
+        let touched = timeout(PATIENCE, scene.touched.recv()).await.unwrap().unwrap();
+        missing.remove(&touched.id);
+    }
+}
+
+#[tokio::test]
+async fn the_hub_ends_with_its_last_handle() {
+    let Scene { dir, hub, mut touched } = Scene::new();
+    hub.add(1, dir.path().join("f"), false).await.unwrap();
+    drop(hub);
+    assert_eq!(timeout(PATIENCE, touched.recv()).await.unwrap(), None);
+}
