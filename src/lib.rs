@@ -1,7 +1,8 @@
 //! The quorate agent as a library. `ARCHITECTURE.md` maps the modules and says which may use which.
 
-pub mod cluster;
 pub mod agent;
+pub mod cli;
+pub mod cluster;
 pub mod collect;
 pub mod diag;
 pub mod engine;

@@ -1,6 +1,46 @@
-//! The tokio shell around everything that decides.
+//! The shell of the agent: one loop that turns sources into events, feeds the engine, and runs its commands.
 //!
-//! Refuses to decide what to do with the world: that is `engine`, `graph` and `collect`.
+//! Only data moves here; what runs when is the engine's, what a host takes from others is the collector's, who is a
+//! member is the cluster's decision. Refuses to keep a task for a resource that is idle.
 
+mod body;
+mod desired;
 pub mod exchange;
+mod ladder;
+mod report;
+mod runs;
+mod settings;
+pub mod socket;
+mod source;
+mod start;
 pub mod watch;
+mod watches;
+
+pub use settings::{ClusterSettings, Converged, Input, Settings, Surroundings};
+
+/// Everything is done.
+pub const EXIT_DONE: u8 = 0;
+/// The graph is refused, or something went wrong while running.
+pub const EXIT_FAILED: u8 = 1;
+/// Refused at start: folder in use, host name taken, port in use, foreign or damaged state.
+pub const EXIT_REFUSED: u8 = 3;
+/// Not reached in time.
+pub const EXIT_TIME: u8 = 4;
+/// Converged, but some resources failed or are blocked.
+pub const EXIT_PARTIAL: u8 = 5;
+
+/// Runs an agent until it ends; gives its exit code. Prints what was refused.
+pub fn run(settings: Settings) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(failure) => {
+            eprintln!("error: the agent's threads could not be started: {failure}");
+            return EXIT_FAILED;
+        }
+    };
+    let code = runtime.block_on(start::run(settings));
+    // A blocking call that hangs (a dead network file system) must not keep the agent from ending.
+    runtime.shutdown_background();
+    code
+}

@@ -1,0 +1,351 @@
+//! The loop: sources in, engine events through, commands out.
+//!
+//! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves data between them.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::exchange::{ExportsView, PublishView};
+use super::ladder::{Signal, Stage};
+use super::runs::{Finished, Runs};
+use super::settings::{Input, Settings};
+use super::socket::{Request, Socket, Topic};
+use super::source::{self, Source};
+use super::start::Signals;
+use super::watch::Touched;
+use super::watches::{SOURCE, Watches};
+use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
+use crate::cluster::ClusterStatus;
+use crate::collect::publish::{self, Published};
+use crate::diag;
+use crate::engine::{Command, Engine, Event, State, Timestamp, VertexId};
+use crate::graph::Graph;
+use crate::ident::ResourceId;
+use crate::kind::{Context, Outcome};
+use crate::spec::Collected;
+use crate::store::follow::Follow;
+use crate::store::{Change, Store};
+
+/// Everything that the loop keeps.
+pub(super) struct Body {
+    pub(super) settings: Settings,
+    pub(super) state_dir: PathBuf,
+    pub(super) instance: String,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cluster: Option<watch::Receiver<ClusterStatus>>,
+    pub(super) publish: watch::Sender<Option<Vec<Published>>>,
+    pub(super) exports: watch::Receiver<ExportsView>,
+    pub(super) published: watch::Receiver<PublishView>,
+
+    pub(super) source: Source,
+    pub(super) graph_error: Option<String>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) generation: u64,
+    pub(super) messages: Vec<String>,
+    pub(super) collected: Vec<Collected>,
+
+    pub(super) engine: Engine,
+    pub(super) watches: Watches,
+    pub(super) runs: Runs,
+    pub(super) born: Instant,
+    pub(super) wake_at: Option<Instant>,
+    pub(super) converged: bool,
+    /// The last error said of each resource: the log says it once.
+    pub(super) said: HashMap<ResourceId, String>,
+
+    pub(super) stage: Stage,
+    /// The exit code when no signal forces another one.
+    pub(super) code: u8,
+    /// The engine has nothing under way any more.
+    pub(super) stopped: bool,
+}
+
+/// What the loop waits for, besides runs and time.
+pub(super) struct Sources {
+    pub(super) touched: mpsc::Receiver<Touched>,
+    pub(super) socket: Socket,
+    pub(super) signals: Signals,
+    pub(super) keys: mpsc::Receiver<Follow>,
+}
+
+enum News {
+    Finished(Finished),
+    Touched(Touched),
+    Exports,
+    Keys(Follow),
+    Asked(Request),
+    Signal(Signal),
+    Due,
+    OutOfTime,
+}
+
+impl Body {
+    /// Runs until everything has stopped.
+    pub(super) async fn run(&mut self, sources: &mut Sources) {
+        self.rebuild().await;
+        let out_of_time = self.settings.max_runtime.map(|limit| self.born + limit);
+        while !self.stopped && self.stage != Stage::Killed {
+            let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
+            let news = tokio::select! {
+                finished = self.runs.next() => News::Finished(finished),
+                Some(touched) = sources.touched.recv() => News::Touched(touched),
+                Ok(()) = self.exports.changed() => News::Exports,
+                Some(follow) = sources.keys.recv() => News::Keys(follow),
+                Some(request) = sources.socket.requests.recv() => News::Asked(request),
+                signal = sources.signals.next() => News::Signal(signal),
+                () = until(next) => News::Due,
+                () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
+            };
+            self.handle(news).await;
+        }
+    }
+
+    async fn handle(&mut self, news: News) {
+        match news {
+            News::Finished(finished) => self.finished(finished).await,
+            News::Touched(touched) => self.touched(touched).await,
+            News::Exports => self.rebuild().await,
+            News::Keys(follow) => self.keys_changed(&follow).await,
+            News::Asked(request) => {
+                let answer = match request.topic {
+                    Topic::Status => self.status().to_string(),
+                };
+                if request.answer.send(answer).is_err() {
+                    tracing::debug!("a client went away before its answer");
+                }
+            }
+            News::Signal(signal) => self.signal(signal).await,
+            News::Due => self.due().await,
+            News::OutOfTime => {
+                tracing::error!("not done within --max-runtime");
+                if let Some(event) = self.end(EXIT_TIME) {
+                    self.feed(event).await;
+                }
+            }
+        }
+    }
+
+    async fn touched(&mut self, touched: Touched) {
+        if touched.id == SOURCE {
+            return self.reload().await;
+        }
+        let Some(vertex) = self.watches.of_path(touched.id) else { return };
+        if let Some(why) = &touched.error {
+            tracing::warn!("{}: not watched: {why}", vertex.resource);
+            let error = touched.error;
+            self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
+        }
+        self.feed(Event::Touched(vertex)).await;
+    }
+
+    /// Feeds the engine and runs its commands, until none is left.
+    async fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = Timestamp(self.born.elapsed());
+            for command in self.engine.step(now, event) {
+                events.extend(self.execute(command).await);
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::Watch(vertex) => {
+                let resource = &self.graph.vertices.get(&vertex.resource)?.resource;
+                let watches = resource.watches();
+                let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
+                if let Some(why) = &error {
+                    tracing::warn!("{}: not watched: {why}", vertex.resource);
+                }
+                return Some(Event::Watching { vertex, error });
+            }
+            Command::Unwatch(vertex) => {
+                self.watches.remove(&vertex).await;
+                if !self.graph.vertices.contains_key(&vertex.resource) {
+                    self.said.remove(&vertex.resource);
+                }
+            }
+            Command::Run { vertex, run, refresh } => {
+                let found = self.graph.vertices.get(&vertex.resource)?;
+                let context = Context {
+                    store: self.store.clone(),
+                    host: self.settings.host.clone(),
+                    apply: !found.meta.noop,
+                    refresh,
+                    cancel: tokio_util::sync::CancellationToken::new(),
+                };
+                self.runs.start(vertex, run, found.resource.clone(), context);
+            }
+            Command::Cancel { run, .. } => self.runs.cancel(run),
+            Command::WakeAt(at) => self.wake_at = Some(self.born + at.0),
+            Command::Converged(converged) => return self.converged_changed(converged),
+            Command::Stopped => self.stopped = true,
+        }
+        None
+    }
+
+    async fn finished(&mut self, finished: Finished) {
+        let id = &finished.vertex.resource;
+        match &finished.result {
+            Ok(Outcome::Unchanged) => {}
+            Ok(Outcome::Changed(what)) => tracing::info!("{id}: {what}"),
+            Ok(Outcome::WouldChange(what)) => tracing::info!("{id}: would be changed: {what}"),
+            Err(why) if self.said.get(id) != Some(why) => tracing::error!("{id} failed: {why}"),
+            Err(_) => {}
+        }
+        match &finished.result {
+            Err(why) => self.said.insert(id.clone(), why.clone()),
+            Ok(_) => self.said.remove(id).inspect(|_| tracing::info!("{id}: works again")),
+        };
+        let Finished { vertex, run, result } = finished;
+        self.feed(Event::Finished { vertex, run, result }).await;
+    }
+
+    async fn due(&mut self) {
+        let now = Instant::now();
+        for vertex in self.watches.due(now) {
+            self.feed(Event::Touched(vertex)).await;
+        }
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = None;
+            self.feed(Event::Due).await;
+        }
+    }
+
+    async fn keys_changed(&mut self, follow: &Follow) {
+        let touched: Vec<VertexId> = match follow {
+            Follow::Reset(_) => self.watches.of_any_key().into_iter().collect(),
+            Follow::Changes(batch) => batch
+                .changes
+                .iter()
+                .flat_map(|change| match change {
+                    Change::Put(entry) => self.watches.of_key(&entry.key),
+                    Change::Delete { key } => self.watches.of_key(key),
+                })
+                .collect(),
+            Follow::Lost(_) => Vec::new(),
+        };
+        for vertex in touched {
+            self.feed(Event::Touched(vertex)).await;
+        }
+    }
+
+    /// The graph file may have changed: takes it when it is good, keeps the graph when it is not.
+    async fn reload(&mut self) {
+        let Input::Yaml(path) = &self.settings.input else { return };
+        match source::load(path) {
+            Ok((source, _)) if source.text == self.source.text && self.graph_error.is_none() => {}
+            Ok((source, warnings)) => {
+                warn_each(&warnings);
+                tracing::info!("{} changed: graph `{}`", path.display(), source.program.name);
+                self.graph_error = None;
+                self.source = source;
+                self.rebuild().await;
+            }
+            Err(refused) => {
+                if self.graph_error.as_ref() != Some(&refused.summary) {
+                    warn_each(&refused.report);
+                    tracing::error!("{}; the graph before it keeps running", refused.summary);
+                }
+                self.graph_error = Some(refused.summary);
+            }
+        }
+    }
+
+    /// Compiles the program with what others export, and swaps the graph.
+    async fn rebuild(&mut self) {
+        let program = &self.source.program;
+        let host = &self.settings.host;
+        let exports = self.exports.borrow_and_update().exports.clone();
+        match desired::compile(program, &exports, &self.collected, host, self.settings.noop) {
+            Ok(desired) => {
+                for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
+                    tracing::warn!("{message}");
+                }
+                self.messages = desired.messages;
+                self.collected = desired.collected;
+                self.graph = desired.graph;
+                self.generation += 1;
+                let mine = Some(publish::wanted(program));
+                self.publish.send_if_modified(|before| {
+                    let changed = *before != mine;
+                    *before = mine;
+                    changed
+                });
+                self.feed(Event::Graph(self.graph.clone())).await;
+            }
+            Err(findings) => {
+                let report = diag::render("graph", &self.source.text, &findings, false);
+                warn_each(&report);
+                self.graph_error = findings.first().map(|one| one.message.clone());
+            }
+        }
+    }
+
+    fn converged_changed(&mut self, converged: bool) -> Option<Event> {
+        self.converged = converged;
+        let summary = self.engine.summary();
+        let bad = summary.failed.len() + summary.blocked.len();
+        match (converged, bad) {
+            (false, _) => return None,
+            (true, 0) => tracing::info!("converged"),
+            (true, n) => tracing::warn!("converged, {n} resources failed or blocked"),
+        }
+        if self.settings.converged.is_some_and(|one| one.exit) {
+            return self.end(if bad == 0 { EXIT_DONE } else { EXIT_PARTIAL });
+        }
+        None
+    }
+
+    async fn signal(&mut self, signal: Signal) {
+        self.stage = self.stage.after(signal);
+        match self.stage {
+            Stage::Running => {}
+            Stage::Stopping { leave } => {
+                let membership = if leave { "leaving the cluster" } else { "staying a member" };
+                match self.cluster {
+                    Some(_) => tracing::info!("stopping, {membership}"),
+                    None => tracing::info!("stopping"),
+                }
+                self.feed(Event::Stop).await;
+            }
+            Stage::Hurrying { .. } => self.feed(Event::Hurry).await,
+            Stage::Killed => {}
+        }
+    }
+
+    /// Ends in good order with this exit code; gives what the engine has to be told.
+    fn end(&mut self, code: u8) -> Option<Event> {
+        if self.stage != Stage::Running {
+            return None;
+        }
+        self.code = code;
+        self.stage = Stage::Stopping { leave: false };
+        Some(Event::Stop)
+    }
+
+    /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
+    pub(super) fn settled(&self) -> bool {
+        self.engine.vertices().all(|one| !matches!(one.state, State::Pending | State::Running))
+    }
+}
+
+/// Waits for that moment, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A report of several lines as log lines.
+fn warn_each(report: &str) {
+    for line in report.lines().filter(|line| !line.trim().is_empty()) {
+        tracing::warn!("{line}");
+    }
+}

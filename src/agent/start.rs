@@ -1,0 +1,261 @@
+//! From settings to a running loop, and from its end to an exit code. Everything that can be refused is refused here,
+//! before anything is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::body::{Body, Sources};
+use super::exchange::{self, Exchange};
+use super::ladder::{Signal, Stage};
+use super::runs::Runs;
+use super::settings::{ClusterSettings, Input, Settings, Surroundings};
+use super::socket::Socket;
+use super::source::{self, Source};
+use super::watch::Hub;
+use super::watches::Watches;
+use super::{EXIT_DONE, EXIT_FAILED};
+use crate::cluster::shell::{self as cluster, StopMode, state};
+use crate::engine::{Engine, Options};
+use crate::store::follow::{self, Follow};
+use crate::store::memory::MemoryStore;
+use crate::store::{self, Store};
+
+/// Runs an agent from start to end.
+pub(super) async fn run(settings: Settings) -> u8 {
+    let source = match first_source(&settings.input) {
+        Ok(source) => source,
+        Err(report) => {
+            eprint!("{report}");
+            return EXIT_FAILED;
+        }
+    };
+    match Agent::start(settings, source).await {
+        Ok(agent) => agent.run().await,
+        Err(refusal) => {
+            eprintln!("error: {}", refusal.sentence);
+            refusal.code
+        }
+    }
+}
+
+/// The graph that the agent starts with, or everything that is wrong with it.
+fn first_source(input: &Input) -> Result<Source, String> {
+    let Input::Yaml(path) = input else { return Ok(Source::empty()) };
+    match source::load(path) {
+        Ok((source, warnings)) => {
+            eprint!("{warnings}");
+            Ok(source)
+        }
+        Err(refused) => Err(refused.report),
+    }
+}
+
+/// Why an agent did not start.
+struct Refusal {
+    code: u8,
+    sentence: String,
+}
+
+impl From<crate::cluster::StartError> for Refusal {
+    fn from(error: crate::cluster::StartError) -> Self {
+        Refusal { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
+impl Refusal {
+    fn failed(sentence: impl Into<String>) -> Self {
+        Refusal { code: EXIT_FAILED, sentence: sentence.into() }
+    }
+}
+
+/// What keeps the store alive: a membership, or only the lock of the state folder.
+enum Membership {
+    Alone { _folder: Arc<state::StateFolder> },
+    Cluster(Box<cluster::Handle>),
+}
+
+/// An agent that has started.
+struct Agent {
+    body: Body,
+    sources: Sources,
+    exchange: Exchange,
+    membership: Membership,
+}
+
+impl Agent {
+    async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
+        let folder = state_dir(&settings)?;
+        let (membership, store, folder) = membership(&settings, folder).await?;
+        let state_dir = folder.path().to_owned();
+        let instance = folder.identity().instance;
+        let socket = Socket::listen(&state_dir).map_err(|why| {
+            Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
+        })?;
+        let signals = Signals::new()
+            .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
+        let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
+        let watches = Watches::new(hub);
+        if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            watches.add_source(path).await.map_err(Refusal::failed)?;
+        }
+        let exchange =
+            exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
+        let keys = follow_keys(store.clone());
+        say_hello(&settings, &state_dir);
+        let body = Body {
+            cluster: match &membership {
+                Membership::Cluster(handle) => Some(handle.status.clone()),
+                Membership::Alone { .. } => None,
+            },
+            publish: exchange.publish.clone(),
+            exports: exchange.exports.clone(),
+            published: exchange.published.clone(),
+            engine: Engine::new(Options {
+                converged_after: settings.converged.map(|one| one.after),
+            }),
+            settings,
+            state_dir,
+            instance,
+            store,
+            source,
+            graph_error: None,
+            graph: Arc::default(),
+            generation: 0,
+            messages: Vec::new(),
+            collected: Vec::new(),
+            watches,
+            runs: Runs::default(),
+            born: Instant::now(),
+            wake_at: None,
+            converged: false,
+            said: std::collections::HashMap::new(),
+            stage: Stage::Running,
+            code: EXIT_DONE,
+            stopped: false,
+        };
+        Ok(Agent {
+            body,
+            sources: Sources { touched, socket, signals, keys },
+            exchange,
+            membership,
+        })
+    }
+
+    /// The loop, then the way out: what still runs, the exchange, the membership.
+    async fn run(mut self) -> u8 {
+        self.body.run(&mut self.sources).await;
+        let mut stage = self.body.stage;
+        if stage == Stage::Killed {
+            self.body.runs.kill().await;
+        }
+        self.exchange.stop().await;
+        if let Membership::Cluster(handle) = self.membership {
+            let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
+            let mut stop = std::pin::pin!(handle.stop(wanted));
+            loop {
+                tokio::select! {
+                    () = &mut stop => break,
+                    signal = self.sources.signals.next() => {
+                        stage = stage.after(signal);
+                        modes.send_replace(stop_mode(stage));
+                    }
+                }
+            }
+        }
+        stage.exit_code(self.body.code)
+    }
+}
+
+fn stop_mode(stage: Stage) -> StopMode {
+    match stage {
+        Stage::Running | Stage::Stopping { leave: false } => StopMode::Stay,
+        Stage::Stopping { leave: true } => StopMode::Leave,
+        Stage::Hurrying { .. } => StopMode::Hurry,
+        Stage::Killed => StopMode::Now,
+    }
+}
+
+/// The state folder to use. A temporary one is made here and left for the system to clean, as its data may be wanted.
+fn state_dir(settings: &Settings) -> Result<PathBuf, Refusal> {
+    if settings.tmp_prefix {
+        let made = tempfile::Builder::new()
+            .prefix(&format!("quorate-{}-", settings.host))
+            .tempdir()
+            .map_err(|why| Refusal::failed(format!("no temporary state folder: {why}")))?;
+        return Ok(made.keep());
+    }
+    let named = settings.prefix.clone();
+    Ok(named.unwrap_or_else(|| Surroundings::read().state_dir(&settings.host)))
+}
+
+async fn membership(
+    settings: &Settings,
+    folder: PathBuf,
+) -> Result<(Membership, Arc<dyn Store>, Arc<state::StateFolder>), Refusal> {
+    let Some(wanted) = settings.cluster.clone() else {
+        let folder = Arc::new(state::open(&folder, &settings.host)?);
+        let alone = Membership::Alone { _folder: folder.clone() };
+        return Ok((alone, Arc::new(MemoryStore::new()), folder));
+    };
+    let handle = cluster::start(config(settings, wanted, folder)).await?;
+    let (store, folder) = (handle.store.clone(), handle.state.clone());
+    Ok((Membership::Cluster(Box::new(handle)), store, folder))
+}
+
+fn config(settings: &Settings, wanted: ClusterSettings, state_dir: PathBuf) -> cluster::Config {
+    cluster::Config {
+        host: settings.host.clone(),
+        state_dir,
+        seeds: wanted.seeds,
+        client_urls: wanted.client_urls,
+        server_urls: wanted.server_urls,
+        advertise_client_urls: wanted.advertise_client_urls,
+        advertise_server_urls: wanted.advertise_server_urls,
+        ideal_size: wanted.ideal_size,
+        no_server: wanted.no_server,
+        insecure_network: wanted.insecure_network,
+        etcd_path: None,
+        child_program: None,
+    }
+}
+
+fn say_hello(settings: &Settings, state_dir: &Path) {
+    let graph = match &settings.input {
+        Input::Yaml(path) => path.display().to_string(),
+        Input::Empty => "an empty graph".to_owned(),
+    };
+    tracing::info!("{} runs {graph}, state in {}", settings.host, state_dir.display());
+}
+
+/// One watch for all keys that resources manage.
+fn follow_keys(store: Arc<dyn Store>) -> mpsc::Receiver<Follow> {
+    follow::follow(store, &format!("{}kv/", store::PREFIX))
+}
+
+/// INT and TERM as they come.
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}

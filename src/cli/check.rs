@@ -1,0 +1,56 @@
+//! `quorate check FILE`: every mistake in a graph file at once.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::diag::{self, Diagnostic, Severity};
+
+/// Arguments of `check`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The graph file
+    file: PathBuf,
+    /// Print the findings as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the findings; exit 1 when there is an error among them.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let name = args.file.display().to_string();
+    let text = match std::fs::read_to_string(&args.file) {
+        Ok(text) => text,
+        Err(failure) => {
+            super::print_error(format!("{name} cannot be read: {failure}"));
+            return ExitCode::from(super::EXIT_FAILED);
+        }
+    };
+    let findings = crate::yaml::check(&text);
+    let errors = findings.iter().filter(|one| one.severity == Severity::Error).count();
+    if args.json {
+        println!(
+            "{}",
+            json!({"v": 1, "file": name, "errors": errors,
+            "findings": findings.iter().map(finding).collect::<Vec<_>>()})
+        );
+    } else {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        eprint!("{}", diag::render(&name, &text, &findings, colour));
+        match errors {
+            0 => println!("{name}: ok"),
+            1 => eprintln!("{name}: 1 error"),
+            n => eprintln!("{name}: {n} errors"),
+        }
+    }
+    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FAILED) }
+}
+
+fn finding(one: &Diagnostic) -> serde_json::Value {
+    json!({
+        "severity": match one.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": one.message, "line": one.span.line, "column": one.span.column, "help": one.help,
+    })
+}

@@ -1,0 +1,98 @@
+//! The command line: arguments as typed, their meaning, exit codes and what is printed.
+//!
+//! Refuses to decide anything about resources or clusters: it turns arguments into settings, calls the part that does
+//! the work, and turns the result into text and an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod check;
+mod legacy;
+mod run;
+mod status;
+
+/// The graph or the configuration is refused, or something went wrong while running.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line is wrong.
+pub const EXIT_USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate run yaml site.yaml                 apply a graph on this host and keep it applied
+  quorate run --noop yaml site.yaml          say what would change, change nothing
+  quorate check site.yaml                    list every mistake in a file
+  quorate run --hostname h1 --ideal-cluster-size 3 yaml site.yaml
+                                             found a cluster
+  quorate run --hostname h2 --seeds http://127.0.0.1:2379 --client-urls http://127.0.0.1:2381 \\
+      --server-urls http://127.0.0.1:2382 yaml site.yaml
+                                             join it from a second terminal
+  quorate status                             what the agent of this host is doing
+
+Exit codes: 0 done; 1 graph or configuration refused, or a runtime error; 2 bad usage; 3 refused at start
+(folder in use, host name taken, port in use); 4 not reached in time; 5 converged with failed or blocked
+resources; 130, 137, 143 forced stops.";
+
+/// Applies a graph of resources, keeps it applied, and exchanges resources with other hosts.
+#[derive(Parser)]
+#[command(name = "quorate", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Apply a graph and keep it applied
+    Run(Box<run::Args>),
+    /// List every mistake in a graph file, without running it
+    Check(check::Args),
+    /// Show what the agent of this host is doing
+    Status(status::Args),
+    /// Print a completion script for a shell
+    ///
+    /// For bash: `quorate completions bash > /etc/bash_completion.d/quorate`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program with these arguments (the first is its name).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(answer) = legacy::answer(&args) {
+        eprintln!("{answer}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(refusal) => refusal.exit(),
+    };
+    match cli.command {
+        Command::Run(args) => run::run(*args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "quorate", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Prints an error the way every command does.
+fn print_error(message: impl std::fmt::Display) {
+    eprintln!("error: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

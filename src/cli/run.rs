@@ -1,0 +1,279 @@
+//! `quorate run`: the flags as typed, then the settings that they mean.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::agent::{self, ClusterSettings, Converged, Input, Settings};
+use crate::ident::HostName;
+
+/// Arguments of `run`. List flags may be repeated, or hold several values split by comma or semicolon.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Without any of --seeds, --ideal-cluster-size, --client-urls and --server-urls the agent runs on its \
+own, on a store in its own memory.\nTERM stops and stays a member of the cluster; INT (ctrl-c) leaves it."
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    front_end: FrontEnd,
+
+    /// The name of this host in the cluster
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_HOSTNAME",
+        value_name = "NAME",
+        help_heading = "Host"
+    )]
+    hostname: Option<String>,
+    /// The folder for the agent's state; default $STATE_DIRECTORY, else /var/lib/quorate/HOST or
+    /// ~/.local/state/quorate/HOST
+    #[arg(long, global = true, env = "QUORATE_PREFIX", value_name = "DIR", help_heading = "Host")]
+    prefix: Option<PathBuf>,
+    /// Keep the state in a new temporary folder
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_TMP_PREFIX",
+        conflicts_with = "prefix",
+        help_heading = "Host"
+    )]
+    tmp_prefix: bool,
+
+    /// Client addresses of a cluster to join
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "QUORATE_SEEDS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    seeds: Vec<String>,
+    /// Where this host's etcd serves clients [default: http://127.0.0.1:2379]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_CLIENT_URLS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    client_urls: Vec<String>,
+    /// Where this host's etcd serves its peers [default: http://127.0.0.1:2380]
+    #[arg(
+        long,
+        alias = "peer-urls",
+        global = true,
+        env = "QUORATE_SERVER_URLS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    server_urls: Vec<String>,
+    /// What others are told as this host's client addresses [default: the client addresses]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ADVERTISE_CLIENT_URLS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    advertise_client_urls: Vec<String>,
+    /// What others are told as this host's peer addresses [default: the server addresses]
+    #[arg(
+        long,
+        alias = "advertise-peer-urls",
+        global = true,
+        env = "QUORATE_ADVERTISE_SERVER_URLS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    advertise_server_urls: Vec<String>,
+    /// How many voters the cluster should have; counts on the host that founds it [default: 5]
+    #[arg(long, global = true, env = "QUORATE_IDEAL_CLUSTER_SIZE", value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=7), help_heading = "Cluster")]
+    ideal_cluster_size: Option<u16>,
+    /// Never run an etcd here; needs --seeds
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_NO_SERVER",
+        requires = "seeds",
+        help_heading = "Cluster"
+    )]
+    no_server: bool,
+    /// Allow addresses beyond this machine without certificates: whoever reaches them can read and write everything
+    #[arg(long, global = true, env = "QUORATE_INSECURE_NETWORK", help_heading = "Cluster")]
+    insecure_network: bool,
+
+    /// Exit once nothing has changed for this many seconds
+    #[arg(
+        long,
+        short = 't',
+        global = true,
+        env = "QUORATE_CONVERGED_TIMEOUT",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        conflicts_with = "converger_timeout",
+        help_heading = "Ending"
+    )]
+    converged_timeout: Option<i64>,
+    /// With --converged-timeout: say so, but go on
+    #[arg(long, global = true, env = "QUORATE_CONVERGED_TIMEOUT_NO_EXIT", help_heading = "Ending")]
+    converged_timeout_no_exit: bool,
+    /// Like --converged-timeout, but go on unless --converged-exit is given
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_CONVERGER_TIMEOUT",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Ending"
+    )]
+    converger_timeout: Option<i64>,
+    /// With --converger-timeout: exit once converged
+    #[arg(long, global = true, env = "QUORATE_CONVERGED_EXIT", help_heading = "Ending")]
+    converged_exit: bool,
+    /// Give up after this many seconds, with exit code 4
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_MAX_RUNTIME",
+        value_name = "SECONDS",
+        help_heading = "Ending"
+    )]
+    max_runtime: Option<u64>,
+
+    /// Say what would change and change nothing
+    #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
+    noop: bool,
+    /// Do not follow changes of the graph file
+    #[arg(long, global = true, env = "QUORATE_NO_WATCH", help_heading = "Behaviour")]
+    no_watch: bool,
+    /// How log lines look
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Behaviour"
+    )]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Subcommand)]
+enum FrontEnd {
+    /// A graph in a YAML file, followed when it changes
+    Yaml {
+        /// The graph file
+        file: PathBuf,
+    },
+    /// No graph: only take part in the cluster
+    Empty,
+}
+
+/// Runs the agent until it ends.
+pub(super) fn run(args: Args) -> ExitCode {
+    start_logging(args.log_format);
+    match settings(args) {
+        Ok(settings) => ExitCode::from(agent::run(settings)),
+        Err(refusal) => {
+            super::print_error(refusal);
+            ExitCode::from(super::EXIT_USAGE)
+        }
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("QUORATE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("quorate=info,warn"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colour);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// The settings that the flags mean, or what is wrong with them.
+fn settings(args: Args) -> Result<Settings, String> {
+    let host = host_name(args.hostname.as_deref())?;
+    let clustered = !args.seeds.is_empty()
+        || args.ideal_cluster_size.is_some()
+        || !args.client_urls.is_empty()
+        || !args.server_urls.is_empty();
+    let cluster = clustered.then(|| ClusterSettings {
+        seeds: list(args.seeds),
+        client_urls: list(args.client_urls),
+        server_urls: list(args.server_urls),
+        advertise_client_urls: list(args.advertise_client_urls),
+        advertise_server_urls: list(args.advertise_server_urls),
+        ideal_size: args.ideal_cluster_size,
+        no_server: args.no_server,
+        insecure_network: args.insecure_network,
+    });
+    let converged = match (args.converged_timeout, args.converger_timeout) {
+        (Some(seconds), _) => converged(seconds, !args.converged_timeout_no_exit),
+        (None, Some(seconds)) => converged(seconds, args.converged_exit),
+        (None, None) => None,
+    };
+    Ok(Settings {
+        host,
+        prefix: args.prefix,
+        tmp_prefix: args.tmp_prefix,
+        input: match args.front_end {
+            FrontEnd::Yaml { file } => Input::Yaml(file),
+            FrontEnd::Empty => Input::Empty,
+        },
+        follow: !args.no_watch,
+        noop: args.noop,
+        converged,
+        max_runtime: args.max_runtime.filter(|&s| s > 0).map(Duration::from_secs),
+        cluster,
+    })
+}
+
+/// A negative number of seconds switches the detection off, as in mgmt.
+fn converged(seconds: i64, exit: bool) -> Option<Converged> {
+    let seconds = u64::try_from(seconds).ok()?;
+    Some(Converged { after: Duration::from_secs(seconds), exit })
+}
+
+fn host_name(given: Option<&str>) -> Result<HostName, String> {
+    if let Some(name) = given {
+        return HostName::parse(name).map_err(|why| format!("--hostname {name}: {why}"));
+    }
+    let own = nix::unistd::gethostname().map_err(|e| format!("this host's name: {e}"))?;
+    let own = own.to_string_lossy();
+    HostName::parse(&own)
+        .map_err(|why| format!("this host is called `{own}`: {why}; pass --hostname"))
+}
+
+/// mgmt also splits lists at semicolons and spaces.
+fn list(values: Vec<String>) -> Vec<String> {
+    let split = |value: &String| -> Vec<String> {
+        value.split([';', ' ']).filter(|v| !v.is_empty()).map(str::to_owned).collect()
+    };
+    values.iter().flat_map(split).collect()
+}
