@@ -1,12 +1,140 @@
-//! `cargo xtask book`.
+//! `cargo xtask book`: verify, record and build the book.
+//!
+//! A chapter is Markdown whose fences say where their commands run; `runner` runs them on a fresh cluster, `judge` compares
+//! what came back, `bless` writes it down, and `render` makes pages of what is written down. Building never runs a
+//! command, and running never builds.
 
 use std::process::ExitCode;
 
+use clap::Subcommand;
+
+use crate::paths;
+use block::Action;
+use campaign::Options;
+use library::Library;
+
+mod attributes;
+mod bless;
+mod block;
+mod build;
+pub(crate) mod campaign;
+mod fence;
+#[cfg(test)]
+mod fence_tests;
+mod header;
+mod judge;
+mod junit;
+pub(crate) mod library;
+mod links;
+#[cfg_attr(not(feature = "book"), expect(dead_code, reason = "pages are made with mdBook only"))]
+mod pages;
+mod pattern;
+#[cfg(test)]
+mod pattern_tests;
+mod problem;
+mod provenance;
+mod record;
+mod redact;
+mod render;
+mod runner;
+#[cfg(test)]
+mod runner_tests;
+mod serve;
+mod source;
+mod stage;
+mod topology;
+
 /// What `book` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the chapters on fresh clusters and compare with what they say
+    Verify(Options),
+    /// Run the chapters and accept what came back
+    Bless {
+        #[command(flatten)]
+        options: Options,
+        /// Accept without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Build the pages from the records
+    Build(build::Build),
+    /// Build the pages and serve them to a browser on this machine
+    Serve {
+        #[command(flatten)]
+        build: build::Build,
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+        addr: String,
+    },
+    /// List all blocks
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Speak mdBook's preprocessor protocol on standard input and output
+    Preprocess {
+        /// `supports RENDERER`, as mdBook asks first
+        #[arg(num_args = 0..=2, value_names = ["supports", "RENDERER"])]
+        words: Vec<String>,
+    },
+}
 
 /// Runs it.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let library = Library::new(paths::root());
+    match args.verb {
+        Verb::Verify(options) => {
+            let pages = library.pages()?;
+            let full = options.chapter.is_empty() && options.block.is_none();
+            let chosen = campaign::chosen(&pages, &options)?;
+            campaign::verify(&library, &chosen, &options, full)
+        }
+        Verb::Bless { options, yes } => {
+            let chosen = campaign::chosen(&library.pages()?, &options)?;
+            campaign::bless(&library, &chosen, &|| library.pages(), &options, yes)
+        }
+        Verb::Build(args) => build::run(&library, &args),
+        Verb::Serve { build, addr } => {
+            let code = build::run(&library, &build)?;
+            if code == ExitCode::SUCCESS {
+                serve::run(&build.folder()?, &addr)?;
+            }
+            Ok(code)
+        }
+        Verb::List { json } => list(&library, json),
+        Verb::Preprocess { words } => build::preprocess(&library, words.get(1).map(String::as_str)),
+    }
+}
+
+/// One line per block: chapter, name, where, what.
+fn list(library: &Library, json: bool) -> anyhow::Result<ExitCode> {
+    for page in library.pages()? {
+        for block in &page.chapter.blocks {
+            let what = match &block.action {
+                Action::NotRun(_) => "not run",
+                _ if block.hide => "hidden",
+                Action::Console(console) if console.eventually.is_some() => "eventually",
+                Action::Console(_) => "console",
+                Action::File(_) => "file",
+                Action::Topology { .. } => "picture",
+            };
+            let (chapter, label, place) = (&page.chapter.name, block.label(), block.place_name());
+            if json {
+                let line = serde_json::json!({"chapter": chapter, "block": label, "node": place,
+                    "what": what, "file": &*block.at.file, "line": block.at.line});
+                println!("{line}");
+            } else {
+                println!("{chapter:<20} {label:<32} {place:<10} {what:<11} {}", block.at);
+            }
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,338 @@
+//! `verify` and `bless` over many chapters: makes clusters, runs, reports, writes. What is right is decided in `judge` and
+//! `bless`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::block::{Action, Block};
+use super::header::Making;
+use super::judge::{self, Drift};
+use super::library::{Library, Page, record_path};
+use super::record::ChapterRecord;
+use super::runner::{self, Outcome, Run};
+use super::stage::{Real, Stage as _};
+use super::{bless, junit, provenance, record, topology};
+use crate::paths::{self, Exit};
+
+/// What to run, and how to tell.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Only this chapter; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) chapter: Vec<String>,
+    /// Only the chapter of this block, and nothing after the block
+    #[arg(long, value_name = "ID")]
+    pub(crate) block: Option<String>,
+    /// Go on after a difference
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Run everything so many times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One chapter after its run.
+pub(crate) struct Played {
+    /// The chapter.
+    pub(crate) page: Page,
+    /// What came back.
+    pub(crate) outcome: Outcome,
+    /// All differences, to the text and to the records.
+    pub(crate) drifts: Vec<Drift>,
+}
+
+/// The pages that the options choose. Unknown names are refused.
+pub(crate) fn chosen(pages: &[Page], options: &Options) -> anyhow::Result<Vec<Page>> {
+    let names: Vec<&str> = pages.iter().map(|page| page.chapter.name.as_str()).collect();
+    for name in &options.chapter {
+        if !names.contains(&name.as_str()) {
+            return Err(unknown("chapter", name, &names));
+        }
+    }
+    let has = |page: &Page, id: &str| {
+        page.chapter.blocks.iter().any(|block| block.id.as_deref() == Some(id))
+    };
+    if let Some(id) = &options.block
+        && !pages.iter().any(|page| has(page, id))
+    {
+        let blocks = pages.iter().flat_map(|page| &page.chapter.blocks);
+        let ids: Vec<&str> = blocks.filter_map(|block| block.id.as_deref()).collect();
+        return Err(unknown("block", id, &ids));
+    }
+    let wanted = |page: &&Page| {
+        let chapter = options.chapter.is_empty() || options.chapter.contains(&page.chapter.name);
+        chapter && options.block.as_deref().is_none_or(|id| has(page, id))
+    };
+    Ok(pages.iter().filter(wanted).cloned().collect())
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> anyhow::Error {
+    let hint = super::problem::nearest(name, known).map_or_else(
+        || format!("there are {}", known.join(", ")),
+        |n| format!("did you mean {n}?"),
+    );
+    Exit::error(Exit::ABSENT, format!("no {what} {name}; {hint}"))
+}
+
+/// Runs chapters and compares with text and records. With `full`, every redaction rule must have fired.
+pub(crate) fn verify(
+    library: &Library,
+    pages: &[Page],
+    options: &Options,
+    full: bool,
+) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut all = Vec::new();
+    let mut stamp = provenance::begin(library);
+    for _round in 0..options.repeat {
+        for page in pages {
+            let mut played = play(library, page, options, Some(&mut stamp))?;
+            let record = library.record(&page.chapter.name)?;
+            played.drifts.extend(stored(library, &played, &record));
+            if !options.json {
+                for drift in &played.drifts {
+                    eprint!("{}", drift.report());
+                }
+            }
+            let stop = !played.drifts.is_empty() && !options.keep_going;
+            all.push(played);
+            if stop && options.repeat > 1 {
+                break;
+            }
+        }
+    }
+    if let Some(file) = &options.junit {
+        fs::write(file, junit::report(&all))?;
+    }
+    let mut good = summary(&all, options, started);
+    if full && options.block.is_none() {
+        let fired: BTreeSet<&String> = all.iter().flat_map(|one| &one.outcome.fired).collect();
+        let rules = library.rules()?;
+        for idle in rules.general().filter(|name| !fired.contains(&(*name).to_owned())) {
+            eprintln!("error: redaction rule `{idle}` fired nowhere; remove it or limit its scope");
+            good = false;
+        }
+        if good {
+            provenance::finish(stamp, &all)?;
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
+}
+
+/// Differences to the records, without those that the run reported already.
+fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Drift> {
+    let chapter = &played.page.chapter;
+    let mut drifts = judge::records(chapter, record, &library.files(chapter));
+    for (index, seen) in &played.outcome.seen {
+        let block = &chapter.blocks[*index];
+        let recorded = record.blocks.iter().find(|one| Some(&one.id) == block.id.as_ref());
+        let (Action::Topology { .. }, Some(recorded)) = (&block.action, recorded) else { continue };
+        let (Some(now), Some(then)) = (seen.steps.first(), recorded.steps.first()) else {
+            continue;
+        };
+        if !topology::same(&then.lines, &now.lines) {
+            drifts.push(Drift {
+                at: block.at.clone(),
+                label: format!("block {}", block.label()),
+                what: "shows another cluster than the recorded one".into(),
+                diff: judge::unified(&then.lines, &now.lines),
+                next: format!("accept with: cargo xtask book bless --block {}", block.label()),
+            });
+        }
+    }
+    drifts.retain(|drift| played.drifts.iter().all(|known| known.label != drift.label));
+    drifts
+}
+
+/// Makes the cluster of a chapter, runs it, keeps the logs if something was wrong, and removes the cluster.
+fn play(
+    library: &Library,
+    page: &Page,
+    options: &Options,
+    stamp: Option<&mut provenance::Stamp>,
+) -> anyhow::Result<Played> {
+    let chapter = &page.chapter;
+    let played = |outcome: Outcome| {
+        let drifts = outcome.drifts.clone();
+        Played { page: page.clone(), outcome, drifts }
+    };
+    if chapter.header.making == Making::Nothing {
+        return Ok(played(Outcome::default()));
+    }
+    let started = Instant::now();
+    note(options, &format!("chapter {}", chapter.name));
+    let stage = Real::up(chapter)?;
+    if let Some(stamp) = stamp {
+        stamp.versions(&stage);
+    }
+    let rules = library.rules()?;
+    let progress = |block: &Block| {
+        note(options, &format!("  {:<28} {}", block.label(), block.place_name()));
+    };
+    let run = Run {
+        rules: &rules,
+        read: &|path| library.read(path),
+        keep_going: options.keep_going,
+        last: options.block.as_deref(),
+        progress: &progress,
+    };
+    // A panic must not leave a cluster: it is caught here, the cluster removed, and only then goes on.
+    let result = catch_unwind(AssertUnwindSafe(|| runner::chapter(chapter, &stage, &run)));
+    if result.as_ref().map_or(true, |outcome| !outcome.drifts.is_empty()) {
+        keep_logs(&chapter.name, &stage, options);
+    }
+    let down = stage.down();
+    let outcome = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    down?;
+    note(options, &format!("  done in {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(played(outcome))
+}
+
+fn note(options: &Options, text: &str) {
+    if !options.json {
+        eprintln!("{text}");
+    }
+}
+
+/// Saves what the nodes of a failed chapter wrote.
+fn keep_logs(name: &str, stage: &Real, options: &Options) {
+    let folder = paths::target().join("book/failed").join(name);
+    let mut kept = 0;
+    for node in stage.nodes() {
+        let lines = stage.logs(&node).unwrap_or_default();
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let written = fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join(format!("{node}.log")), text));
+        kept += usize::from(written.is_ok());
+    }
+    note(options, &format!("  logs of {kept} nodes are in {}", folder.display()));
+}
+
+/// The last line, or the JSON; says whether all was well.
+fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
+    let drifted: Vec<&Drift> = all.iter().flat_map(|one| &one.drifts).collect();
+    let blocks = || all.iter().flat_map(|one| &one.page.chapter.blocks);
+    let hidden = blocks().filter(|block| block.hide).count();
+    let not_run = blocks().filter(|block| matches!(block.action, Action::NotRun(_))).count();
+    let ran: usize = all.iter().map(|one| one.outcome.seen.len()).sum();
+    let total = blocks().count();
+    if options.json {
+        let entry = |drift: &&Drift| {
+            serde_json::json!({"file": &*drift.at.file, "line": drift.at.line, "what": drift.what,
+                "label": drift.label, "diff": drift.diff, "next": drift.next})
+        };
+        let report = serde_json::json!({"v": 1, "blocks": total, "ran": ran, "hidden": hidden,
+            "not_run": not_run, "drifted": drifted.iter().map(entry).collect::<Vec<_>>()});
+        println!("{report}");
+    } else {
+        println!(
+            "{} of {total} blocks drifted, {} matched, {hidden} hidden, {not_run} not run, {:.0} s",
+            drifted.len(),
+            ran.saturating_sub(all.iter().map(|one| one.outcome.drifts.len()).sum()),
+            started.elapsed().as_secs_f64(),
+        );
+    }
+    drifted.is_empty()
+}
+
+/// Runs chapters and writes what came back into chapters and records, after showing the difference.
+pub(crate) fn bless(
+    library: &Library,
+    pages: &[Page],
+    reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
+    options: &Options,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
+    if !yes && provenance::dirty("examples") {
+        let text = "examples/ has changes that are not committed; commit them, or give --yes";
+        return Err(Exit::error(Exit::FAILED, text));
+    }
+    let options = Options { keep_going: true, ..options.clone() };
+    let mut good = true;
+    for page in pages {
+        let mut played = play(library, page, &options, None)?;
+        if let Some(id) = &options.block {
+            let blocks = &page.chapter.blocks;
+            played.outcome.seen.retain(|at, _| blocks[*at].id.as_ref() == Some(id));
+        }
+        good &= accept(library, &mut played, reload, yes)?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
+}
+
+/// Writes one chapter; says whether all of it could be accepted.
+fn accept(
+    library: &Library,
+    played: &mut Played,
+    reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
+    yes: bool,
+) -> anyhow::Result<bool> {
+    let chapter = &played.page.chapter;
+    let edits = bless::edits(chapter, &played.outcome.seen);
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    for edit in &edits {
+        let path = edit.at.file.to_string();
+        let own: Vec<&bless::Edit> =
+            edits.iter().filter(|other| other.at.file == edit.at.file).collect();
+        let old = library.read(&path)?;
+        texts.insert(path, bless::apply(&old, &own));
+    }
+    for (path, new) in &texts {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        println!("{path}");
+        for line in judge::unified(&lines(&library.read(path)?), &lines(new)) {
+            println!("{line}");
+        }
+    }
+    if !texts.is_empty() && !yes && !confirmed()? {
+        println!("nothing written");
+        return Ok(false);
+    }
+    for (path, new) in &texts {
+        library.write(path, new)?;
+    }
+    // The edits moved lines and changed digests: judge and record against the text as it is now.
+    let pages = reload()?;
+    let Some(page) = pages.iter().find(|page| page.chapter.name == chapter.name) else {
+        return Ok(false);
+    };
+    let mut good = true;
+    played.outcome.seen.retain(|index, seen| {
+        let drift = judge::run(&page.chapter, &page.chapter.blocks[*index], seen);
+        if let Some(drift) = &drift {
+            eprint!("cannot be accepted: {}", drift.report());
+            good = false;
+        }
+        drift.is_none()
+    });
+    let old = library.record(&page.chapter.name).unwrap_or_default();
+    let files = library.files(&page.chapter);
+    let new = bless::record(&page.chapter, &played.outcome.seen, &old, &files);
+    if new != old && !(new.blocks.is_empty() && new.files.is_empty()) {
+        library.write(&record_path(&page.chapter.name), &record::print(&new))?;
+        println!("recorded {}", record_path(&page.chapter.name));
+    }
+    Ok(good)
+}
+
+fn confirmed() -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Exit::error(Exit::FAILED, "nobody to ask; give --yes to accept"));
+    }
+    print!("accept? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
+}

@@ -1,0 +1,233 @@
+//! What a chapter runs on: a cluster of the lab, or one that the chapter makes itself.
+//!
+//! It translates between the cluster's real name and addresses and those that the book is written with, in both directions,
+//! so that a page reads the same wherever it was recorded.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::block::Chapter;
+use super::header::{Agents, Making};
+use crate::lab::{Agent, Lab, LabSpec, Lease, Output};
+
+/// The network that the book is written for.
+const BOOK_SUBNET: &str = "10.91.1.";
+/// The cluster's name that the book is written for.
+const BOOK_NAME: &str = "demo";
+
+/// A place to run blocks in.
+pub(crate) trait Stage: Sync {
+    /// The host names of the nodes.
+    fn nodes(&self) -> Vec<String>;
+    /// Runs a shell script in a node.
+    fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output>;
+    /// Writes a file in a node.
+    fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()>;
+    /// Runs `cargo xtask` with these words on the cluster.
+    fn host(&self, words: &[String], timeout: Duration) -> anyhow::Result<Output>;
+    /// What the node's main process wrote.
+    fn logs(&self, node: &str) -> anyhow::Result<Vec<String>>;
+    /// Text of the book, as this cluster needs it.
+    fn localise(&self, text: &str) -> String;
+    /// Text of this cluster, as the book has it.
+    fn generalise(&self, text: &str) -> String;
+}
+
+/// A stage of real nodes. Dropping it removes the cluster.
+pub(crate) struct Real {
+    name: String,
+    /// The cluster, unless the chapter makes it itself.
+    lab: Option<Lab>,
+    /// The first three numbers of its addresses with the last dot, when they differ from the book's.
+    subnet: Option<String>,
+}
+
+impl Real {
+    /// Makes the cluster that the chapter wants.
+    pub(crate) fn up(chapter: &Chapter) -> anyhow::Result<Real> {
+        let name = cluster_name(&chapter.name, std::process::id());
+        if chapter.header.making != Making::Fresh {
+            return Ok(Real { name, lab: None, subnet: None });
+        }
+        let spec = LabSpec {
+            name: name.clone(),
+            nodes: chapter.header.nodes,
+            voters: chapter.header.voters,
+            lease: Lease::Book,
+            agent: match chapter.header.agents {
+                Agents::Running => Agent::Running,
+                Agents::Manual => Agent::Manual,
+            },
+            files: Vec::new(),
+        };
+        let lab = Lab::up(spec)?;
+        let hosts = lab.exec("h1", "cat /etc/hosts", Duration::from_secs(10))?;
+        let subnet = subnet_of(&hosts.lines);
+        Ok(Real { name, lab: Some(lab), subnet })
+    }
+
+    fn lab(&self) -> anyhow::Result<&Lab> {
+        self.lab.as_ref().context("the chapter makes its cluster itself: no node block can run")
+    }
+
+    /// Removes the cluster and says so if something was left.
+    pub(crate) fn down(mut self) -> anyhow::Result<()> {
+        match self.lab.take() {
+            Some(lab) => lab.down(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        // A lab removes itself; a cluster that the chapter made is removed with the tool that made it.
+        if self.lab.is_none() {
+            let words = ["cluster", "down"].map(str::to_owned);
+            if let Err(error) = run_self(&words, &self.name, Duration::from_secs(60)) {
+                eprintln!("warning: cluster {} may be left: {error:#}", self.name);
+            }
+        }
+    }
+}
+
+impl Stage for Real {
+    fn nodes(&self) -> Vec<String> {
+        self.lab.as_ref().map(Lab::nodes).unwrap_or_default()
+    }
+
+    fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output> {
+        self.lab()?.exec(node, script, timeout)
+    }
+
+    fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.lab()?.upload(node, path, bytes, 0o644)
+    }
+
+    fn host(&self, words: &[String], timeout: Duration) -> anyhow::Result<Output> {
+        run_self(words, &self.name, timeout)
+    }
+
+    fn logs(&self, node: &str) -> anyhow::Result<Vec<String>> {
+        self.lab()?.logs(node)
+    }
+
+    fn localise(&self, text: &str) -> String {
+        self.subnet.as_ref().map_or_else(|| text.to_owned(), |own| text.replace(BOOK_SUBNET, own))
+    }
+
+    fn generalise(&self, text: &str) -> String {
+        let text = replace_padded(text, &self.name, BOOK_NAME);
+        match &self.subnet {
+            Some(own) => replace_padded(&text, own, BOOK_SUBNET),
+            None => text,
+        }
+    }
+}
+
+/// A name of at most 20 characters, different for each process.
+pub(crate) fn cluster_name(chapter: &str, pid: u32) -> String {
+    let short: String = chapter.chars().take(10).collect();
+    format!("book-{}-{:04x}", short.trim_end_matches('-'), pid & 0xffff)
+}
+
+/// The network of a node, from its own hosts file, when it is not the book's.
+fn subnet_of(hosts: &[String]) -> Option<String> {
+    let line = hosts.iter().find(|line| line.starts_with("10."))?;
+    let address = line.split_whitespace().next()?;
+    let (network, _) = address.rsplit_once('.')?;
+    let network = format!("{network}.");
+    (network != BOOK_SUBNET).then_some(network)
+}
+
+/// Replaces a word; where it is followed by a column of a table, the column stays in its place.
+pub(crate) fn replace_padded(text: &str, from: &str, to: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        result.push_str(&rest[..at]);
+        result.push_str(to);
+        rest = &rest[at + from.len()..];
+        let word = rest.find([' ', '\n']).unwrap_or(rest.len());
+        if rest[word..].starts_with("  ") {
+            result.push_str(&rest[..word]);
+            result.push_str(&" ".repeat(from.len().saturating_sub(to.len())));
+            rest = &rest[word..];
+        }
+    }
+    result.push_str(rest);
+    result
+}
+
+/// Runs this very program on a cluster, both streams in one.
+pub(crate) fn run_self(
+    words: &[String],
+    cluster: &str,
+    timeout: Duration,
+) -> anyhow::Result<Output> {
+    let program = std::env::current_exe().context("where this program lies is not known")?;
+    let (mut reader, writer) = std::io::pipe()?;
+    let started = Instant::now();
+    let child = Command::new(program)
+        .args(words)
+        .env("QUORATE_CLUSTER", cluster)
+        .env("QUORATE_LEASE", "book")
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "80")
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    // The reading thread ends with the last writer, so at the latest when the child is killed.
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let result = reader.read_to_end(&mut bytes).map(|_| bytes);
+        // Nobody listens after a timeout; the bytes are of no use then.
+        drop(sender.send(result));
+    });
+    let received = receiver.recv_timeout(timeout);
+    let timed_out = received.is_err();
+    let exit = finish(child, timed_out)?;
+    let bytes = received.unwrap_or_else(|_| Ok(Vec::new()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(str::to_owned).collect();
+    Ok(Output { exit, lines, timed_out, elapsed: started.elapsed() })
+}
+
+fn finish(mut child: Child, kill: bool) -> anyhow::Result<i64> {
+    if kill {
+        child.kill()?;
+    }
+    Ok(child.wait()?.code().map_or(137, i64::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_name_is_short_and_plain() {
+        assert_eq!(cluster_name("etcd1-uncorrected", 0x1_23ab), "book-etcd1-unco-23ab");
+        assert_eq!(cluster_name("three-nodes-x", 1), "book-three-node-0001");
+        assert_eq!(cluster_name("nine-char-", 1), "book-nine-char-0001");
+    }
+
+    #[test]
+    fn columns_stay_where_they_were_when_a_name_gets_shorter() {
+        let table = "10.91.123.11  voter\nat 10.91.123.12.";
+        let expected = "10.91.1.11    voter\nat 10.91.1.12.";
+        assert_eq!(replace_padded(table, "10.91.123.", "10.91.1."), expected);
+    }
+
+    #[test]
+    fn the_network_is_found_in_the_hosts_file() {
+        let hosts = ["127.0.0.1 localhost".to_owned(), "10.91.7.11\th1".to_owned()];
+        assert_eq!(subnet_of(&hosts), Some("10.91.7.".to_owned()));
+        assert_eq!(subnet_of(&["10.91.1.11\th1".to_owned()]), None);
+    }
+}
