@@ -77,22 +77,24 @@ impl Diagnostic {
     }
 }
 
-/// Sorts by position and takes out what was said twice (an aliased part of a file is read once for each use).
+/// Sorts by position and takes out what was said twice (an aliased part of a file is read once for
+/// each use).
 pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort_by(|a, b| (a.span, &a.message).cmp(&(b.span, &b.message)));
     diagnostics.dedup();
 }
 
-/// The name among `candidates` that was probably meant by `typed`: the same but for case and separators, or few
-/// letters away. Among equals the first wins.
+/// The name among `candidates` that was probably meant by `typed`: the same but for case and
+/// separators, or few letters away. Among equals the first wins.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = folded(typed);
-    let allowed = (plain.chars().count() / 3).max(1);
+    let length = plain.chars().count();
+    let allowed = (length / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let other = folded(candidate);
         // Lengths that differ by more cannot be near; this spares most of the comparisons.
-        if other.len().abs_diff(plain.len()) > 4 * allowed {
+        if other.chars().count().abs_diff(length) > allowed {
             continue;
         }
         let distance = strsim::osa_distance(&plain, &other);

@@ -27,7 +27,8 @@ pub struct Graph {
     pub edges: BTreeMap<(ResourceId, ResourceId), Edge>,
 }
 
-/// One resource of the graph. Two are equal when they say the same; the built resource is not compared.
+/// One resource of the graph. Two are equal when they say the same; the built resource is not
+/// compared.
 #[derive(Clone, Debug)]
 pub struct Vertex {
     /// Kind and name.
@@ -99,7 +100,8 @@ pub struct Diff {
 }
 
 impl Graph {
-    /// What has to happen to the resources of `self` to become those of `new`; each list in the order of names.
+    /// What has to happen to the resources of `self` to become those of `new`; each list in the
+    /// order of names.
     pub fn diff(&self, new: &Graph) -> Diff {
         let mut diff = Diff::default();
         for (id, vertex) in &new.vertices {
@@ -123,3 +125,6 @@ impl Graph {
         self.edges.iter().filter(move |((_, to), _)| to == id).map(|((from, _), edge)| (from, edge))
     }
 }
+
+#[cfg(test)]
+mod tests;

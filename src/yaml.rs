@@ -1,7 +1,7 @@
 //! A user's file, read: text to a [`Program`] with all its mistakes, each with its place.
 //!
-//! Pure. Refuses to guess: what is not understood is an error, never dropped (mgmt drops a misspelt key, a second
-//! document and every `meta:` without a word).
+//! Pure. Refuses to guess: what is not understood is an error, never dropped (mgmt drops a
+//! misspelt key, a second document and every `meta:` without a word).
 
 use crate::diag::{self, Diagnostic};
 use crate::graph;
@@ -13,6 +13,7 @@ mod collect;
 mod edge;
 mod entry;
 mod node;
+mod place;
 mod program;
 mod read;
 mod scalar;
@@ -20,9 +21,9 @@ mod scalar;
 /// The longest text that is read, in bytes. Ten thousand files with a kilobyte of content each fit.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
 
-/// Reads a file. All mistakes are found in one run and come in the order of the file: its form, the names and types of
-/// its keys, what the kinds say about their fields, duplicate names, missing edge ends, cycles. The program is there
-/// exactly if no diagnostic is an error.
+/// Reads a file. All mistakes are found in one run and come in the order of the file: its form,
+/// the names and types of its keys, what the kinds say about their fields, duplicate names,
+/// missing edge ends, cycles. The program is there exactly if no diagnostic is an error.
 pub fn parse(text: &str) -> (Option<Program>, Vec<Diagnostic>) {
     parse_with(kind::all(), text)
 }
@@ -37,7 +38,8 @@ pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diag
     (program.filter(|_| errors == 0), found)
 }
 
-/// All that is to say about a file, as `quorate check` prints it: read, and compiled with nothing collected.
+/// All that is to say about a file, as `quorate check` prints it: read, and compiled with nothing
+/// collected.
 pub fn check(text: &str) -> Vec<Diagnostic> {
     let (program, mut found) = parse(text);
     if let Some(Err(mistakes)) = program.map(|program| graph::compile(&program, &[])) {
@@ -50,8 +52,9 @@ pub fn check(text: &str) -> Vec<Diagnostic> {
 /// How many diagnostics are kept: a wrong file of any size must not fill the memory.
 const FOUND_MAX: usize = 2_000;
 
-/// For how many diagnostics a nearest name is looked for: each costs a comparison with every known name.
-const HINTS_MAX: usize = 200;
+/// For how many diagnostics a nearest name is looked for: each costs a comparison with every known
+/// name.
+const HINTS_MAX: usize = 50;
 
 /// Where diagnostics are gathered.
 #[derive(Default)]

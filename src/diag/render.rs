@@ -1,6 +1,8 @@
-//! Diagnostics as people read them: message, place, the source line with a mark under it, the next step.
+//! Diagnostics as people read them: message, place, the source line with a mark under it, the next
+//! step.
 //!
-//! Refuses to let a file drive the terminal: control and direction characters are shown, never passed on.
+//! Refuses to let a file drive the terminal: control and direction characters are shown, never
+//! passed on.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -17,8 +19,9 @@ const RENDERED_MAX: usize = 100;
 
 const TAB: &str = "    ";
 
-/// All diagnostics as text for people, each ended by an empty line but the last. `text` is what they are about,
-/// `file_name` how to call it. A diagnostic with a line of 0 has no place in the text, and none is shown.
+/// All diagnostics as text for people, each ended by an empty line but the last. `text` is what
+/// they are about, `file_name` how to call it. A diagnostic with a line of 0 has no place in the
+/// text, and none is shown.
 pub fn render(file_name: &str, text: &str, diagnostics: &[Diagnostic], colour: bool) -> String {
     let paint = Paint { colour };
     let shown = &diagnostics[..diagnostics.len().min(RENDERED_MAX)];
@@ -54,10 +57,7 @@ fn one(file_name: &str, text: &str, diagnostic: &Diagnostic, paint: Paint) -> St
     if let Some(help) = &diagnostic.help {
         let label = paint.with(BLUE, "help:");
         let lead = if diagnostic.span.line > 0 { gutter + 1 } else { 1 };
-        let _ = std::fmt::Write::write_fmt(
-            &mut out,
-            format_args!("{:lead$}= {label} {}\n", "", visible(help)),
-        );
+        out.push_str(&format!("{:lead$}= {label} {}\n", "", visible(help)));
     }
     out
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::{Edge, EdgeOrigin, Graph};
 use crate::ident::ResourceId;
 
-/// Adds the automatic edges. Gives one sentence for each that was left out because it would have closed a cycle. The
-/// same graph always gets the same edges.
+/// Adds the automatic edges. Gives one sentence for each that was left out because it would have
+/// closed a cycle. The same graph always gets the same edges.
 pub(super) fn add(graph: &mut Graph) -> Vec<String> {
     let paths = managed_paths(graph);
     let mut directories: BTreeMap<&Path, &ResourceId> = BTreeMap::new();
@@ -58,8 +58,8 @@ fn managed_paths(graph: &Graph) -> Vec<Managed> {
         .collect()
 }
 
-/// Whether `first` is somewhere before `last`. Walks backwards, since what is before a directory is mostly its few
-/// ancestors, while thousands of files may come after.
+/// Whether `first` is somewhere before `last`. Walks backwards, since what is before a directory
+/// is mostly its few ancestors, while thousands of files may come after.
 fn runs_before(
     before: &BTreeMap<ResourceId, Vec<ResourceId>>,
     first: &ResourceId,

@@ -1,6 +1,7 @@
 //! A program and what was collected, made into a graph.
 //!
-//! Refuses to let another host's resource refuse this host's graph: what cannot be built is left out and reported.
+//! Refuses to let another host's resource refuse this host's graph: what cannot be built is left
+//! out and reported.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +22,8 @@ pub struct Compiled {
     pub notes: Vec<String>,
 }
 
-/// Builds all resources that are applied here and orders them. The error lists every local mistake with its place, in
-/// the order of the file.
+/// Builds all resources that are applied here and orders them. The error lists every local mistake
+/// with its place, in the order of the file.
 pub fn compile(program: &Program, collected: &[Collected]) -> Result<Compiled, Vec<Diagnostic>> {
     compile_with(kind::all(), program, collected)
 }
@@ -68,7 +69,8 @@ pub struct FieldMistake {
     pub diagnostic: Diagnostic,
 }
 
-/// Every mistake that its kind finds in the fields of `spec`. A kind that is not among `kinds` finds none.
+/// Every mistake that its kind finds in the fields of `spec`. A kind that is not among `kinds`
+/// finds none.
 pub fn field_mistakes(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Vec<FieldMistake> {
     let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
         return Vec::new();
@@ -127,8 +129,8 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
     Ok(())
 }
 
-/// The declared edges whose ends are both here; what is not collected yet has no edges yet. Of two with the same ends
-/// one is made: it notifies if one of them does, and keeps the first name.
+/// The declared edges whose ends are both here; what is not collected yet has no edges yet. Of two
+/// with the same ends one is made: it notifies if one of them does, and keeps the first name.
 fn declared_edges(
     program: &Program,
     vertices: &BTreeMap<ResourceId, Vertex>,

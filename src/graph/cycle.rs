@@ -1,7 +1,9 @@
 //! Cycles among declared edges, with all their members named.
 //!
-//! Refuses to know whether the ends exist: an edge that waits for itself is wrong wherever its ends come from.
+//! Refuses to know whether the ends exist: an edge that waits for itself is wrong wherever its
+//! ends come from.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::algo::tarjan_scc;
@@ -13,7 +15,8 @@ use crate::spec::EdgeSpec;
 
 type Edges<'a> = DiGraph<&'a ResourceId, &'a EdgeSpec>;
 
-/// One error for every resource that waits for itself and for every set of resources that wait for each other.
+/// One error for every resource that waits for itself and for every set of resources that wait for
+/// each other.
 pub fn declared_cycles(edges: &[EdgeSpec]) -> Vec<Diagnostic> {
     let mut graph = Edges::new();
     let mut nodes: BTreeMap<&ResourceId, NodeIndex> = BTreeMap::new();
@@ -84,8 +87,8 @@ fn shortest_ring(
                 ring.reverse();
                 return Some(ring);
             }
-            if !came_from.contains_key(&other) {
-                came_from.insert(other, node);
+            if let Entry::Vacant(unseen) = came_from.entry(other) {
+                unseen.insert(node);
                 waiting.push_back(other);
             }
         }

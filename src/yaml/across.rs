@@ -1,4 +1,5 @@
-//! What can only be seen with the whole file in view: duplicate names, missing edge ends, cycles, and what the kinds say.
+//! What can only be seen with the whole file in view: duplicate names, missing edge ends, cycles,
+//! and what the kinds say.
 //!
 //! Refuses to look at one entry's form; that was done when it was read.
 
@@ -6,7 +7,6 @@ use std::collections::BTreeMap;
 
 use super::Sink;
 use super::entry::Shelf;
-use super::program::suggest_kind;
 use crate::diag::{Diagnostic, Span, nearest};
 use crate::graph;
 use crate::ident::ResourceId;
@@ -22,7 +22,7 @@ pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink:
     let published = program.resources.iter().filter(|spec| spec.export.is_some());
     let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
     fields(kinds, program, shelf, sink);
-    let names = Names { kinds, here, published, shelf, rules: &program.collect };
+    let names = Names { here, published, rules: &program.collect };
     for edge in &program.edges {
         names.check_end(&edge.from, edge.from_span, sink);
         names.check_end(&edge.to, edge.to_span, sink);
@@ -69,23 +69,15 @@ fn fields(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink
 }
 
 struct Names<'a> {
-    kinds: &'a [&'a dyn Kind],
     here: BTreeMap<&'a ResourceId, Span>,
     published: BTreeMap<&'a ResourceId, Span>,
-    shelf: &'a Shelf,
     rules: &'a [CollectRule],
 }
 
 impl Names<'_> {
     /// Says so when nothing can ever be behind this end of an edge.
     fn check_end(&self, id: &ResourceId, span: Span, sink: &mut Sink) {
-        let unknown = self.shelf.unknown_kinds.contains(id.kind());
-        if unknown || self.here.contains_key(id) || self.may_be_collected(id.kind()) {
-            return;
-        }
-        if !self.kinds.iter().any(|kind| kind.name() == id.kind()) {
-            let found = Diagnostic::error(span, format!("{id}: unknown kind `{}`", id.kind()));
-            sink.add_with_hint(found, || suggest_kind(self.kinds, id.kind()));
+        if self.here.contains_key(id) || self.may_be_collected(id.kind()) {
             return;
         }
         if let Some(declared) = self.published.get(id) {

@@ -31,7 +31,7 @@ pub(super) fn read(
 }
 
 fn one(kinds: &[&dyn Kind], rule: &str, item: &Node, sink: &mut Sink) -> Option<CollectRule> {
-    let entries = program::map(item, rule, "with a `kind`", sink)?;
+    let entries = program::map(item, &format!("{rule}: a rule"), "with a `kind`", sink)?;
     let (mut kind, mut pattern) = (None, None);
     let before = sink.mark();
     for Entry { key, value } in entries {
@@ -52,6 +52,7 @@ fn one(kinds: &[&dyn Kind], rule: &str, item: &Node, sink: &mut Sink) -> Option<
         }
     }
     let Some((kind, kind_span)) = kind else {
+        // Whatever else is wrong may be the misspelt key.
         if sink.mark() == before {
             sink.add(Diagnostic::error(item.span, format!("{rule}: it has no `kind`")));
         }

@@ -1,12 +1,14 @@
-//! One resource: its name with the export mark, its meta parameters, and its fields by the kind's table.
+//! One resource: its name with the export mark, its meta parameters, and its fields by the kind's
+//! table.
 //!
-//! Refuses a resource whose `meta` is not understood: `noop: true` dropped without a word would run what it guards.
+//! Refuses a resource whose `meta` is not understood: `noop: true` dropped without a word would
+//! run what it guards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Entry, Key, Node};
 use super::{Sink, program, scalar};
-use crate::diag::{Diagnostic, Span, suggest};
+use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
 use crate::kind::Kind;
 use crate::spec::{Export, Fields, Meta, ResourceSpec};
@@ -16,8 +18,8 @@ use crate::spec::{Export, Fields, Meta, ResourceSpec};
 pub(super) struct Shelf {
     /// Kinds that were reported already: edges to them need no second message.
     pub(super) unknown_kinds: BTreeSet<String>,
-    /// Resources with mistakes among their fields, by position in the program: what the kind says about a field that
-    /// they lack may only follow from those.
+    /// Resources with mistakes among their fields, by position in the program: what the kind says
+    /// about a field that they lack may only follow from those.
     pub(super) damaged: BTreeSet<usize>,
 }
 
@@ -112,7 +114,7 @@ fn check_name(name: &str, exported: bool, span: Span, sink: &mut Sink) {
 #[derive(Default)]
 struct Draft {
     name: Option<(String, Span)>,
-    /// There is a name, and it was reported as wrong.
+    /// There is a name, and it or its key was reported as wrong.
     name_refused: bool,
     meta: Meta,
     hidden: Option<(bool, Span)>,
@@ -142,7 +144,7 @@ impl Draft {
                 self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));
             }
             "export" => self.exported = export_switch(value, sink).map(|set| (set, value.span)),
-            _ => unknown_key(kind, key, sink),
+            _ => self.name_refused |= unknown_key(kind, key, sink),
         }
     }
 
@@ -204,28 +206,29 @@ fn unknown_meta(key: &Key, sink: &mut Sink) {
     sink.add_with_hint(found, || suggest(name, META_KEYS, "known meta parameters"));
 }
 
-fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) {
+/// Reports a key that the resource cannot have; whether it was probably meant to be `name`.
+fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     let (name, kind_name) = (key.text.as_str(), kind.name());
     if name == "pollint" || (name == "state" && kind_name == "exec") {
         let message = format!("`{name}` does nothing in `{kind_name}`, nor did it in mgmt");
         sink.add(Diagnostic::warning(key.span, message).with_help("remove it"));
-        return;
+        return false;
     }
     if KEYS_NOT_BUILT.contains(&name) {
         let message = format!("`{name}` is not built yet");
         sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
-        return;
+        return false;
     }
     let message = format!("unknown key `{name}` in `{kind_name}`");
     let found = Diagnostic::error(key.span, message);
     let is_meta = META_KEYS.contains(&name) || META_NOT_BUILT.contains(&name);
     if is_meta || ACCIDENTAL_META.contains(&name) {
         sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
-        return;
+        return false;
     }
-    sink.add_with_hint(found, || {
-        let fields = kind.fields().iter().map(|field| field.name);
-        let known: Vec<&str> = fields.chain(COMMON_KEYS).collect();
-        suggest(name, known, "known keys")
-    });
+    let fields = kind.fields().iter().map(|field| field.name);
+    let known: Vec<&str> = COMMON_KEYS.into_iter().chain(fields).collect();
+    let meant_name = nearest(name, known.iter().copied()) == Some("name");
+    sink.add_with_hint(found, || suggest(name, known.iter().copied(), "known keys"));
+    meant_name
 }

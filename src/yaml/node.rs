@@ -20,11 +20,13 @@ pub(super) struct Node {
 pub(super) enum Data {
     Scalar {
         text: String,
-        /// Not quoted, not a block, not tagged as text: its text may stand for null, a number, a truth value.
+        /// Not quoted, not a block, not tagged as text: its text may stand for null, a number, a
+        /// truth value.
         plain: bool,
     },
     List(Vec<Rc<Node>>),
-    /// In file order; merged entries last. A key that is there twice was reported and is in here twice.
+    /// In file order; merged entries last. A key that is there twice was reported and is in here
+    /// twice.
     Map(Vec<Entry>),
 }
 
@@ -57,7 +59,7 @@ impl Node {
     pub(super) fn what(&self) -> &'static str {
         match &self.data {
             _ if self.is_null() => "nothing",
-            Data::Scalar { plain: true, .. } => "a scalar",
+            Data::Scalar { plain: true, .. } => "a single value",
             Data::Scalar { plain: false, .. } => "a quoted text",
             Data::List(_) => "a list",
             Data::Map(_) => "a map",

@@ -22,7 +22,7 @@ pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program
         return program;
     };
     let mut shelf = Shelf::default();
-    let mut named = false;
+    let (mut named, mut edges) = (false, Vec::new());
     for Entry { key, value } in entries {
         match key.text.as_str() {
             "graph" => {
@@ -31,7 +31,8 @@ pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program
             }
             "comment" => {}
             "resources" => resources(kinds, value, &mut program, &mut shelf, sink),
-            "edges" => edge::read(value, &mut program.edges, sink),
+            // Read below, once all kinds that were reported are known.
+            "edges" => edges.push(value),
             "collect" => collect::read(kinds, value, &mut program.collect, sink),
             "remote" => {
                 let dead = "`remote` does nothing: no version runs graphs over ssh any more";
@@ -42,6 +43,9 @@ pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program
                 sink.add_with_hint(found, || suggest(unknown, KEYS, "known keys"));
             }
         }
+    }
+    for value in edges {
+        edge::read(kinds, &shelf, value, &mut program.edges, sink);
     }
     if !named {
         let found = Diagnostic::error(root.span, "the file has no `graph`");

@@ -1,13 +1,15 @@
-//! From the text to the tree: the parser's events, with budgets on size, depth and what aliases expand to.
+//! From the text to the tree: the parser's events, with budgets on size, depth and what aliases
+//! expand to.
 //!
 //! Refuses a second document, a key that is there twice, and keys that are not text.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as Marks, StrInput, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
 use super::node::{Data, Entry, Key, Node};
+use super::place::Places;
 use super::{Sink, TEXT_BYTES_MAX};
 use crate::diag::{Diagnostic, Span};
 
@@ -17,7 +19,8 @@ const DEPTH_MAX: usize = 64;
 /// How many values a document may hold once its aliases are followed. A resource has about seven.
 const VALUES_MAX: usize = 1_000_000;
 
-/// The root of the only document; `None` when the text cannot be read to its end (the sink says why).
+/// The root of the only document; `None` when the text cannot be read to its end (the sink says
+/// why).
 pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
     let start = Span { start: 0, end: 0, line: 1, column: 1 };
     if text.len() > TEXT_BYTES_MAX {
@@ -28,7 +31,7 @@ pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
         return None;
     }
     let places = Places::of(text);
-    if let Some(at) = text.find('\0') {
+    if let Some(at) = text.chars().position(|c| c == '\0') {
         // The parser takes it for the end of the text, and what follows would be dropped.
         sink.add(Diagnostic::error(places.at(text, at), "a NUL byte cannot stand in a graph file"));
         return None;
@@ -150,7 +153,8 @@ impl Builder<'_> {
         if anchor != 0 {
             self.anchors.insert(anchor, None);
         }
-        // The place of a list or map is where it starts: its whole extent would underline half the file.
+        // The place of a list or map is where it starts: its whole extent would underline half the
+        // file.
         let span = Span { end: span.start, ..span };
         self.open.push(Open { span, anchor, weight: 1, kind });
         Ok(())
@@ -299,8 +303,7 @@ impl Builder<'_> {
     }
 
     fn syntax(&mut self, marker: &Marker, info: &str) -> Result<(), Stop> {
-        let at = self.places.byte(self.text, marker.index());
-        let span = self.places.at(self.text, at);
+        let span = self.places.at(self.text, marker.index());
         let line = self.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
         let found = Diagnostic::error(span, format!("not valid YAML: {info}"));
         let tabbed = line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t');
@@ -333,44 +336,4 @@ fn accept_key(node: &Node, seen: &mut BTreeMap<String, Span>, sink: &mut Sink) -
         return Slot::Merge;
     }
     Slot::Value(Key { text: text.clone(), span: node.span })
-}
-
-/// Where characters and lines are, in bytes. The parser counts characters.
-struct Places {
-    /// The byte of every [`STRIDE`]th character.
-    characters: Vec<usize>,
-    /// The first byte of every line.
-    lines: Vec<usize>,
-}
-
-const STRIDE: usize = 64;
-
-impl Places {
-    fn of(text: &str) -> Self {
-        let characters = text.char_indices().step_by(STRIDE).map(|(at, _)| at).collect();
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        Places { characters, lines }
-    }
-
-    /// The byte of the `index`th character, from 0; the end of the text beyond it.
-    fn byte(&self, text: &str, index: usize) -> usize {
-        let Some(&known) = self.characters.get(index / STRIDE) else { return text.len() };
-        let mut rest = text[known..].char_indices();
-        rest.nth(index % STRIDE).map_or(text.len(), |(at, _)| known + at)
-    }
-
-    /// The place of one character.
-    fn at(&self, text: &str, byte: usize) -> Span {
-        let line = self.lines.partition_point(|start| *start <= byte);
-        let line_start = self.lines[line - 1];
-        let column = text.get(line_start..byte).map_or(1, |before| before.chars().count() + 1);
-        Span { start: byte, end: byte, line, column }
-    }
-
-    fn span(&self, text: &str, marks: Marks) -> Span {
-        let start = self.byte(text, marks.start.index());
-        let end = self.byte(text, marks.end.index()).max(start);
-        Span { end, ..self.at(text, start) }
-    }
 }

@@ -10,7 +10,8 @@ use crate::diag::Diagnostic;
 use crate::kind::FieldType;
 use crate::spec::Value;
 
-/// The value of the field `name`; `None` when it is null (the field takes its default) or wrong (the sink says why).
+/// The value of the field `name`; `None` when it is null (the field takes its default) or wrong
+/// (the sink says why).
 pub(super) fn value(ty: FieldType, name: &str, node: &Node, sink: &mut Sink) -> Option<Value> {
     if node.is_null() {
         return None;

@@ -3,27 +3,29 @@
 //! The interface is blocking, because its callers are step by step; each call may be made from several threads at once.
 //! It compares nothing and prints nothing: what came back is the caller's business.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Who owns a cluster, and so who may remove it without being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lease {
-    /// The user's own: only `cluster down` removes it.
-    Keep,
-    /// A chapter or an example: `gc` removes it once its maker is dead.
-    Book,
-    /// A test: like a chapter.
-    Test,
-}
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// What runs in the nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agent {
-    /// `quorate run` as process of the container; `Lab::up` waits until the cluster has its quorum.
-    Running,
-    /// Nothing: the node sleeps until a command starts an agent by hand.
-    Manual,
-}
+use crate::cluster::diff::{self, Conflict};
+use crate::cluster::spec::Wanted;
+use crate::cluster::up::{self, Manner};
+use crate::cluster::{MEMORY, NANO_CPUS, copy, down, logs, look, name, process, run};
+use crate::engine::{Container, Engine, Power};
+use crate::image::{self, Given};
+use crate::interrupt::Stop;
+use crate::paths::Exit;
+use crate::ui::Ui;
+
+pub(crate) use crate::cluster::label::Lease;
+pub(crate) use crate::cluster::run::Output;
+pub(crate) use crate::cluster::spec::Agent;
+
+/// How long a cluster with running agents may take to get its quorum.
+const READY: Duration = Duration::from_secs(30);
 
 /// A file to put into a node before its agent starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,30 +55,36 @@ pub(crate) struct LabSpec {
     pub(crate) files: Vec<NodeFile>,
 }
 
-/// What a command in a node gave back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Output {
-    /// The exit code; 137 when it was killed, which a timeout does as well.
-    pub(crate) exit: i64,
-    /// Both streams in the order in which they were written, as lines without their ends.
-    pub(crate) lines: Vec<String>,
-    /// Whether the time ran out. Nothing that the command started is left then.
-    pub(crate) timed_out: bool,
-    /// From the request to the last byte.
-    pub(crate) elapsed: Duration,
-}
-
 /// A running cluster. Dropping it removes it, on a panic too; SIGINT and SIGTERM remove it before the process ends.
 #[derive(Debug)]
 pub(crate) struct Lab {
     spec: LabSpec,
+    engine: Engine,
+    gone: bool,
 }
 
 impl Lab {
     /// Builds the image if needed, makes the cluster, and waits: for the quorum of running agents (30 s), or for the
-    /// containers of manual ones. Refuses a name that is in use.
-    pub(crate) fn up(_spec: LabSpec) -> anyhow::Result<Lab> {
-        anyhow::bail!("clusters are not built yet")
+    /// containers of manual ones. Removes a leftover of the same name first.
+    ///
+    /// # Errors
+    /// As `cluster up` has them; nothing is left then. A living cluster of that name is a conflict.
+    pub(crate) fn up(spec: LabSpec) -> anyhow::Result<Lab> {
+        watch_signals();
+        name::parse(&spec.name).map_err(|e| Exit::error(2, e))?;
+        remember(&spec.name);
+        let made = runtime()?.block_on(make(&spec));
+        match made {
+            Ok(engine) => Ok(Lab {
+                spec,
+                engine,
+                gone: false,
+            }),
+            Err(failure) => {
+                forget(&spec.name);
+                Err(failure)
+            }
+        }
     }
 
     /// The cluster's name; `QUORATE_CLUSTER` of a `cargo xtask` that is to act on it.
@@ -86,41 +94,219 @@ impl Lab {
 
     /// The host names of its nodes, in order.
     pub(crate) fn nodes(&self) -> Vec<String> {
-        (1..=self.spec.nodes).map(|n| format!("h{n}")).collect()
+        (1..=self.spec.nodes).map(name::node).collect()
     }
 
-    /// Runs a shell command in a node, both streams joined, `COLUMNS=80`; kills it and all that it started after `timeout`.
-    pub(crate) fn exec(&self, _node: &str, _command: &str, _timeout: Duration) -> anyhow::Result<Output> {
-        anyhow::bail!("clusters are not built yet")
+    /// Runs a shell command in a node, both streams joined, `COLUMNS=80`; kills it and all that it started after
+    /// `timeout`.
+    pub(crate) fn exec(
+        &self,
+        node: &str,
+        command: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<Output> {
+        runtime()?.block_on(async {
+            // By name: one call less than looking its id up, and examples make many.
+            let id = self.container(node)?;
+            Ok(run::shell(&self.engine, &id, command, timeout).await?)
+        })
     }
 
-    /// Writes a file in a node; missing parents are made with mode 0755.
-    pub(crate) fn upload(&self, _node: &str, _path: &str, _bytes: &[u8], _mode: u32) -> anyhow::Result<()> {
-        anyhow::bail!("clusters are not built yet")
+    /// Writes a file in a node; missing parents are made. Who watches it sees the old or the new content.
+    pub(crate) fn upload(
+        &self,
+        node: &str,
+        path: &str,
+        bytes: &[u8],
+        mode: u32,
+    ) -> anyhow::Result<()> {
+        runtime()?.block_on(async {
+            let container = self.listed(node).await?;
+            copy::put(&self.engine, &container, path, bytes, mode).await
+        })
     }
 
     /// Kills a node as a power cut would: SIGKILL to everything in it. Its disk stays.
-    pub(crate) fn kill(&self, _node: &str) -> anyhow::Result<()> {
-        anyhow::bail!("clusters are not built yet")
+    pub(crate) fn kill(&self, node: &str) -> anyhow::Result<()> {
+        self.power(node, Power::Kill)
     }
 
     /// Starts a killed or stopped node again.
-    pub(crate) fn start(&self, _node: &str) -> anyhow::Result<()> {
-        anyhow::bail!("clusters are not built yet")
+    pub(crate) fn start(&self, node: &str) -> anyhow::Result<()> {
+        self.power(node, Power::Start)
     }
 
     /// What the node's main process wrote, as lines; stdout and stderr in the engine's order.
-    pub(crate) fn logs(&self, _node: &str) -> anyhow::Result<Vec<String>> {
-        anyhow::bail!("clusters are not built yet")
+    pub(crate) fn logs(&self, node: &str) -> anyhow::Result<Vec<String>> {
+        runtime()?.block_on(async {
+            let lines = logs::all(&self.engine, &self.container(node)?).await?;
+            Ok(lines.into_iter().map(|line| line.text).collect())
+        })
     }
 
     /// What `quorate status --json` says in each node, by host name; null where no agent answers.
     pub(crate) fn status(&self) -> anyhow::Result<Vec<(String, serde_json::Value)>> {
-        anyhow::bail!("clusters are not built yet")
+        runtime()?.block_on(async {
+            let ours = look::cluster(&self.engine, &self.spec.name).await?;
+            let view = look::view(&self.engine, &self.spec.name, &ours).await;
+            Ok(view
+                .nodes
+                .into_iter()
+                .map(|node| (node.node, node.agent))
+                .collect())
+        })
     }
 
     /// Removes the cluster and says so if something was left.
-    pub(crate) fn down(self) -> anyhow::Result<()> {
-        anyhow::bail!("clusters are not built yet")
+    pub(crate) fn down(mut self) -> anyhow::Result<()> {
+        self.gone = true;
+        self.remove()
     }
+
+    fn remove(&self) -> anyhow::Result<()> {
+        runtime()?.block_on(remove(&self.engine, &self.spec.name))?;
+        forget(&self.spec.name);
+        Ok(())
+    }
+
+    fn power(&self, node: &str, power: Power) -> anyhow::Result<()> {
+        runtime()?.block_on(async { Ok(self.engine.power(&self.container(node)?, power).await?) })
+    }
+
+    fn container(&self, node: &str) -> anyhow::Result<String> {
+        match self.nodes().iter().any(|there| there == node) {
+            true => Ok(name::container(&self.spec.name, node)),
+            false => Err(name::no_node(&self.spec.name, node, &self.nodes())),
+        }
+    }
+
+    async fn listed(&self, node: &str) -> anyhow::Result<Container> {
+        let nodes = look::nodes(&self.engine, &self.spec.name, &[node.to_owned()]).await?;
+        let found = nodes.into_iter().next().map(|(_, container)| container);
+        found.ok_or_else(|| name::no_node(&self.spec.name, node, &self.nodes()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !self.gone
+            && let Err(failure) = self.remove()
+        {
+            eprintln!("cluster {} was not removed: {failure:#}", self.spec.name);
+        }
+    }
+}
+
+async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
+    let engine = Engine::connect().await?;
+    let ui = Ui::new(true, true);
+    let given = Given::from_environment();
+    let _lock = process::lock(&spec.name)?;
+    let mut image = image::prepare(&engine, &given, &ui).await?;
+    let wanted = Wanted {
+        cluster: spec.name.clone(),
+        nodes: spec.nodes,
+        voters: spec.voters,
+        lease: spec.lease,
+        agent: spec.agent,
+        internal: false,
+        memory: MEMORY,
+        nano_cpus: NANO_CPUS,
+        image: image.tag.clone(),
+        image_key: image.key.clone(),
+    };
+    image::ensure(&engine, &mut image).await?;
+    let mut files: BTreeMap<String, Vec<crate::engine::FileEntry>> = BTreeMap::new();
+    for file in &spec.files {
+        let entries = copy::entries(&file.path, &file.bytes, 0o644);
+        files.entry(file.node.clone()).or_default().extend(entries);
+    }
+    let manner = Manner {
+        wait: Some(READY),
+        keep_on_failure: false,
+        files,
+    };
+    let made = up::up(&engine, &wanted, &manner, &Stop::never(), &ui).await?;
+    if made.nodes == 0 {
+        let text = format!("cluster {} is there already and in use", spec.name);
+        return Err(Conflict::Foreign(text).into_error(&spec.name));
+    }
+    Ok(engine)
+}
+
+async fn remove(engine: &Engine, cluster: &str) -> anyhow::Result<()> {
+    let ours: diff::Listed = look::list(engine).await?.of(cluster);
+    down::remove(engine, &ours).await.map(|_| ())
+}
+
+/// One runtime for all labs of the process.
+fn runtime() -> anyhow::Result<&'static Runtime> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+    });
+    made.as_ref()
+        .map_err(|e| anyhow::anyhow!("no runtime for the lab: {e}"))
+}
+
+/// Names of the labs that are there or being made.
+static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn remember(name: &str) {
+    LIVE.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(name.to_owned());
+}
+
+fn forget(name: &str) {
+    LIVE.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(name);
+}
+
+/// From the first lab on, SIGINT and SIGTERM remove all labs before the process ends.
+fn watch_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Ok(runtime) = runtime() {
+            runtime.spawn(on_signal());
+        }
+    });
+}
+
+async fn on_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    let code = tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    let names: Vec<String> = LIVE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .cloned()
+        .collect();
+    eprintln!("interrupted; removing {}", names.join(", "));
+    let clean = async {
+        let engine = Engine::connect().await?;
+        for name in &names {
+            remove(&engine, name).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        _ = interrupt.recv() => eprintln!("left as it is. To clean up: cargo xtask cluster gc"),
+        done = clean => if let Err(failure) = done {
+            eprintln!("not everything was removed: {failure:#}. Try: cargo xtask cluster gc");
+        },
+    }
+    std::process::exit(code);
 }

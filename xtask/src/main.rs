@@ -11,12 +11,15 @@ mod bench;
 mod book;
 mod cluster;
 mod doctor;
+mod engine;
 mod examples;
 mod image;
+mod interrupt;
 mod lab;
 mod paths;
 mod test;
 mod tidy;
+mod ui;
 
 /// Development tool of quorate.
 #[derive(Parser)]
@@ -59,6 +62,8 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {failure:#}");
-        failure.downcast_ref::<paths::Exit>().map_or(ExitCode::FAILURE, |exit| exit.code())
+        failure
+            .downcast_ref::<paths::Exit>()
+            .map_or(ExitCode::FAILURE, |exit| exit.code())
     })
 }

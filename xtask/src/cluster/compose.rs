@@ -1,0 +1,234 @@
+//! The same clusters as Compose files, for people who have Compose and no Rust. Rendered from the same types as `up`;
+//! never edited by hand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use sha2::{Digest, Sha256};
+
+use super::label::{Lease, Owner};
+use super::place::Place;
+use super::spec::{Agent, Wanted, hex};
+use super::{MEMORY, NANO_CPUS, spec};
+use crate::image::{LABELS, REPOSITORY};
+use crate::paths::{self, Exit};
+
+/// Files, their number of nodes and of voters, and where they lie: outside of what `up` starts with.
+const PRESETS: [(&str, u8, u8, Place); 2] = [
+    (
+        "3-node.yaml",
+        3,
+        3,
+        Place {
+            subnet: 250,
+            ports: 23_700,
+        },
+    ),
+    (
+        "5-node.yaml",
+        5,
+        3,
+        Place {
+            subnet: 251,
+            ports: 23_732,
+        },
+    ),
+];
+
+/// `cluster compose`: writes the files, or says which differ.
+pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
+    let folder = paths::root().join("compose");
+    let mut files = vec![(folder.join(".env"), environment())];
+    files.extend(PRESETS.map(|(name, nodes, voters, place)| {
+        (folder.join(name), render(&wanted(nodes, voters), &place))
+    }));
+    lint(&folder.join("Dockerfile"))?;
+    if !check {
+        std::fs::create_dir_all(&folder)?;
+        for (path, text) in &files {
+            std::fs::write(path, text)?;
+            println!("{:<10}{}", "written", shown(path));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let drifted: Vec<String> = (files.iter())
+        .filter(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text))
+        .map(|(path, _)| shown(path))
+        .collect();
+    if drifted.is_empty() {
+        println!("{:<10}{} files and the Dockerfile", "matches", files.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let list = drifted.join(", ");
+    let text =
+        format!("{list}: not what would be written. Write them: cargo xtask cluster compose");
+    Err(Exit::error(Exit::FAILED, text))
+}
+
+fn shown(path: &std::path::Path) -> String {
+    path.strip_prefix(paths::root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+fn wanted(nodes: u8, voters: u8) -> Wanted {
+    Wanted {
+        cluster: "compose".to_owned(),
+        nodes,
+        voters,
+        lease: Lease::Keep,
+        agent: Agent::Running,
+        internal: false,
+        memory: MEMORY,
+        nano_cpus: NANO_CPUS,
+        image: "${QUORATE_IMAGE}".to_owned(),
+        image_key: String::new(),
+    }
+}
+
+fn environment() -> String {
+    format!(
+        "# Written by `cargo xtask cluster compose`. `cargo xtask image build` makes the image.\n\
+         COMPOSE_PROJECT_NAME=quorate\nQUORATE_IMAGE={REPOSITORY}:latest\n"
+    )
+}
+
+/// One file. No tag or key that Compose 1.29 does not know.
+fn render(wanted: &Wanted, place: &Place) -> String {
+    let owner = Owner {
+        place: String::new(),
+        pid: 0,
+        started: 0,
+    };
+    let mut body = String::from("services:\n");
+    for number in 1..=wanted.nodes {
+        let seeds = if number == 1 {
+            vec![]
+        } else {
+            vec![place.address(1)]
+        };
+        let node = wanted.node(number, place, &seeds, &owner, 0);
+        let command: Vec<String> = node
+            .command
+            .iter()
+            .map(|word| format!("{word:?}"))
+            .collect();
+        body.push_str(&format!(
+            "  {host}:\n    <<: *node\n    hostname: {host}\n    command: [{command}]\n",
+            host = node.host,
+            command = command.join(", "),
+        ));
+        if let Some((inside, outside)) = node.publish {
+            body.push_str(&format!("    ports: [\"127.0.0.1:{outside}:{inside}\"]\n"));
+        }
+        body.push_str(&format!(
+            "    networks:\n      cluster:\n        ipv4_address: {}\n",
+            node.address
+        ));
+    }
+    let common = format!(
+        "version: \"2.4\"\n\nx-node: &node\n  image: {image}\n  init: true\n  mem_limit: {memory}\n  cpus: {cpus}\n  \
+         pids_limit: 200\n  cap_drop: [ALL]\n  security_opt: [\"no-new-privileges\"]\n  logging:\n    driver: \
+         json-file\n    options: {{max-size: 5m, max-file: \"2\"}}\n  healthcheck:\n    test: [CMD, \
+         /usr/bin/quorate, status, --prefix, {state}]\n    interval: 5s\n    timeout: 5s\n    retries: 6\n\n",
+        image = wanted.image,
+        memory = wanted.memory,
+        cpus = wanted.nano_cpus as f64 / 1e9,
+        state = spec::STATE,
+    );
+    let network = format!(
+        "\nnetworks:\n  cluster:\n    driver: bridge\n    ipam:\n      config:\n        - subnet: {}\n",
+        place.cidr()
+    );
+    let text = format!("{common}{body}{network}");
+    let digest = hex(&Sha256::digest(text.as_bytes())[..6]);
+    format!(
+        "# Written by `cargo xtask cluster compose` {}, spec {digest}. Do not edit.\n\
+         # Needs the image: cargo xtask image build. Then, in this folder: docker-compose -f {}-node.yaml up -d\n{text}",
+        env!("CARGO_PKG_VERSION"),
+        wanted.nodes
+    )
+}
+
+/// The Dockerfile is for people with a registry; here it is only read: its sources exist, its labels are the image's.
+fn lint(path: &PathBuf) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Exit::error(Exit::FAILED, format!("{}: {e}", shown(path))))?;
+    let wrong = problems(&text, &|source| paths::root().join(source).exists());
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => {
+            let text = format!("{}: {}", shown(path), wrong.join("; "));
+            Err(Exit::error(Exit::FAILED, text))
+        }
+    }
+}
+
+fn problems(text: &str, exists: &impl Fn(&str) -> bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut labels = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["COPY", first, ..] if first.starts_with("--from=") => {}
+            ["COPY", sources @ .., _target] => {
+                let missing = sources.iter().filter(|source| !exists(source));
+                wrong.extend(
+                    missing.map(|source| format!("COPY of {source}, which does not exist")),
+                );
+            }
+            ["LABEL", pairs @ ..] => labels.extend(pairs.iter().map(|pair| (*pair).to_owned())),
+            _ => {}
+        }
+    }
+    for (name, value) in LABELS {
+        let wanted = format!("{name}={value}");
+        if !labels.contains(&wanted) {
+            wrong.push(format!("no LABEL {wanted}"));
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_file_has_every_node_with_its_address_and_the_first_as_seed() {
+        let text = render(&wanted(3, 3), &PRESETS[0].3);
+        for part in [
+            "  h3:\n    <<: *node\n    hostname: h3\n",
+            "ipv4_address: 10.91.250.13\n",
+            "ports: [\"127.0.0.1:23703:2379\"]\n",
+            "\"--seeds\", \"http://10.91.250.11:2379\"",
+            "subnet: 10.91.250.0/24\n",
+            "image: ${QUORATE_IMAGE}\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert_eq!(text.matches("--seeds").count(), 2);
+        assert!(!text.contains("\nname:"), "Compose 1.29 refuses it");
+    }
+
+    #[test]
+    fn the_checked_in_files_are_what_would_be_written() {
+        assert!(compose(true).is_ok(), "{:?}", compose(true).err());
+    }
+
+    #[test]
+    fn a_dockerfile_is_read_for_missing_sources_and_labels() {
+        let exists = |source: &str| source == "src";
+        let good = "FROM x\nCOPY --from=build /a /b\nCOPY src .\nLABEL dev.quorate.schema=1\n";
+        assert_eq!(problems(good, &exists), Vec::<String>::new());
+        let bad = "FROM x\nCOPY src gone .\nLABEL dev.quorate.schema=2\n";
+        assert_eq!(
+            problems(bad, &exists),
+            [
+                "COPY of gone, which does not exist",
+                "no LABEL dev.quorate.schema=1"
+            ]
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Removes clusters, by force: a stop would wait for etcd's farewell, and nobody needs it.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+
+use super::diff::Listed;
+use super::{gc, label, look, process};
+use crate::engine::{Engine, Image};
+use crate::paths::Exit;
+use crate::ui::Ui;
+
+/// What was removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removed {
+    containers: usize,
+    networks: usize,
+    volumes: usize,
+}
+
+impl Removed {
+    fn text(self) -> String {
+        let count = |n: usize, what: &str| match n {
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        format!(
+            "{}, {}, {}",
+            count(self.containers, "container"),
+            count(self.networks, "network"),
+            count(self.volumes, "volume")
+        )
+    }
+}
+
+/// `cluster down`.
+pub(crate) async fn down(
+    engine: &Engine,
+    cluster: &str,
+    all: bool,
+    ui: &Ui,
+) -> anyhow::Result<ExitCode> {
+    let listed = look::list(engine).await?;
+    let names = if all {
+        listed.clusters()
+    } else {
+        vec![cluster.to_owned()]
+    };
+    let mut nothing = true;
+    for name in names {
+        let start = Instant::now();
+        let lock = process::lock(&name)?;
+        let ours = look::list(engine).await?.of(&name);
+        if ours.is_empty() {
+            continue;
+        }
+        let removed = remove(engine, &ours).await?;
+        nothing = false;
+        let seconds = start.elapsed().as_secs_f64();
+        ui.line(
+            "removed",
+            &format!("{name}: {}  {seconds:.1} s", removed.text()),
+        );
+        drop(lock);
+    }
+    if nothing {
+        ui.line("nothing to remove", "");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes everything that is listed: the markers first, so that what a killed removal leaves is known as a leftover;
+/// then containers, networks, volumes.
+///
+/// # Errors
+/// Names what could not be removed, with the first reason.
+pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<Removed> {
+    let (markers, volumes): (Vec<_>, Vec<_>) = listed
+        .volumes
+        .iter()
+        .partition(|v| label::get(&v.labels, label::ROLE) == "marker");
+    let mut left = Vec::new();
+    let mut note = |what: String, done: crate::engine::Answer<()>| {
+        if let Err(failure) = done {
+            left.push(format!("{what}: {failure}"));
+        }
+    };
+    for volume in markers {
+        note(
+            volume.name.clone(),
+            engine.remove_volume(&volume.name).await,
+        );
+    }
+    let containers = listed
+        .containers
+        .iter()
+        .map(|c| async { (c.name.clone(), engine.remove_container(&c.id).await) });
+    for (name, done) in join_all(containers).await {
+        note(name, done);
+    }
+    for network in &listed.networks {
+        note(
+            network.name.clone(),
+            engine.remove_network(&network.id).await,
+        );
+    }
+    for volume in volumes {
+        note(
+            volume.name.clone(),
+            engine.remove_volume(&volume.name).await,
+        );
+    }
+    if !left.is_empty() {
+        let text = format!("not everything could be removed: {}", left.join("; "));
+        return Err(Exit::error(Exit::PARTIAL, text));
+    }
+    Ok(Removed {
+        containers: listed.containers.len(),
+        networks: listed.networks.len(),
+        volumes: listed.volumes.len(),
+    })
+}
+
+/// `cluster gc`.
+pub(crate) async fn collect(
+    engine: &Engine,
+    older_than: std::time::Duration,
+    dry_run: bool,
+    ui: &Ui,
+) -> anyhow::Result<ExitCode> {
+    let listed = look::list(engine).await?;
+    let verb = if dry_run { "would go" } else { "removed" };
+    let mut nothing = true;
+    for name in gc::leftovers(&listed, process::now(), older_than, &process::owned) {
+        // Someone works on it after all.
+        let Ok(_lock) = process::lock(&name) else {
+            continue;
+        };
+        nothing = false;
+        let ours = listed.of(&name);
+        let removed = match dry_run {
+            true => Removed {
+                containers: ours.containers.len(),
+                networks: ours.networks.len(),
+                volumes: ours.volumes.len(),
+            },
+            false => remove(engine, &ours).await?,
+        };
+        ui.line(verb, &format!("{name}: {}", removed.text()));
+    }
+    let images: Vec<Image> = engine.images().await?;
+    for tag in gc::old_images(&images, &listed) {
+        nothing = false;
+        if !dry_run {
+            engine.remove_image(&tag).await?;
+        }
+        ui.line(verb, &tag);
+    }
+    if nothing {
+        ui.line("nothing to remove", "");
+    }
+    Ok(ExitCode::SUCCESS)
+}

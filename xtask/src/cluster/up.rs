@@ -1,0 +1,453 @@
+//! Makes what is missing of a cluster, waits until it is ready, and undoes all of it when it fails or is interrupted.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+
+use super::diff::{self, Conflict, Listed, Step};
+use super::label::{self, Owner};
+use super::place::{self, Place};
+use super::spec::Wanted;
+use super::view::View;
+use super::{down, gc, look, name, process};
+use crate::engine::{Engine, FileEntry, Power, Trouble};
+use crate::interrupt::Stop;
+use crate::paths::Exit;
+use crate::ui::Ui;
+
+/// Nodes that are made at once: more buys nothing on two cores.
+const WIDTH: usize = 4;
+/// How often each node's agent is asked while the cluster forms. There is nothing to be woken by: the agent's socket is
+/// in the node, and a question is one exec of about 65 ms, so three nodes asked five times a second stay well below
+/// one core.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How many of a node's last lines an error shows.
+const LAST_LINES: usize = 12;
+
+/// How `up` goes about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Manner {
+    /// How long to wait until it is ready; none does not wait.
+    pub(crate) wait: Option<Duration>,
+    /// Leave everything as it is when it fails.
+    pub(crate) keep_on_failure: bool,
+    /// Files for nodes that are made, put there before they start.
+    pub(crate) files: BTreeMap<String, Vec<FileEntry>>,
+}
+
+/// What came of it.
+pub(crate) struct Made {
+    /// How many nodes were made or started; 0 when nothing had to be done.
+    pub(crate) nodes: usize,
+    /// The cluster when it was ready; nothing when nobody waited.
+    pub(crate) view: Option<View>,
+}
+
+/// Something that this run made.
+enum Object {
+    Container(String),
+    Network(String),
+    Volume(String),
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    wanted: &'a Wanted,
+    manner: &'a Manner,
+    stop: &'a Stop,
+    owner: Owner,
+    made: Mutex<Vec<Object>>,
+}
+
+/// Brings the cluster to what is wanted. The caller holds its lock.
+///
+/// # Errors
+/// A conflict, an engine that refuses, agents that do not get ready in time, an interrupt. What this run made is removed
+/// then, unless it is to be kept.
+pub(crate) async fn up(
+    engine: &Engine,
+    wanted: &Wanted,
+    manner: &Manner,
+    stop: &Stop,
+    ui: &Ui,
+) -> anyhow::Result<Made> {
+    let listed = look::list(engine).await?;
+    let listed = sweep(engine, &wanted.cluster, listed).await?;
+    let steps = diff::plan(wanted, &listed).map_err(|c: Conflict| c.into_error(&wanted.cluster))?;
+    if steps.is_empty() {
+        return Ok(Made {
+            nodes: 0,
+            view: None,
+        });
+    }
+    stop.hold();
+    let run = Run {
+        engine,
+        wanted,
+        manner,
+        stop,
+        owner: process::me(),
+        made: Mutex::default(),
+    };
+    match run.all(&steps, &listed, ui).await {
+        Ok(made) => Ok(made),
+        Err(failure) if manner.keep_on_failure => {
+            // Without the marker the next gc would take it for a leftover.
+            run.marker().await?;
+            Err(failure)
+        }
+        Err(failure) => {
+            let left = run.undo().await;
+            match left.is_empty() {
+                true => Err(failure),
+                false => Err(failure.context(format!(
+                    "{} could not be removed; try cargo xtask cluster gc",
+                    left.join(", ")
+                ))),
+            }
+        }
+    }
+}
+
+/// Removes what a killed run left under this name.
+async fn sweep(engine: &Engine, cluster: &str, listed: Listed) -> anyhow::Result<Listed> {
+    let ours = listed.of(cluster);
+    if !gc::left_over(&ours, process::now(), gc::OLDER_THAN, &process::owned) {
+        return Ok(listed);
+    }
+    down::remove(engine, &ours).await?;
+    Ok(look::list(engine).await?)
+}
+
+impl Run<'_> {
+    async fn all(&self, steps: &[Step], listed: &Listed, ui: &Ui) -> anyhow::Result<Made> {
+        let start = Instant::now();
+        let place = match listed.of(&self.wanted.cluster).place() {
+            Some(place) => place,
+            None => self.network(listed).await?,
+        };
+        ui.line(
+            "network",
+            &format!("{}  {}", name::network(&self.wanted.cluster), place.cidr()),
+        );
+        let work: Vec<&Step> = steps
+            .iter()
+            .filter(|step| !matches!(step, Step::Network | Step::Marker))
+            .collect();
+        let phase = ui.phase("nodes", work.len() as u64);
+        let mut nodes = futures_util::stream::iter(&work)
+            .map(|step| self.node(step, &place, listed, steps))
+            .buffer_unordered(WIDTH);
+        let mut failed = None;
+        // Those under way are let to their end, so that all that was made is known.
+        while let Some(done) = nodes.next().await {
+            match done {
+                Ok(()) => phase.step(),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        drop(nodes);
+        drop(phase);
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        ui.line(
+            "nodes",
+            &format!("{0} of {0} started  {seconds:.1} s", work.len()),
+        );
+        let view = match self.manner.wait {
+            Some(wait) => Some(self.ready(wait, ui).await?),
+            None => None,
+        };
+        self.check()?;
+        self.marker().await?;
+        self.check()?;
+        Ok(Made {
+            nodes: work.len(),
+            view,
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.stop.requested() {
+            Err(self.stop.error())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn remember(&self, object: Object) {
+        let mut made = self
+            .made
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        made.push(object);
+    }
+
+    /// Makes the network at the first place that is free. The engine has the last word on subnets.
+    async fn network(&self, listed: &Listed) -> anyhow::Result<Place> {
+        let cluster = &self.wanted.cluster;
+        let cidrs: Vec<String> = listed
+            .networks
+            .iter()
+            .flat_map(|n| n.subnets.clone())
+            .collect();
+        let taken: Vec<u16> = (listed.networks.iter())
+            .filter_map(|n| label::get(&n.labels, label::PORTS).parse().ok())
+            .collect();
+        let free = |base: &u16| (1..=self.wanted.nodes).all(|n| port_free(base + u16::from(n)));
+        let ports = place::blocks(cluster, &taken)
+            .into_iter()
+            .find(free)
+            .ok_or_else(|| {
+                Exit::error(
+                    Exit::CONFLICT,
+                    "no block of 32 free ports between 24000 and 32191 is left",
+                )
+            })?;
+        for subnet in place::subnets(cluster, &cidrs) {
+            self.check()?;
+            let place = Place { subnet, ports };
+            let spec = self.wanted.network(&place, &self.owner, process::now());
+            match self.engine.create_network(&spec).await {
+                Ok(id) => {
+                    self.remember(Object::Network(id));
+                    return Ok(place);
+                }
+                Err(failure) if failure.trouble == Trouble::Refused => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        let text =
+            "no subnet is left in 10.91.0.0/16. Remove clusters: cargo xtask cluster down --all";
+        Err(Exit::error(Exit::CONFLICT, text))
+    }
+
+    async fn node(
+        &self,
+        step: &Step,
+        place: &Place,
+        listed: &Listed,
+        steps: &[Step],
+    ) -> anyhow::Result<()> {
+        self.check()?;
+        let ours = listed.of(&self.wanted.cluster);
+        let id = |number: u8| {
+            let nodes = ours.nodes();
+            let found = nodes.iter().find(|(node, _)| *node == name::node(number));
+            found
+                .map(|(_, container)| container.id.clone())
+                .unwrap_or_default()
+        };
+        match step {
+            Step::Start(number) => Ok(self.engine.power(&id(*number), Power::Start).await?),
+            Step::Unpause(number) => Ok(self.engine.power(&id(*number), Power::Unpause).await?),
+            Step::Make(number) => {
+                self.make(*number, place, &seeds(*number, place, steps, &ours))
+                    .await
+            }
+            Step::Network | Step::Marker => Ok(()),
+        }
+    }
+
+    async fn make(&self, number: u8, place: &Place, seeds: &[String]) -> anyhow::Result<()> {
+        let spec = self
+            .wanted
+            .node(number, place, seeds, &self.owner, process::now());
+        let id = match self.engine.create_container(&spec).await {
+            Ok(id) => id,
+            // The lock is this user's; another one's `up` of the same name is stopped by the name.
+            Err(failure) if failure.trouble == Trouble::Conflict => {
+                let text = format!(
+                    "container {} was made by someone else meanwhile. Wait, or use another --name.",
+                    spec.name
+                );
+                return Err(Exit::error(Exit::CONFLICT, text));
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        self.remember(Object::Container(id.clone()));
+        if let Some(files) = self.manner.files.get(&spec.host) {
+            self.engine.upload(&id, "/", files).await?;
+        }
+        self.check()?;
+        self.engine
+            .power(&id, Power::Start)
+            .await
+            .map_err(|failure| {
+                let what = format!("{} does not start: {failure}", spec.host);
+                Exit::error(Exit::FAILED, what)
+            })
+    }
+
+    async fn marker(&self) -> anyhow::Result<()> {
+        let (name, labels) = self.wanted.marker(&self.owner, process::now());
+        self.engine.create_volume(&name, &labels).await?;
+        self.remember(Object::Volume(name));
+        Ok(())
+    }
+
+    async fn ready(&self, wait: Duration, ui: &Ui) -> anyhow::Result<View> {
+        let start = Instant::now();
+        let phase = ui.phase("quorum", 0);
+        loop {
+            let round = tokio::time::Instant::now();
+            let view = self.stop.race(async { self.view().await }).await?;
+            let Some(missing) = view.missing() else {
+                drop(phase);
+                if let Some(leader) = view.leader() {
+                    let seconds = start.elapsed().as_secs_f64();
+                    let counts = format!("{} of {} voters", view.voting(), view.voters);
+                    ui.line(
+                        "quorum",
+                        &format!("{counts}, leader {leader}  {seconds:.1} s"),
+                    );
+                }
+                return Ok(view);
+            };
+            phase.say(&missing);
+            let died = view.nodes.iter().any(|node| node.ended.is_some());
+            if died || start.elapsed() >= wait {
+                drop(phase);
+                return Err(self.not_ready(&view, &missing, start.elapsed()).await);
+            }
+            tokio::time::sleep_until(round + ASK_EVERY).await;
+        }
+    }
+
+    async fn view(&self) -> anyhow::Result<View> {
+        let ours = look::cluster(self.engine, &self.wanted.cluster).await?;
+        Ok(look::view(self.engine, &self.wanted.cluster, &ours).await)
+    }
+
+    async fn not_ready(&self, view: &View, missing: &str, after: Duration) -> anyhow::Error {
+        let blamed = (view.nodes.iter().find(|node| node.ended.is_some()))
+            .or_else(|| view.nodes.iter().find(|node| !node.healthy()))
+            .or_else(|| view.nodes.first());
+        let mut text = format!("not ready after {} s: {missing}.", after.as_secs());
+        let kept = match self.manner.keep_on_failure {
+            true => "All is kept; remove it with cargo xtask cluster down.",
+            false => "Kept nothing; use --keep-on-failure to inspect.",
+        };
+        match blamed {
+            Some(node) => {
+                text.push_str(&format!(" Last lines of {} follow. {kept}", node.node));
+                let lines = super::logs::all(self.engine, &node.id)
+                    .await
+                    .unwrap_or_default();
+                for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+                    text.push_str(&format!("\n{} | {}", node.node, line.text));
+                }
+            }
+            None => text.push_str(&format!(" {kept}")),
+        }
+        Exit::error(Exit::TIMED_OUT, text)
+    }
+
+    /// Removes what this run made, last first; gives what could not be removed.
+    async fn undo(&self) -> Vec<String> {
+        let made: Vec<Object> = {
+            let mut made = self
+                .made
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            made.drain(..).collect()
+        };
+        let mut left = Vec::new();
+        let containers = made.iter().filter_map(|object| match object {
+            Object::Container(id) => Some(id),
+            _ => None,
+        });
+        let removed = futures_util::future::join_all(
+            containers.map(|id| async move { (id, self.engine.remove_container(id).await) }),
+        );
+        for (id, done) in removed.await {
+            if done.is_err() {
+                left.push(format!("container {id}"));
+            }
+        }
+        for object in made.iter().rev() {
+            let (what, done) = match object {
+                Object::Container(_) => continue,
+                Object::Network(id) => (
+                    format!("network {id}"),
+                    self.engine.remove_network(id).await,
+                ),
+                Object::Volume(name) => (
+                    format!("volume {name}"),
+                    self.engine.remove_volume(name).await,
+                ),
+            };
+            if done.is_err() {
+                left.push(what);
+            }
+        }
+        left
+    }
+}
+
+/// Addresses by which a new node finds the cluster: the nodes that are there already; among all new ones the first
+/// founds it.
+fn seeds(number: u8, place: &Place, steps: &[Step], ours: &Listed) -> Vec<String> {
+    let there = ours.nodes();
+    let old = there.iter().filter_map(|(node, _)| name::number(node));
+    let old: Vec<String> = old
+        .filter(|n| !steps.contains(&Step::Make(*n)))
+        .map(|n| place.address(n))
+        .collect();
+    if !old.is_empty() {
+        return old;
+    }
+    let founder = steps.iter().find_map(|step| match step {
+        Step::Make(n) => Some(*n),
+        _ => None,
+    });
+    match founder {
+        Some(founder) if founder != number => vec![place.address(founder)],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a port of the host's loopback can be published. The engine may be elsewhere; it has the last word.
+fn port_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::tests::{PLACE, owner, wanted};
+    use super::*;
+    use crate::engine::{Container, State};
+
+    #[test]
+    fn the_first_of_all_new_nodes_founds_and_a_replaced_one_joins_those_that_are_there() {
+        let node = |n: u8| {
+            let spec = wanted(3).node(n, &PLACE, &[], &owner(), 0);
+            Container {
+                id: spec.name.clone(),
+                name: spec.name,
+                image: spec.image,
+                labels: spec.labels,
+                state: State::Running,
+                created: 0,
+            }
+        };
+        let none = Listed::default();
+        let all = [Step::Network, Step::Make(1), Step::Make(2), Step::Make(3)];
+        assert_eq!(seeds(1, &PLACE, &all, &none), Vec::<String>::new());
+        assert_eq!(seeds(3, &PLACE, &all, &none), ["10.91.12.11"]);
+        let two = Listed {
+            containers: vec![node(2), node(3)],
+            ..Listed::default()
+        };
+        let first = [Step::Make(1)];
+        assert_eq!(
+            seeds(1, &PLACE, &first, &two),
+            ["10.91.12.12", "10.91.12.13"]
+        );
+    }
+}

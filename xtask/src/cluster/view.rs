@@ -1,0 +1,337 @@
+//! What a cluster looks like: the engine's states and the agents' answers put together. Pure.
+
+use serde_json::{Value, json};
+
+use super::diff::Listed;
+use super::label;
+use super::name;
+use crate::engine::State;
+
+/// Version of the JSON that `status` prints.
+const SCHEMA: u32 = 1;
+
+/// A node as it is seen from outside, and what its agent says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    /// Host name.
+    pub(crate) node: String,
+    /// The container's id.
+    pub(crate) id: String,
+    /// State of its container.
+    pub(crate) state: State,
+    /// Whether an agent is meant to run in it.
+    pub(crate) managed: bool,
+    /// Exit code and whether memory ran out, where it has ended.
+    pub(crate) ended: Option<(i64, bool)>,
+    /// `quorate status --json`; null where no agent answers.
+    pub(crate) agent: Value,
+}
+
+/// A cluster as it is seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct View {
+    /// Its name.
+    pub(crate) cluster: String,
+    /// Its nodes in order.
+    pub(crate) nodes: Vec<Node>,
+    /// How many are to vote.
+    pub(crate) voters: usize,
+    /// Address and published port of each node.
+    pub(crate) addresses: Vec<(String, String)>,
+}
+
+impl View {
+    /// From what the engine lists of one cluster; the agents' answers are filled in later.
+    pub(crate) fn new(cluster: &str, ours: &Listed) -> View {
+        let place = ours.place();
+        let nodes: Vec<Node> = (ours.nodes().into_iter())
+            .map(|(node, container)| Node {
+                node,
+                id: container.id.clone(),
+                state: container.state,
+                managed: label::get(&container.labels, label::AGENT) != "manual",
+                ended: None,
+                agent: Value::Null,
+            })
+            .collect();
+        let address = |node: &Node| match (name::number(&node.node), place) {
+            (Some(n), Some(place)) => (place.address(n), format!("127.0.0.1:{}", place.port(n))),
+            _ => ("-".to_owned(), "-".to_owned()),
+        };
+        View {
+            cluster: cluster.to_owned(),
+            addresses: nodes.iter().map(address).collect(),
+            voters: (ours.containers.iter())
+                .filter(|c| label::get(&c.labels, label::ROLE) == "voter")
+                .count(),
+            nodes,
+        }
+    }
+
+    /// Whether every node is as it should be and as many vote as wanted.
+    pub(crate) fn healthy(&self) -> bool {
+        let managed = self.nodes.iter().any(|node| node.managed);
+        let voters = !managed || self.voting() == self.voters;
+        !self.nodes.is_empty() && voters && self.nodes.iter().all(Node::healthy)
+    }
+
+    /// The leader that the agents name.
+    pub(crate) fn leader(&self) -> Option<&str> {
+        self.nodes.iter().find_map(Node::leader)
+    }
+
+    /// How many members vote, as the leader's agent sees it, or else the first one that answers.
+    pub(crate) fn voting(&self) -> usize {
+        let leads = self
+            .nodes
+            .iter()
+            .find(|node| node.leader() == Some(node.node.as_str()));
+        let asked = leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()));
+        let members = asked.and_then(|node| node.agent["cluster"]["members"].as_array());
+        let votes = |member: &&Value| member["role"] == "voter";
+        members.map_or(0, |members| members.iter().filter(votes).count())
+    }
+
+    /// What is still missing, as one sentence; nothing when it is healthy.
+    pub(crate) fn missing(&self) -> Option<String> {
+        if self.healthy() {
+            return None;
+        }
+        let mut what: Vec<String> = (self.nodes.iter())
+            .filter(|node| !node.healthy())
+            .map(|node| format!("{} {}", node.node, node.condition()))
+            .collect();
+        if self.nodes.iter().any(|node| node.managed) {
+            what.push(format!("{} of {} voters", self.voting(), self.voters));
+        }
+        Some(what.join(", "))
+    }
+
+    /// The table of `up` and `status`.
+    pub(crate) fn table(&self) -> Vec<Vec<String>> {
+        let head = ["NAME", "ROLE", "STATE", "ADDRESS", "CLIENT", "FAULTS"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for (node, (address, client)) in self.nodes.iter().zip(&self.addresses) {
+            rows.push(vec![
+                node.node.clone(),
+                node.role(),
+                node.condition(),
+                address.clone(),
+                client.clone(),
+                "-".to_owned(),
+            ]);
+        }
+        rows
+    }
+
+    /// What `status --json` prints.
+    pub(crate) fn json(&self) -> Value {
+        let node = |(node, (address, client)): (&Node, &(String, String))| {
+            json!({
+                "name": node.node,
+                "role": node.role(),
+                "state": node.condition(),
+                "healthy": node.healthy(),
+                "address": address,
+                "client": client,
+                "exit": node.ended.map(|(code, _)| code),
+                "agent": node.agent,
+            })
+        };
+        json!({
+            "schema": SCHEMA,
+            "cluster": self.cluster,
+            "healthy": self.healthy(),
+            "leader": self.leader(),
+            "voters": {"wanted": self.voters, "voting": self.voting()},
+            "nodes": self.nodes.iter().zip(&self.addresses).map(node).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Node {
+    /// Whether it is as it should be: its agent answers, has a store and knows a leader.
+    pub(crate) fn healthy(&self) -> bool {
+        let settled = ["voter", "volunteer", "client"].contains(&self.role().as_str());
+        let runs = self.state == State::Running;
+        runs && (!self.managed || (settled && self.leader().is_some() && self.quorum()))
+    }
+
+    fn quorum(&self) -> bool {
+        self.agent["cluster"]["quorum"] == true
+    }
+
+    fn leader(&self) -> Option<&str> {
+        self.agent["cluster"]["leader"].as_str()
+    }
+
+    /// Its role as its agent says it.
+    pub(crate) fn role(&self) -> String {
+        self.agent["role"].as_str().unwrap_or("-").to_owned()
+    }
+
+    /// In a word or two how it is.
+    pub(crate) fn condition(&self) -> String {
+        match self.state {
+            State::Paused => return "paused".to_owned(),
+            State::Created => return "not started".to_owned(),
+            State::Exited => {
+                return match self.ended {
+                    Some((_, true)) => "out of memory".to_owned(),
+                    Some((code, _)) => format!("exited with {code}"),
+                    None => "exited".to_owned(),
+                };
+            }
+            State::Other => return "changing".to_owned(),
+            State::Running => {}
+        }
+        if self.agent.is_null() {
+            let silent = if self.managed {
+                "no answer"
+            } else {
+                "no agent"
+            };
+            return silent.to_owned();
+        }
+        if self.healthy() || !self.managed {
+            let leads = self.leader() == Some(self.node.as_str());
+            return if leads { "leader" } else { "healthy" }.to_owned();
+        }
+        match (self.agent["reason"].as_str(), self.quorum()) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, false) => "no quorum".to_owned(),
+            (None, true) => "joining".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(host: &str, role: &str, leader: Option<&str>, voters: usize) -> Value {
+        let members: Vec<Value> = (1..=voters)
+            .map(|n| json!({"host": format!("h{n}"), "role": "voter"}))
+            .collect();
+        json!({
+            "v": 1, "host": host, "role": role, "reason": null,
+            "cluster": {"leader": leader, "quorum": leader.is_some(), "members": members},
+        })
+    }
+
+    fn node(number: usize, state: State, agent: Value) -> Node {
+        let node = format!("h{number}");
+        Node {
+            id: node.clone(),
+            node,
+            state,
+            managed: true,
+            ended: None,
+            agent,
+        }
+    }
+
+    fn view(nodes: Vec<Node>, voters: usize) -> View {
+        let addresses = nodes
+            .iter()
+            .map(|_| ("a".to_owned(), "c".to_owned()))
+            .collect();
+        View {
+            cluster: "demo".to_owned(),
+            nodes,
+            voters,
+            addresses,
+        }
+    }
+
+    fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {
+        let host = format!("h{number}");
+        node(number, State::Running, answer(&host, role, leader, voters))
+    }
+
+    #[test]
+    fn a_cluster_is_healthy_when_all_answer_the_wanted_number_votes_and_one_leads() {
+        let voter = |n, voters| running(n, "voter", Some("h2"), voters);
+        let spare = |n| running(n, "volunteer", Some("h2"), 3);
+        for (nodes, voters, missing) in [
+            (vec![voter(1, 3), voter(2, 3), voter(3, 3)], 3, None),
+            (
+                vec![voter(1, 3), voter(2, 3), voter(3, 3), spare(4)],
+                3,
+                None,
+            ),
+            (vec![voter(1, 2), voter(2, 2)], 3, Some("2 of 3 voters")),
+            (
+                vec![
+                    voter(1, 3),
+                    node(2, State::Running, Value::Null),
+                    voter(3, 3),
+                ],
+                3,
+                Some("h2 no answer, 3 of 3 voters"),
+            ),
+            (
+                vec![
+                    voter(1, 2),
+                    voter(2, 2),
+                    running(3, "learner", Some("h2"), 2),
+                ],
+                3,
+                Some("h3 joining, 2 of 3 voters"),
+            ),
+            (
+                vec![running(1, "voter", None, 0)],
+                1,
+                Some("h1 no quorum, 0 of 1 voters"),
+            ),
+            (
+                vec![
+                    voter(1, 2),
+                    Node {
+                        state: State::Paused,
+                        ..voter(2, 2)
+                    },
+                ],
+                2,
+                Some("h2 paused, 2 of 2 voters"),
+            ),
+        ] {
+            let view = view(nodes, voters);
+            assert_eq!(view.missing().as_deref(), missing);
+            assert_eq!(view.healthy(), missing.is_none());
+        }
+        assert!(!view(vec![], 0).healthy());
+    }
+
+    #[test]
+    fn an_ended_node_tells_how_it_ended() {
+        let ended = |ended| {
+            Node {
+                ended,
+                ..node(1, State::Exited, Value::Null)
+            }
+            .condition()
+        };
+        assert_eq!(ended(Some((1, false))), "exited with 1");
+        assert_eq!(ended(Some((137, true))), "out of memory");
+        assert_eq!(ended(None), "exited");
+    }
+
+    #[test]
+    fn nodes_whose_agent_is_started_by_hand_are_healthy_without_one() {
+        let manual = Node {
+            managed: false,
+            ..node(1, State::Running, Value::Null)
+        };
+        let view = view(vec![manual], 1);
+        assert!(view.healthy());
+        assert_eq!(view.nodes[0].condition(), "no agent");
+    }
+
+    #[test]
+    fn an_agent_that_is_blocked_says_why() {
+        let mut blocked = running(1, "blocked", None, 0);
+        blocked.agent["reason"] = json!("host name h1 is taken");
+        assert_eq!(blocked.condition(), "host name h1 is taken");
+    }
+}

@@ -1,0 +1,63 @@
+//! Images: load an archive, look one up, list, remove.
+
+use bollard::query_parameters as query;
+use futures_util::StreamExt;
+
+use super::objects::{gone, labels};
+use super::{Answer, Engine, EngineError, Image, Trouble};
+
+impl Engine {
+    /// Loads a docker-archive. Its tags move to what it holds.
+    pub(crate) async fn load_image(&self, archive: Vec<u8>) -> Answer<()> {
+        let options = query::ImportImageOptionsBuilder::new().quiet(true).build();
+        let mut steps = std::pin::pin!(self.docker.import_image(
+            options,
+            bollard::body_full(archive.into()),
+            None
+        ));
+        while let Some(step) = steps.next().await {
+            step?;
+        }
+        Ok(())
+    }
+
+    /// Size in bytes of the image with this tag; nothing when there is none.
+    pub(crate) async fn image_size(&self, tag: &str) -> Answer<Option<i64>> {
+        match self
+            .docker
+            .inspect_image(tag)
+            .await
+            .map_err(EngineError::from)
+        {
+            Ok(seen) => Ok(Some(seen.size.unwrap_or_default())),
+            Err(failure) if failure.trouble == Trouble::Missing => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// All images.
+    pub(crate) async fn images(&self) -> Answer<Vec<Image>> {
+        let listed = self
+            .docker
+            .list_images(None::<query::ListImagesOptions>)
+            .await?;
+        let image = |i: bollard::models::ImageSummary| Image {
+            id: i.id,
+            tags: i.repo_tags,
+            labels: labels(Some(i.labels)),
+            size: i.size,
+        };
+        Ok(listed.into_iter().map(image).collect())
+    }
+
+    /// Removes an image's tag, and the image with its last one. One that is gone already is no error.
+    pub(crate) async fn remove_image(&self, tag: &str) -> Answer<()> {
+        let options = query::RemoveImageOptionsBuilder::new().build();
+        gone(
+            self.docker
+                .remove_image(tag, Some(options), None)
+                .await
+                .map(|_| ()),
+        )
+    }
+}

@@ -1,0 +1,296 @@
+//! Containers, networks and volumes: list, make, change state, remove.
+
+use std::collections::HashMap;
+
+use bollard::models;
+use bollard::query_parameters as query;
+use futures_util::StreamExt;
+
+use super::{
+    Answer, Container, ContainerSpec, Engine, EngineError, Labels, Network, NetworkSpec, State,
+    Trouble, Volume,
+};
+
+/// Most processes in a node; enough for etcd, the agent and a shell.
+const PIDS: i64 = 200;
+/// Log files per node and their size: a node that talks all day must not fill the disk.
+const LOG_OPTIONS: [(&str, &str); 2] = [("max-size", "5m"), ("max-file", "2")];
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Exit code of its process.
+    pub(crate) code: i64,
+    /// Whether the kernel killed it for its memory limit.
+    pub(crate) out_of_memory: bool,
+}
+
+/// What to do to a container's processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// SIGKILL, and wait until it is gone.
+    Kill,
+    /// SIGTERM, SIGKILL after ten seconds.
+    Stop,
+    /// Start again, with the same disk and address.
+    Start,
+    /// Stop, then start.
+    Restart,
+    /// Freeze.
+    Pause,
+    /// Thaw.
+    Unpause,
+}
+
+impl Engine {
+    /// All containers, running or not.
+    pub(crate) async fn containers(&self) -> Answer<Vec<Container>> {
+        let options = query::ListContainersOptionsBuilder::new().all(true).build();
+        let listed = self.docker.list_containers(Some(options)).await?;
+        Ok(listed.into_iter().map(container).collect())
+    }
+
+    /// All networks.
+    pub(crate) async fn networks(&self) -> Answer<Vec<Network>> {
+        let listed = self
+            .docker
+            .list_networks(None::<query::ListNetworksOptions>)
+            .await?;
+        Ok(listed.into_iter().map(network).collect())
+    }
+
+    /// All volumes.
+    pub(crate) async fn volumes(&self) -> Answer<Vec<Volume>> {
+        let listed = self
+            .docker
+            .list_volumes(None::<query::ListVolumesOptions>)
+            .await?;
+        let volumes = listed.volumes.unwrap_or_default();
+        Ok(volumes
+            .into_iter()
+            .map(|v| Volume {
+                name: v.name,
+                labels: labels(Some(v.labels)),
+            })
+            .collect())
+    }
+
+    /// Makes a network and gives its id.
+    pub(crate) async fn create_network(&self, spec: &NetworkSpec) -> Answer<String> {
+        let pool = models::IpamConfig {
+            subnet: Some(spec.subnet.clone()),
+            ..Default::default()
+        };
+        let request = models::NetworkCreateRequest {
+            name: spec.name.clone(),
+            driver: Some("bridge".to_owned()),
+            internal: Some(spec.internal),
+            ipam: Some(models::Ipam {
+                config: Some(vec![pool]),
+                ..Default::default()
+            }),
+            labels: Some(spec.labels.clone().into_iter().collect()),
+            ..Default::default()
+        };
+        Ok(self.docker.create_network(request).await?.id)
+    }
+
+    /// Makes a volume.
+    pub(crate) async fn create_volume(&self, name: &str, labels: &Labels) -> Answer<()> {
+        let request = models::VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(labels.clone().into_iter().collect()),
+            ..Default::default()
+        };
+        self.docker.create_volume(request).await?;
+        Ok(())
+    }
+
+    /// Makes a container and gives its id; does not start it.
+    pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Answer<String> {
+        let options = query::CreateContainerOptionsBuilder::new()
+            .name(&spec.name)
+            .build();
+        Ok(self
+            .docker
+            .create_container(Some(options), body(spec))
+            .await?
+            .id)
+    }
+
+    /// Starts, stops, kills or freezes a container.
+    pub(crate) async fn power(&self, id: &str, power: Power) -> Answer<()> {
+        let done = match power {
+            Power::Kill => self.kill(id).await,
+            Power::Stop => {
+                self.docker
+                    .stop_container(id, None::<query::StopContainerOptions>)
+                    .await
+            }
+            Power::Start => {
+                self.docker
+                    .start_container(id, None::<query::StartContainerOptions>)
+                    .await
+            }
+            Power::Restart => {
+                self.docker
+                    .restart_container(id, None::<query::RestartContainerOptions>)
+                    .await
+            }
+            Power::Pause => self.docker.pause_container(id).await,
+            Power::Unpause => self.docker.unpause_container(id).await,
+        };
+        match done.map_err(EngineError::from) {
+            Err(failure) if failure.trouble == Trouble::Already => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn kill(&self, id: &str) -> Result<(), bollard::errors::Error> {
+        let options = query::KillContainerOptionsBuilder::new()
+            .signal("KILL")
+            .build();
+        self.docker.kill_container(id, Some(options)).await?;
+        // Ends with an error for every exit code but 0; both mean that it has ended.
+        let _ended = self
+            .docker
+            .wait_container(id, None::<query::WaitContainerOptions>)
+            .next()
+            .await;
+        Ok(())
+    }
+
+    /// How a container that does not run has ended; nothing when it runs.
+    pub(crate) async fn ended(&self, id: &str) -> Answer<Option<Ended>> {
+        let seen = self
+            .docker
+            .inspect_container(id, None::<query::InspectContainerOptions>)
+            .await?;
+        let state = seen.state.unwrap_or_default();
+        if state.running == Some(true) {
+            return Ok(None);
+        }
+        Ok(Some(Ended {
+            code: state.exit_code.unwrap_or_default(),
+            out_of_memory: state.oom_killed.unwrap_or_default(),
+        }))
+    }
+
+    /// Removes a container by force, with its anonymous volumes. One that is gone already is no error.
+    pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {
+        let options = query::RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        gone(self.docker.remove_container(id, Some(options)).await)
+    }
+
+    /// Removes a network. One that is gone already is no error.
+    pub(crate) async fn remove_network(&self, id: &str) -> Answer<()> {
+        gone(self.docker.remove_network(id).await)
+    }
+
+    /// Removes a volume. One that is gone already is no error.
+    pub(crate) async fn remove_volume(&self, name: &str) -> Answer<()> {
+        let options = query::RemoveVolumeOptionsBuilder::new().force(true).build();
+        gone(self.docker.remove_volume(name, Some(options)).await)
+    }
+}
+
+/// A removal that found nothing has reached its aim, and so has one that another caller is busy with.
+pub(super) fn gone(done: Result<(), bollard::errors::Error>) -> Answer<()> {
+    match done.map_err(EngineError::from) {
+        Err(failure) if failure.trouble == Trouble::Missing => Ok(()),
+        other => other,
+    }
+}
+
+/// Labels of any listed object.
+pub(super) fn labels(listed: Option<HashMap<String, String>>) -> Labels {
+    listed.unwrap_or_default().into_iter().collect()
+}
+
+fn container(listed: models::ContainerSummary) -> Container {
+    use models::ContainerSummaryStateEnum as Listed;
+    let name = listed
+        .names
+        .unwrap_or_default()
+        .into_iter()
+        .next()
+        .unwrap_or_default();
+    Container {
+        id: listed.id.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
+        image: listed.image.unwrap_or_default(),
+        labels: labels(listed.labels),
+        state: match listed.state {
+            Some(Listed::CREATED) => State::Created,
+            Some(Listed::RUNNING) => State::Running,
+            Some(Listed::PAUSED) => State::Paused,
+            Some(Listed::EXITED | Listed::DEAD) => State::Exited,
+            _ => State::Other,
+        },
+        created: listed.created.unwrap_or_default(),
+    }
+}
+
+fn network(listed: models::Network) -> Network {
+    let pools = listed.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    Network {
+        id: listed.id.unwrap_or_default(),
+        name: listed.name.unwrap_or_default(),
+        labels: labels(listed.labels),
+        subnets: pools.into_iter().filter_map(|pool| pool.subnet).collect(),
+    }
+}
+
+fn body(spec: &ContainerSpec) -> models::ContainerCreateBody {
+    let endpoint = models::EndpointSettings {
+        aliases: Some(vec![spec.host.clone()]),
+        ipam_config: Some(models::EndpointIpamConfig {
+            ipv4_address: Some(spec.address.clone()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    models::ContainerCreateBody {
+        hostname: Some(spec.host.clone()),
+        image: Some(spec.image.clone()),
+        cmd: Some(spec.command.clone()),
+        labels: Some(spec.labels.clone().into_iter().collect()),
+        exposed_ports: spec
+            .publish
+            .map(|(inside, _)| vec![format!("{inside}/tcp")]),
+        host_config: Some(host_config(spec)),
+        networking_config: Some(models::NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),
+        }),
+        ..Default::default()
+    }
+}
+
+fn host_config(spec: &ContainerSpec) -> models::HostConfig {
+    let ports = spec.publish.map(|(inside, outside)| {
+        let binding = models::PortBinding {
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: Some(outside.to_string()),
+        };
+        HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
+    });
+    let log_options = LOG_OPTIONS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    models::HostConfig {
+        memory: Some(spec.memory),
+        nano_cpus: Some(spec.nano_cpus),
+        pids_limit: Some(PIDS),
+        init: Some(true),
+        network_mode: Some(spec.network.clone()),
+        port_bindings: ports,
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(models::HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from(log_options)),
+        }),
+        ..Default::default()
+    }
+}
