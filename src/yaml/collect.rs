@@ -2,21 +2,16 @@
 //!
 //! Refuses the full form of a rule, by the name of its key, until it is built.
 
+use std::collections::BTreeMap;
+
 use super::node::{Entry, Node};
-use super::program::{self, suggest_kind};
-use super::{Sink, scalar};
+use super::program::{self, refuse_kind};
+use super::{Sink, scalar, unbuilt};
 use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::{Kind, Power};
 use crate::spec::CollectRule;
 
 const KEYS: [&str; 2] = ["kind", "pattern"];
-
-/// Keys of the full form of a rule.
-const NOT_BUILT: [&str; 21] = [
-    "after", "allow", "as", "before", "channel", "conflict", "drop", "expect", "final", "gather",
-    "gone", "hosts", "into", "meta", "notify", "rule", "self", "set", "take", "unset", "wait",
-];
-const NOT_BUILT_TOO: [&str; 3] = ["if", "where", "within"];
 
 /// Reads the list and adds the rules that are understood.
 pub(super) fn read(
@@ -27,6 +22,22 @@ pub(super) fn read(
 ) {
     for (at, item) in program::list(value, "`collect`", "of rules", sink).iter().enumerate() {
         rules.extend(one(kinds, &format!("XC10 collect[{at}]"), item, sink));
+    }
+    superseded(rules, sink);
+}
+
+/// Says which patterns have no effect: all legacy rules of a kind act as one, with the last pattern
+/// of them.
+fn superseded(rules: &[CollectRule], sink: &mut Sink) {
+    let mut last: BTreeMap<&str, (&str, Span)> = BTreeMap::new();
+    for rule in rules.iter().rev() {
+        let CollectRule::Legacy { kind, pattern: Some(pattern), span } = rule else { continue };
+        let (wins, at) = *last.entry(kind).or_insert((pattern, *span));
+        if wins != pattern {
+            let message = format!("XC11 legacy rules for {kind}: last pattern {wins} wins");
+            let found = Diagnostic::warning(*span, message).with_related(at, "this rule");
+            sink.add(found.with_help("mgmt's rules select by kind only; keep one per kind"));
+        }
     }
 }
 
@@ -39,7 +50,7 @@ fn one(kinds: &[&dyn Kind], rule: &str, item: &Node, sink: &mut Sink) -> Option<
             "kind" | "pattern" if value.is_null() => {}
             "kind" => kind = scalar::text("kind", value, sink).map(|kind| (kind, value.span)),
             "pattern" => pattern = directory(rule, value, sink),
-            name if NOT_BUILT.contains(&name) || NOT_BUILT_TOO.contains(&name) => {
+            name if unbuilt::rule(name) => {
                 let message = format!("{rule}: `{name}` is not built yet");
                 sink.add(
                     Diagnostic::error(key.span, message).with_help("use `kind` and `pattern`"),
@@ -76,8 +87,7 @@ fn check_kind(
     sink: &mut Sink,
 ) -> Option<()> {
     let Some(kind) = kinds.iter().find(|kind| kind.name() == name) else {
-        let found = Diagnostic::error(span, format!("{rule}: unknown kind `{name}`"));
-        sink.add_with_hint(found, || suggest_kind(kinds, name));
+        refuse_kind(kinds, &format!("{rule}: "), name, span, sink);
         return None;
     };
     if kind.power() == Power::Powerful {

@@ -4,7 +4,7 @@
 
 use super::entry::Shelf;
 use super::node::{Entry, Node};
-use super::program::suggest_kind;
+use super::program::refuse_kind;
 use super::{Sink, program, scalar};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::ResourceId;
@@ -108,8 +108,7 @@ impl Reader<'_> {
         // Under `resources` it was reported; an edge to what it would have made is no second
         // mistake.
         if !self.shelf.unknown_kinds.contains(&name) {
-            let found = Diagnostic::error(span, format!("unknown kind `{name}`"));
-            sink.add_with_hint(found, || suggest_kind(self.kinds, &name));
+            refuse_kind(self.kinds, "", &name, span, sink);
         }
         None
     }

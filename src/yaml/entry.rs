@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Entry, Key, Node};
-use super::{Sink, program, scalar};
+use super::{Sink, program, scalar, unbuilt};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
 use crate::kind::Kind;
@@ -31,29 +31,8 @@ const MARK: &str = "@@";
 
 const META_KEYS: [&str; 2] = ["autoedge", "noop"];
 
-/// Meta parameters that exist, here or in mgmt, and are not built yet.
-const META_NOT_BUILT: [&str; 14] = [
-    "autogroup",
-    "burst",
-    "delay",
-    "dollar",
-    "limit",
-    "poll",
-    "realize",
-    "reset",
-    "retry",
-    "retryreset",
-    "reverse",
-    "rewatch",
-    "sema",
-    "timeout",
-];
-
 /// Keys of any resource besides its kind's fields.
 const COMMON_KEYS: [&str; 4] = ["name", "meta", "hidden", "export"];
-
-/// Keys of any resource that are designed and not built yet.
-const KEYS_NOT_BUILT: [&str; 2] = ["hosts", "recv"];
 
 /// Keys under which some mgmt versions took meta parameters by accident of their decoder.
 const ACCIDENTAL_META: [&str; 4] = ["base", "edgeable", "groupable", "reversible"];
@@ -193,7 +172,7 @@ fn meta(value: &Node, meta: &mut Meta, sink: &mut Sink) {
 
 fn unknown_meta(key: &Key, sink: &mut Sink) {
     let name = key.text.as_str();
-    if META_NOT_BUILT.contains(&name) {
+    if unbuilt::meta(name) {
         let message = format!("meta parameter `{name}` is not built yet");
         sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
         return;
@@ -214,14 +193,14 @@ fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
         sink.add(Diagnostic::warning(key.span, message).with_help("remove it"));
         return false;
     }
-    if KEYS_NOT_BUILT.contains(&name) {
-        let message = format!("`{name}` is not built yet");
+    if unbuilt::field(kind_name, name) {
+        let message = format!("`{name}` of `{kind_name}` is not built yet");
         sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
         return false;
     }
     let message = format!("unknown key `{name}` in `{kind_name}`");
     let found = Diagnostic::error(key.span, message);
-    let is_meta = META_KEYS.contains(&name) || META_NOT_BUILT.contains(&name);
+    let is_meta = META_KEYS.contains(&name) || unbuilt::meta(name);
     if is_meta || ACCIDENTAL_META.contains(&name) {
         sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
         return false;

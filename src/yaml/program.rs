@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::entry::Shelf;
 use super::node::{Data, Entry, Node};
-use super::{Sink, across, collect, edge, entry, scalar};
-use crate::diag::{Diagnostic, suggest};
+use super::{Sink, across, collect, edge, entry, scalar, unbuilt};
+use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::Kind;
 use crate::spec::Program;
 
@@ -79,8 +79,7 @@ fn resources(
     for Entry { key, value } in map(value, "`resources`", shape, sink).unwrap_or_default() {
         let kind = kinds.iter().find(|kind| kind.name() == key.text);
         if kind.is_none() {
-            let found = Diagnostic::error(key.span, format!("unknown kind `{}`", key.text));
-            sink.add_with_hint(found, || suggest_kind(kinds, &key.text));
+            refuse_kind(kinds, "", &key.text, key.span, sink);
             shelf.unknown_kinds.insert(key.text.clone());
         }
         for item in list(value, &format!("`{}`", key.text), "of resources", sink) {
@@ -91,10 +90,22 @@ fn resources(
     }
 }
 
-/// The help for a misspelt kind.
-pub(super) fn suggest_kind(kinds: &[&dyn Kind], typed: &str) -> Option<String> {
+/// Reports a kind that is not there. `lead` begins the message.
+pub(super) fn refuse_kind(
+    kinds: &[&dyn Kind],
+    lead: &str,
+    typed: &str,
+    span: Span,
+    sink: &mut Sink,
+) {
     let names: BTreeSet<&str> = kinds.iter().map(|kind| kind.name()).collect();
-    suggest(typed, names, "known kinds")
+    if unbuilt::kind(typed) {
+        let found = Diagnostic::error(span, format!("{lead}kind `{typed}` is not built yet"));
+        sink.add(Diagnostic { help: suggest("", names, "known kinds"), ..found });
+        return;
+    }
+    let found = Diagnostic::error(span, format!("{lead}unknown kind `{typed}`"));
+    sink.add_with_hint(found, || suggest(typed, names, "known kinds"));
 }
 
 /// The entries of a map; says what the map should be when it is none.
