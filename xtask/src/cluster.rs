@@ -1,8 +1,8 @@
 //! `cargo xtask cluster`: real nodes in containers on this machine.
 //!
-//! What is wanted is turned into objects, compared with what the engine lists, and the difference is made; all of that
-//! is decided in pure modules. The labels on the objects are the only record. Nothing without our label is ever
-//! touched.
+//! What is wanted is turned into objects, compared with what the engine lists, and the difference
+//! is made; all of that is decided in pure modules. The labels on the objects are the only record.
+//! Nothing without our label is ever touched.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -55,7 +55,8 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 struct Global {
     /// Name of the cluster
-    #[arg(long, global = true, default_value = "demo", env = "QUORATE_CLUSTER", value_parser = name::parse)]
+    #[arg(long, global = true, default_value = "demo", env = "QUORATE_CLUSTER")]
+    #[arg(value_parser = name::parse)]
     name: String,
     /// Print JSON
     #[arg(long, global = true)]
@@ -130,7 +131,8 @@ enum Verb {
 #[derive(clap::Args)]
 struct Up {
     /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
     nodes: u8,
     /// How many of them vote; 3, or all if there are fewer
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
@@ -244,10 +246,7 @@ async fn act(
         Verb::Unpause(nodes) => power(nodes, Power::Unpause).await,
         Verb::Down { all } => down::down(engine, cluster, all, &ui).await,
         Verb::Ls => list::clusters(engine, global.json).await,
-        Verb::Gc {
-            older_than,
-            dry_run,
-        } => down::collect(engine, older_than, dry_run, &ui).await,
+        Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
         Verb::Compose { check } => compose::compose(check),
     }
 }
@@ -274,25 +273,18 @@ async fn bring_up(
         image: image.tag.clone(),
         image_key: image.key.clone(),
     };
-    let mut listed = look::list(engine).await?;
     if up.plan {
+        let listed = look::list(engine).await?;
         return print_plan(&wanted, &listed, up.recreate, global.json);
     }
-    if up.recreate
-        && matches!(
-            diff::plan(&wanted, &listed),
-            Err(diff::Conflict::Differs(_))
-        )
-    {
+    let mut listed = up::sweep(engine, &wanted.cluster).await?;
+    if up.recreate && matches!(diff::plan(&wanted, &listed), Err(diff::Conflict::Differs(_))) {
         down::remove(engine, &listed.of(&wanted.cluster)).await?;
         listed = look::list(engine).await?;
     }
     let steps = diff::plan(&wanted, &listed).map_err(|c| c.into_error(&wanted.cluster))?;
     if steps.is_empty() {
-        ui.line(
-            "unchanged",
-            &format!(" {} nodes, image and spec match", wanted.nodes),
-        );
+        ui.line("unchanged", &format!(" {} nodes, image and spec match", wanted.nodes));
         if global.json {
             println!(
                 "{}",
@@ -304,11 +296,7 @@ async fn bring_up(
     let loaded = stop.race(image::ensure(engine, &mut image)).await?;
     image::report(ui, &image, &loaded, start);
     let wait = (!up.no_wait).then_some(up.wait);
-    let manner = Manner {
-        wait,
-        keep_on_failure: up.keep_on_failure,
-        files: BTreeMap::new(),
-    };
+    let manner = Manner { wait, keep_on_failure: up.keep_on_failure, files: BTreeMap::new() };
     let made = up::up(engine, &wanted, &manner, stop, ui).await?;
     drop(lock);
     let view = match made.view {
@@ -330,15 +318,9 @@ fn print_made(view: &view::View, global: &Global, ui: &Ui) {
     for (number, line) in table(&view.table()).iter().enumerate() {
         ui.line(if number == 0 { "ready" } else { "" }, line);
     }
-    let name = if global.name == "demo" {
-        String::new()
-    } else {
-        format!("--name {} ", global.name)
-    };
-    ui.line(
-        "next",
-        &format!("cargo xtask cluster {name}exec h1 -- quorate status"),
-    );
+    let name =
+        if global.name == "demo" { String::new() } else { format!("--name {} ", global.name) };
+    ui.line("next", &format!("cargo xtask cluster {name}exec h1 -- quorate status"));
 }
 
 fn print_plan(
@@ -352,15 +334,9 @@ fn print_plan(
         other => other,
     };
     let steps = steps.map_err(|c| c.into_error(&wanted.cluster))?;
-    let lines: Vec<String> = steps
-        .iter()
-        .map(|step| diff::describe(step, wanted))
-        .collect();
+    let lines: Vec<String> = steps.iter().map(|step| diff::describe(step, wanted)).collect();
     if json {
-        println!(
-            "{}",
-            serde_json::json!({"schema": 1, "cluster": wanted.cluster, "steps": lines})
-        );
+        println!("{}", serde_json::json!({"schema": 1, "cluster": wanted.cluster, "steps": lines}));
     } else if lines.is_empty() {
         println!("unchanged  {} nodes, image and spec match", wanted.nodes);
     }
@@ -397,7 +373,8 @@ async fn execute(engine: &Engine, global: &Global, exec: Exec) -> anyhow::Result
         }
         if global.json {
             objects.push(serde_json::json!({
-                "node": node, "exit": output.exit, "lines": output.lines, "timed_out": output.timed_out,
+                "node": node, "exit": output.exit, "lines": output.lines,
+                "timed_out": output.timed_out,
             }));
             continue;
         }
@@ -405,24 +382,14 @@ async fn execute(engine: &Engine, global: &Global, exec: Exec) -> anyhow::Result
             println!("{node} (exit {})", output.exit);
         }
         let indent = if several { "  " } else { "" };
-        output
-            .lines
-            .iter()
-            .for_each(|line| println!("{indent}{line}"));
+        output.lines.iter().for_each(|line| println!("{indent}{line}"));
     }
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({"schema": 1, "cluster": global.name, "nodes": objects})
-        );
+        println!("{}", serde_json::json!({"schema": 1, "cluster": global.name, "nodes": objects}));
     }
     if !late.is_empty() {
         let text = format!("timed out after {} s", exec.timeout.as_secs_f64());
-        let text = if several {
-            format!("{} {text}", late.join(", "))
-        } else {
-            text
-        };
+        let text = if several { format!("{} {text}", late.join(", ")) } else { text };
         return Err(Exit::error(Exit::TIMED_OUT, text));
     }
     let failed = codes.iter().filter(|code| **code != 0).count();

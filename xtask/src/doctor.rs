@@ -18,7 +18,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Memory that a node takes, in megabytes, measured with etcd and the agent; for the estimate of how many fit.
+/// Memory that a node takes, in megabytes, measured with etcd and the agent; for the estimate of
+/// how many fit.
 const NODE_MB: i64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,44 +37,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let arch = findings.1.take().unwrap_or_else(|| "amd64".to_owned());
         let mut findings = findings.0;
         findings.extend(
-            crate::image::inventory(&arch)
-                .into_iter()
-                .map(|(what, fine, text)| Finding {
-                    what,
-                    fine,
-                    needed: what != "etcdctl",
-                    text,
-                }),
+            crate::image::inventory(&arch).into_iter().map(|(what, fine, text)| Finding {
+                what,
+                fine,
+                needed: what != "etcdctl",
+                text,
+            }),
         );
         print(&findings, args.json);
-        let broken = findings
-            .iter()
-            .any(|finding| finding.needed && !finding.fine);
+        let broken = findings.iter().any(|finding| finding.needed && !finding.fine);
         Ok(ExitCode::from(if broken { Exit::MISSING } else { 0 }))
     })
 }
 
 async fn engine() -> (Vec<Finding>, Option<String>) {
-    let finding = |what, fine, needed, text: String| Finding {
-        what,
-        fine,
-        needed,
-        text,
-    };
+    let finding = |what, fine, needed, text: String| Finding { what, fine, needed, text };
     let engine = match Engine::connect().await {
         Ok(engine) => engine,
         Err(failure) => {
-            return (
-                vec![finding("engine", false, true, failure.to_string())],
-                None,
-            );
+            return (vec![finding("engine", false, true, failure.to_string())], None);
         }
     };
     let about = engine.about().clone();
-    let text = format!(
-        "{}, API {}, {}, kernel {}",
-        about.version, about.api, about.arch, about.kernel
-    );
+    let text =
+        format!("{}, API {}, {}, kernel {}", about.version, about.api, about.arch, about.kernel);
     let mut findings = vec![finding("engine", true, true, text)];
     match engine.machine().await {
         Ok(machine) => {
@@ -89,10 +76,8 @@ async fn engine() -> (Vec<Finding>, Option<String>) {
                 },
             ));
             let [memory, cpu, pids] = machine.limits;
-            let text = format!(
-                "memory {memory}, cpu {cpu}, processes {pids}, cgroup {}",
-                machine.cgroup
-            );
+            let text =
+                format!("memory {memory}, cpu {cpu}, processes {pids}, cgroup {}", machine.cgroup);
             findings.push(finding("limits", memory && cpu && pids, false, text));
             findings.push(finding("storage", true, false, machine.storage));
             let megabytes = machine.memory / 1_000_000;

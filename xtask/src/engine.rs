@@ -1,8 +1,9 @@
 //! The container engine's API in our own words: plain values in, plain values out.
 //!
-//! The only place that knows bollard. Decides nothing: names, labels, addresses and what to do about a conflict are the
-//! callers'. Errors are told apart by status code, never by text, and requests use no field newer than API 1.41
-//! (bollard 0.21 sends requests without a version, so the engine reads them as its newest).
+//! The only place that knows bollard. Decides nothing: names, labels, addresses and what to do
+//! about a conflict are the callers'. Errors are told apart by status code, never by text, and
+//! requests use no field newer than API 1.41 (bollard 0.21 sends requests without a version, so the
+//! engine reads them as its newest).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,20 +100,14 @@ impl std::error::Error for EngineError {}
 
 impl EngineError {
     fn other(message: impl Into<String>) -> EngineError {
-        EngineError {
-            trouble: Trouble::Other,
-            message: message.into(),
-        }
+        EngineError { trouble: Trouble::Other, message: message.into() }
     }
 }
 
 impl From<Bollard> for EngineError {
     fn from(failure: Bollard) -> EngineError {
         match failure {
-            Bollard::DockerResponseServerError {
-                status_code,
-                message,
-            } => {
+            Bollard::DockerResponseServerError { status_code, message } => {
                 let trouble = match status_code {
                     304 => Trouble::Already,
                     403 => Trouble::Refused,
@@ -236,8 +231,8 @@ pub(crate) struct ContainerSpec {
 }
 
 impl Engine {
-    /// Connects to `DOCKER_HOST` or the default socket and asks for the version, so that a wrong or missing engine is
-    /// told in one sentence before anything else is done.
+    /// Connects to `DOCKER_HOST` or the default socket and asks for the version, so that a wrong or
+    /// missing engine is told in one sentence before anything else is done.
     pub(crate) async fn connect() -> anyhow::Result<Engine> {
         let place = match std::env::var("DOCKER_HOST") {
             Ok(host) => host,
@@ -247,16 +242,14 @@ impl Engine {
             Exit::error(
                 Exit::MISSING,
                 format!(
-                    "no container engine answered at {place} ({why}). Start Docker, or set DOCKER_HOST. Details: \
+                    "no container engine answered at {place} ({why}). Start Docker, or set \
+                     DOCKER_HOST. Details: \
                      cargo xtask doctor"
                 ),
             )
         };
         let docker = Docker::connect_with_defaults().map_err(|e| unreachable(&reason(&e)))?;
-        let version = docker
-            .version()
-            .await
-            .map_err(|e| unreachable(&reason(&e)))?;
+        let version = docker.version().await.map_err(|e| unreachable(&reason(&e)))?;
         let about = About {
             version: version.version.unwrap_or_default(),
             api: version.api_version.unwrap_or_default(),
@@ -267,7 +260,8 @@ impl Engine {
             return Err(Exit::error(
                 Exit::MISSING,
                 format!(
-                    "engine API {} is older than {}.{}, the oldest this tool is tested with. Upgrade Docker to 20.10 \
+                    "engine API {} is older than {}.{}, the oldest this tool is tested with. \
+                     Upgrade Docker to 20.10 \
                      or later.",
                     about.api, OLDEST_API.0, OLDEST_API.1
                 ),
@@ -287,10 +281,7 @@ impl Engine {
         Ok(Machine {
             cpus: info.ncpu.unwrap_or_default(),
             memory: info.mem_total.unwrap_or_default(),
-            cgroup: info
-                .cgroup_version
-                .map(|v| v.to_string())
-                .unwrap_or_default(),
+            cgroup: info.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
             storage: info.driver.unwrap_or_default(),
             init: info.init_binary.unwrap_or_default(),
             limits: [

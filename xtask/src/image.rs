@@ -1,8 +1,9 @@
-//! `cargo xtask image`: the image that nodes run, built in memory from files on this machine and loaded through the
-//! engine's API. No registry, no Dockerfile, nothing installed.
+//! `cargo xtask image`: the image that nodes run, built in memory from files on this machine and
+//! loaded through the engine's API. No registry, no Dockerfile, nothing installed.
 //!
-//! Its key is the digest of its two layers: programs and libraries below, the agent above. What went into the last
-//! build is remembered in the target folder, so that an unchanged image costs a few dozen `stat` calls.
+//! Its key is the digest of its two layers: programs and libraries below, the agent above. What
+//! went into the last build is remembered in the target folder, so that an unchanged image costs a
+//! few dozen `stat` calls.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,11 +90,7 @@ pub(crate) fn report(ui: &Ui, image: &Prepared, loaded: &Loaded, start: Instant)
     match loaded.fresh {
         true => ui.line(
             "image",
-            &format!(
-                "{}  {size} MB  loaded  {:.1} s",
-                image.tag,
-                start.elapsed().as_secs_f64()
-            ),
+            &format!("{}  {size} MB  loaded  {:.1} s", image.tag, start.elapsed().as_secs_f64()),
         ),
         false => ui.line("image", &format!("{}  {size} MB  present", image.tag)),
     }
@@ -106,10 +103,10 @@ fn plan(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::Result<ExitCode> {
         ("etcdctl", found.etcdctl.as_ref()),
         ("busybox", found.busybox.as_ref()),
     ] {
-        let place = place.map_or(
-            "to be fetched with apt-get into the target folder".to_owned(),
-            |p| p.display().to_string(),
-        );
+        let place = place
+            .map_or("to be fetched with apt-get into the target folder".to_owned(), |p| {
+                p.display().to_string()
+            });
         ui.line(what, &place);
     }
     let state = match agent::fresh(given) {
@@ -120,17 +117,14 @@ fn plan(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Gets everything that goes into the image and its key; builds the agent and fetches programs where needed. Cheap when
-/// nothing changed since the last time.
+/// Gets everything that goes into the image and its key; builds the agent and fetches programs
+/// where needed. Cheap when nothing changed since the last time.
 pub(crate) async fn prepare(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::Result<Prepared> {
     let arch = engine.about().arch.clone();
     let programs = match sources::find(given, &arch)? {
         found if found.complete() => found,
         _ => {
-            ui.line(
-                "programs",
-                "fetching etcd and busybox with apt-get into the target folder",
-            );
+            ui.line("programs", "fetching etcd and busybox with apt-get into the target folder");
             fetch::programs().await?;
             sources::find(given, &arch)?.checked(&arch)?
         }
@@ -165,23 +159,18 @@ pub(crate) async fn ensure(engine: &Engine, image: &mut Prepared) -> anyhow::Res
         Some(archive) => archive,
         None => {
             let (given, arch) = (image.given.clone(), engine.about().arch.clone());
-            tokio::task::spawn_blocking(move || build(&given, &arch))
-                .await??
-                .bytes
+            tokio::task::spawn_blocking(move || build(&given, &arch)).await??.bytes
         }
     };
     engine.load_image(archive).await?;
+    // Its time of making is fixed; gc goes by the time of its last tag.
+    engine.tag_image(&image.tag, REPOSITORY, &image.key).await?;
     let size = engine.image_size(&image.tag).await?.unwrap_or_default();
     Ok(Loaded { size, fresh: true })
 }
 
 fn named(key: String, given: Given, archive: Option<Vec<u8>>) -> Prepared {
-    Prepared {
-        tag: format!("{REPOSITORY}:{key}"),
-        key,
-        given,
-        archive,
-    }
+    Prepared { tag: format!("{REPOSITORY}:{key}"), key, given, archive }
 }
 
 fn build(given: &Given, arch: &str) -> anyhow::Result<archive::Built> {
@@ -200,11 +189,9 @@ pub(crate) fn inventory(arch: &str) -> Vec<(&'static str, bool, String)> {
     let fetchable = fetch::possible();
     let program = |what, place: Option<PathBuf>| match (place, fetchable) {
         (Some(path), _) => (what, true, path.display().to_string()),
-        (None, true) => (
-            what,
-            true,
-            "will be fetched with apt-get into the target folder".to_owned(),
-        ),
+        (None, true) => {
+            (what, true, "will be fetched with apt-get into the target folder".to_owned())
+        }
         (None, false) => {
             let text = sources::missing_program(what, arch, "this machine has no apt-get");
             (what, false, text.to_string())

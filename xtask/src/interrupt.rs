@@ -24,10 +24,7 @@ impl Stop {
         let (sender, code) = watch::channel(0);
         // Nobody will send; a receiver without a sender would look as if someone had.
         std::mem::forget(sender);
-        Stop {
-            code,
-            held: Arc::default(),
-        }
+        Stop { code, held: Arc::default() }
     }
 
     /// From here on the command undoes what it did itself.
@@ -46,7 +43,8 @@ impl Stop {
         Exit::error(code, "interrupted")
     }
 
-    /// Runs something that leaves nothing behind when it is dropped, unless it is asked to stop first.
+    /// Runs something that leaves nothing behind when it is dropped, unless it is asked to stop
+    /// first.
     pub(crate) async fn race<T>(
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
@@ -66,16 +64,11 @@ where
     W: FnOnce(Stop) -> F,
     F: Future<Output = anyhow::Result<ExitCode>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (sender, code) = watch::channel(0);
-        let stop = Stop {
-            code,
-            held: Arc::default(),
-        };
+        let stop = Stop { code, held: Arc::default() };
         let held = stop.held.clone();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;

@@ -1,7 +1,8 @@
 //! A cluster for a test, an example or a chapter: made, addressed by node, removed when dropped.
 //!
-//! The interface is blocking, because its callers are step by step; each call may be made from several threads at once.
-//! It compares nothing and prints nothing: what came back is the caller's business.
+//! The interface is blocking, because its callers are step by step; each call may be made from
+//! several threads at once. It compares nothing and prints nothing: what came back is the caller's
+//! business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
@@ -55,7 +56,8 @@ pub(crate) struct LabSpec {
     pub(crate) files: Vec<NodeFile>,
 }
 
-/// A running cluster. Dropping it removes it, on a panic too; SIGINT and SIGTERM remove it before the process ends.
+/// A running cluster. Dropping it removes it, on a panic too; SIGINT and SIGTERM remove it before
+/// the process ends.
 #[derive(Debug)]
 pub(crate) struct Lab {
     spec: LabSpec,
@@ -64,8 +66,8 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Builds the image if needed, makes the cluster, and waits: for the quorum of running agents (30 s), or for the
-    /// containers of manual ones. Removes a leftover of the same name first.
+    /// Builds the image if needed, makes the cluster, and waits: for the quorum of running agents
+    /// (30 s), or for the containers of manual ones. Removes a leftover of the same name first.
     ///
     /// # Errors
     /// As `cluster up` has them; nothing is left then. A living cluster of that name is a conflict.
@@ -75,11 +77,7 @@ impl Lab {
         remember(&spec.name);
         let made = runtime()?.block_on(make(&spec));
         match made {
-            Ok(engine) => Ok(Lab {
-                spec,
-                engine,
-                gone: false,
-            }),
+            Ok(engine) => Ok(Lab { spec, engine, gone: false }),
             Err(failure) => {
                 forget(&spec.name);
                 Err(failure)
@@ -97,8 +95,8 @@ impl Lab {
         (1..=self.spec.nodes).map(name::node).collect()
     }
 
-    /// Runs a shell command in a node, both streams joined, `COLUMNS=80`; kills it and all that it started after
-    /// `timeout`.
+    /// Runs a shell command in a node, both streams joined, `COLUMNS=80`; kills it and all that it
+    /// started after `timeout`.
     pub(crate) fn exec(
         &self,
         node: &str,
@@ -112,7 +110,8 @@ impl Lab {
         })
     }
 
-    /// Writes a file in a node; missing parents are made. Who watches it sees the old or the new content.
+    /// Writes a file in a node; missing parents are made. Who watches it sees the old or the new
+    /// content.
     pub(crate) fn upload(
         &self,
         node: &str,
@@ -149,11 +148,7 @@ impl Lab {
         runtime()?.block_on(async {
             let ours = look::cluster(&self.engine, &self.spec.name).await?;
             let view = look::view(&self.engine, &self.spec.name, &ours).await;
-            Ok(view
-                .nodes
-                .into_iter()
-                .map(|node| (node.node, node.agent))
-                .collect())
+            Ok(view.nodes.into_iter().map(|node| (node.node, node.agent)).collect())
         })
     }
 
@@ -221,11 +216,7 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         let entries = copy::entries(&file.path, &file.bytes, 0o644);
         files.entry(file.node.clone()).or_default().extend(entries);
     }
-    let manner = Manner {
-        wait: Some(READY),
-        keep_on_failure: false,
-        files,
-    };
+    let manner = Manner { wait: Some(READY), keep_on_failure: false, files };
     let made = up::up(&engine, &wanted, &manner, &Stop::never(), &ui).await?;
     if made.nodes == 0 {
         let text = format!("cluster {} is there already and in use", spec.name);
@@ -243,28 +234,20 @@ async fn remove(engine: &Engine, cluster: &str) -> anyhow::Result<()> {
 fn runtime() -> anyhow::Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
     });
-    made.as_ref()
-        .map_err(|e| anyhow::anyhow!("no runtime for the lab: {e}"))
+    made.as_ref().map_err(|e| anyhow::anyhow!("no runtime for the lab: {e}"))
 }
 
 /// Names of the labs that are there or being made.
 static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 fn remember(name: &str) {
-    LIVE.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(name.to_owned());
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
 }
 
 fn forget(name: &str) {
-    LIVE.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(name);
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
 }
 
 /// From the first lab on, SIGINT and SIGTERM remove all labs before the process ends.
@@ -278,22 +261,17 @@ fn watch_signals() {
 }
 
 async fn on_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return;
     };
     let code = tokio::select! {
         _ = interrupt.recv() => 130,
         _ = terminate.recv() => 143,
     };
-    let names: Vec<String> = LIVE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-        .cloned()
-        .collect();
+    let names: Vec<String> =
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
     eprintln!("interrupted; removing {}", names.join(", "));
     let clean = async {
         let engine = Engine::connect().await?;

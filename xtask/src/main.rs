@@ -62,8 +62,6 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {failure:#}");
-        failure
-            .downcast_ref::<paths::Exit>()
-            .map_or(ExitCode::FAILURE, |exit| exit.code())
+        failure.downcast_ref::<paths::Exit>().map_or(ExitCode::FAILURE, |exit| exit.code())
     })
 }

@@ -29,10 +29,7 @@ impl Exit {
 
     /// An error with its exit code and its text: what, why, one next step.
     pub(crate) fn error(code: u8, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Exit {
-            code,
-            message: message.into(),
-        })
+        anyhow::Error::new(Exit { code, message: message.into() })
     }
 
     /// The code for the shell.
@@ -51,9 +48,7 @@ impl std::error::Error for Exit {}
 
 /// The repository's root: where the workspace's manifest lies.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// The target folder of this workspace.

@@ -1,4 +1,5 @@
-//! What a long command tells while it works: bars on a terminal, the same words one a line elsewhere.
+//! What a long command tells while it works: bars on a terminal, the same words one a line
+//! elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -21,12 +22,10 @@ pub(crate) struct Phase {
 }
 
 impl Ui {
-    /// `silent` says nothing at all (a caller wants JSON, or is a library user); `plain` draws no bars.
+    /// `silent` says nothing at all (a caller wants JSON, or is a library user); `plain` draws no
+    /// bars.
     pub(crate) fn new(silent: bool, plain: bool) -> Ui {
-        Ui {
-            silent,
-            bars: !silent && !plain && std::io::stdout().is_terminal(),
-        }
+        Ui { silent, bars: !silent && !plain && std::io::stdout().is_terminal() }
     }
 
     /// A finished line: what it is about, and what there is to say.
@@ -49,9 +48,7 @@ impl Ui {
         let style = ProgressStyle::with_template(&template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("##-");
-        let bar = ProgressBar::new(total)
-            .with_style(style)
-            .with_prefix(about.to_owned());
+        let bar = ProgressBar::new(total).with_style(style).with_prefix(about.to_owned());
         bar.enable_steady_tick(TICK);
         Phase { bar: Some(bar) }
     }
@@ -81,23 +78,17 @@ impl Drop for Phase {
     }
 }
 
-/// A table with fixed columns: as wide as their longest cell, two blanks apart, no blanks at a line's end.
+/// A table with fixed columns: as wide as their longest cell, two blanks apart, no blanks at a
+/// line's end.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|c| c.chars().count())
-            .max()
-            .unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -109,15 +100,9 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_longest_cell() {
-        let rows = [
-            vec!["NAME", "STATE"],
-            vec!["h10", "-"],
-            vec!["h1", "healthy"],
-        ];
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.iter().map(|cell| (*cell).to_owned()).collect())
-            .collect();
+        let rows = [vec!["NAME", "STATE"], vec!["h10", "-"], vec!["h1", "healthy"]];
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         assert_eq!(table(&rows), ["NAME  STATE", "h10   -", "h1    healthy"]);
         assert_eq!(table(&[]), Vec::<String>::new());
     }

@@ -1,7 +1,9 @@
-//! `cargo xtask cluster` against a real container engine: up, again, broken, interrupted, killed, down.
+//! `cargo xtask cluster` against a real container engine: up, again, broken, interrupted, killed,
+//! down.
 //!
-//! What is left behind is asked of the engine itself over its socket, not of the tool under test. Without an engine
-//! these tests are skipped and say so, and fail where `CI` is set or `QUORATE_REQUIRE_ENGINE=1`.
+//! What is left behind is asked of the engine itself over its socket, not of the tool under test.
+//! Without an engine these tests are skipped and say so, and fail where `CI` is set or
+//! `QUORATE_REQUIRE_ENGINE=1`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,16 +19,9 @@ use serde_json::Value;
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
     let socket = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let socket = socket
-        .strip_prefix("unix://")
-        .unwrap_or("/var/run/docker.sock")
-        .to_owned();
+    let socket = socket.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned();
     let mut stream = UnixStream::connect(socket)?;
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/json\r\n\
@@ -35,11 +30,7 @@ fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> 
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(0);
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
@@ -52,10 +43,7 @@ fn engine_there(test: &str) -> bool {
     }
     let required = std::env::var_os("CI").is_some()
         || std::env::var("QUORATE_REQUIRE_ENGINE").is_ok_and(|value| value == "1");
-    assert!(
-        !required,
-        "{test} needs a container engine, and none answers"
-    );
+    assert!(!required, "{test} needs a container engine, and none answers");
     let count = SKIPPED.fetch_add(1, Ordering::SeqCst) + 1;
     eprintln!("skipped: {test} needs a container engine ({count} skipped so far)");
     false
@@ -71,10 +59,7 @@ impl Named {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command
-            .arg("cluster")
-            .args(arguments)
-            .env("QUORATE_CLUSTER", &self.0);
+        command.arg("cluster").args(arguments).env("QUORATE_CLUSTER", &self.0);
         command
     }
 
@@ -87,25 +72,14 @@ impl Named {
         let output = self.run(arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}\n{text}\n{said}"
-        );
-        if code == 0 {
-            text
-        } else {
-            format!("{text}{said}")
-        }
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{text}\n{said}");
+        if code == 0 { text } else { format!("{text}{said}") }
     }
 
     fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         // A group of its own, as a terminal would give it.
-        command
-            .process_group(0)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
 
@@ -117,11 +91,7 @@ impl Named {
         let (_, volumes) = ask("GET", "/volumes", &Value::Null).unwrap();
         let containers = containers.as_array().into_iter().flatten();
         let names = containers.filter_map(|c| c["Names"][0].as_str());
-        let networks = networks
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|n| n["Name"].as_str());
+        let networks = networks.as_array().into_iter().flatten().filter_map(|n| n["Name"].as_str());
         let volumes = volumes["Volumes"].as_array().into_iter().flatten();
         let volumes = volumes.filter_map(|v| v["Name"].as_str());
         names
@@ -149,24 +119,12 @@ fn engine_a_cluster_comes_up_is_unchanged_is_repaired_and_goes_without_a_trace()
     }
     let demo = Named::new("up");
     let text = demo.expect(0, &["up", "--wait", "60s"]);
-    for part in [
-        "network   quorate-",
-        "3 of 3 voters, leader h",
-        "NAME  ROLE",
-        "h3    voter",
-    ] {
+    for part in ["network   quorate-", "3 of 3 voters, leader h", "NAME  ROLE", "h3    voter"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     let start = Instant::now();
-    assert_eq!(
-        demo.expect(0, &["up"]),
-        "unchanged  3 nodes, image and spec match\n"
-    );
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "unchanged took {:?}",
-        start.elapsed()
-    );
+    assert_eq!(demo.expect(0, &["up"]), "unchanged  3 nodes, image and spec match\n");
+    assert!(start.elapsed() < Duration::from_secs(1), "unchanged took {:?}", start.elapsed());
 
     let status: Value = serde_json::from_str(&demo.expect(0, &["status", "--json"])).unwrap();
     assert_eq!(status["healthy"], true);
@@ -175,24 +133,15 @@ fn engine_a_cluster_comes_up_is_unchanged_is_repaired_and_goes_without_a_trace()
     demo.expect(0, &["unpause", "h2"]);
 
     demo.expect(0, &["kill", "h3"]);
-    assert!(
-        demo.expect(0, &["up", "--plan"])
-            .contains("would start container")
-    );
+    assert!(demo.expect(0, &["up", "--plan"]).contains("would start container"));
     demo.expect(0, &["up", "--wait", "60s"]);
     let text = demo.expect(5, &["up", "--nodes", "2", "--voters", "3"]);
-    assert!(
-        text.contains("it has h3 too") && text.contains("--recreate"),
-        "{text}"
-    );
+    assert!(text.contains("it has h3 too") && text.contains("--recreate"), "{text}");
 
     demo.expect(0, &["down"]);
     assert_eq!(demo.left(), Vec::<String>::new());
     assert_eq!(demo.expect(0, &["down"]).trim(), "nothing to remove");
-    assert!(
-        demo.expect(4, &["status"])
-            .contains("there is no cluster t-up-")
-    );
+    assert!(demo.expect(4, &["status"]).contains("there is no cluster t-up-"));
 }
 
 #[test]
@@ -203,10 +152,7 @@ fn engine_commands_files_and_logs_reach_the_nodes() {
     let demo = Named::new("exec");
     demo.expect(0, &["up", "--nodes", "2", "--voters", "1", "--wait", "60s"]);
     assert_eq!(demo.expect(0, &["exec", "h2", "--", "hostname"]), "h2\n");
-    assert_eq!(
-        demo.expect(0, &["exec", "h1", "--", "echo", "a b", "$HOME"]),
-        "a b $HOME\n"
-    );
+    assert_eq!(demo.expect(0, &["exec", "h1", "--", "echo", "a b", "$HOME"]), "a b $HOME\n");
     assert_eq!(
         demo.expect(7, &["exec", "h1", "--", "echo out; echo err >&2; exit 7"]),
         "out\nerr\n"
@@ -220,32 +166,21 @@ fn engine_commands_files_and_logs_reach_the_nodes() {
     let text = demo.expect(6, &["exec", "h1", "--timeout", "1s", "--", endless]);
     assert!(text.contains("timed out after 1 s"), "{text}");
     let still = demo.run(&["exec", "h1", "--", "ps | grep -v grep | grep 'sleep 4242'"]);
-    assert_eq!(
-        still.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&still.stdout)
-    );
+    assert_eq!(still.status.code(), Some(1), "{}", String::from_utf8_lossy(&still.stdout));
 
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().join("a file");
     std::fs::write(&here, "content\n").unwrap();
     let here = here.to_str().unwrap();
     demo.expect(0, &["cp", here, "all:/srv/new/x"]);
-    assert_eq!(
-        demo.expect(0, &["exec", "h2", "--", "cat /srv/new/x"]),
-        "content\n"
-    );
+    assert_eq!(demo.expect(0, &["exec", "h2", "--", "cat /srv/new/x"]), "content\n");
     let back = folder.path().join("back");
     demo.expect(0, &["cp", "h1:/srv/new/x", back.to_str().unwrap()]);
     assert_eq!(std::fs::read_to_string(&back).unwrap(), "content\n");
 
     let capabilities = demo.expect(0, &["exec", "h1", "--", "grep CapEff /proc/1/status"]);
     assert_eq!(capabilities.trim(), "CapEff:\t0000000000000000");
-    assert!(
-        demo.expect(0, &["logs", "--node", "h1"])
-            .starts_with("h1 | ")
-    );
+    assert!(demo.expect(0, &["logs", "--node", "h1"]).starts_with("h1 | "));
 }
 
 #[test]
@@ -282,9 +217,7 @@ fn engine_what_a_killed_up_leaves_goes_with_gc_and_nothing_else_does() {
     let (_, seen) = ask("GET", "/containers/json", &Value::Null).unwrap();
     let mine = format!("/quorate-{}-h1", demo.0);
     let all = seen.as_array().into_iter().flatten();
-    let image = all
-        .filter(|c| c["Names"][0] == mine.as_str())
-        .find_map(|c| c["Image"].as_str());
+    let image = all.filter(|c| c["Names"][0] == mine.as_str()).find_map(|c| c["Image"].as_str());
     let body = serde_json::json!({"Image": image.unwrap(), "Cmd": ["true"]});
     demo.expect(0, &["down"]);
     // Of a similar name, and not ours.
@@ -301,12 +234,7 @@ fn engine_what_a_killed_up_leaves_goes_with_gc_and_nothing_else_does() {
         demo.expect(0, &[if done { "down" } else { "gc" }]);
         assert_eq!(demo.left(), [other.clone()], "after {delay:?}");
     }
-    assert_eq!(
-        ask("DELETE", &format!("/containers/{other}"), &Value::Null)
-            .unwrap()
-            .0,
-        204
-    );
+    assert_eq!(ask("DELETE", &format!("/containers/{other}"), &Value::Null).unwrap().0, 204);
 }
 
 #[test]
@@ -321,17 +249,13 @@ fn engine_what_has_our_name_and_not_our_label_is_refused_and_untouched() {
     assert_eq!(status, 201);
     let text = demo.expect(5, &["up", "--no-wait"]);
     let wanted = format!(
-        "error: network {name} exists but carries no quorate label; it is not ours. Remove it or pick --name."
+        "error: network {name} exists but carries no quorate label; it is not ours. \
+         Remove it or pick --name."
     );
     assert_eq!(text.lines().last(), Some(wanted.as_str()));
     assert_eq!(demo.left(), [name]);
     let id = made["Id"].as_str().unwrap();
-    assert_eq!(
-        ask("DELETE", &format!("/networks/{id}"), &Value::Null)
-            .unwrap()
-            .0,
-        204
-    );
+    assert_eq!(ask("DELETE", &format!("/networks/{id}"), &Value::Null).unwrap().0, 204);
 }
 
 #[test]
@@ -345,7 +269,8 @@ fn without_an_engine_every_verb_says_so_at_once() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "error: no container engine answered at unix:///nowhere/engine.sock (no socket at /nowhere/engine.sock). \
+        "error: no container engine answered at unix:///nowhere/engine.sock \
+         (no socket at /nowhere/engine.sock). \
          Start Docker, or set DOCKER_HOST. Details: cargo xtask doctor\n"
     );
     assert!(start.elapsed() < Duration::from_secs(1));
@@ -353,15 +278,11 @@ fn without_an_engine_every_verb_says_so_at_once() {
 
 /// Moments spread over a run; different each time, so that many runs see many moments.
 fn delays(count: u64, most: u64) -> Vec<Duration> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let mut seed = now.subsec_nanos().into();
     let mut next = || {
         seed = u64::wrapping_add(u64::wrapping_mul(seed, 6_364_136_223_846_793_005), 1);
         (seed >> 33) % (most / count)
     };
-    (0..count)
-        .map(|n| Duration::from_millis(n * most / count + next()))
-        .collect()
+    (0..count).map(|n| Duration::from_millis(n * most / count + next())).collect()
 }

@@ -1,5 +1,5 @@
-//! The same clusters as Compose files, for people who have Compose and no Rust. Rendered from the same types as `up`;
-//! never edited by hand.
+//! The same clusters as Compose files, for people who have Compose and no Rust. Rendered from the
+//! same types as `up`; never edited by hand.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,27 +13,43 @@ use super::{MEMORY, NANO_CPUS, spec};
 use crate::image::{LABELS, REPOSITORY};
 use crate::paths::{self, Exit};
 
-/// Files, their number of nodes and of voters, and where they lie: outside of what `up` starts with.
+/// Files, their number of nodes and of voters, and where they lie: outside of what `up` starts
+/// with.
 const PRESETS: [(&str, u8, u8, Place); 2] = [
-    (
-        "3-node.yaml",
-        3,
-        3,
-        Place {
-            subnet: 250,
-            ports: 23_700,
-        },
-    ),
-    (
-        "5-node.yaml",
-        5,
-        3,
-        Place {
-            subnet: 251,
-            ports: 23_732,
-        },
-    ),
+    ("3-node.yaml", 3, 3, Place { subnet: 250, ports: 23_700 }),
+    ("5-node.yaml", 5, 3, Place { subnet: 251, ports: 23_732 }),
 ];
+
+/// What all nodes share, and the head of the file.
+const COMMON: &str = r#"version: "2.4"
+
+x-node: &node
+  image: IMAGE
+  init: true
+  mem_limit: MEMORY
+  cpus: CPUS
+  pids_limit: 200
+  cap_drop: [ALL]
+  security_opt: ["no-new-privileges"]
+  logging:
+    driver: json-file
+    options: {max-size: 5m, max-file: "2"}
+  healthcheck:
+    test: [CMD, /usr/bin/quorate, status, --prefix, STATE]
+    interval: 5s
+    timeout: 5s
+    retries: 6
+
+"#;
+
+const NETWORK: &str = "
+networks:
+  cluster:
+    driver: bridge
+    ipam:
+      config:
+        - subnet: SUBNET
+";
 
 /// `cluster compose`: writes the files, or says which differ.
 pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
@@ -66,10 +82,7 @@ pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn shown(path: &std::path::Path) -> String {
-    path.strip_prefix(paths::root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(paths::root()).unwrap_or(path).display().to_string()
 }
 
 fn wanted(nodes: u8, voters: u8) -> Wanted {
@@ -96,24 +109,12 @@ fn environment() -> String {
 
 /// One file. No tag or key that Compose 1.29 does not know.
 fn render(wanted: &Wanted, place: &Place) -> String {
-    let owner = Owner {
-        place: String::new(),
-        pid: 0,
-        started: 0,
-    };
+    let owner = Owner { place: String::new(), pid: 0, started: 0 };
     let mut body = String::from("services:\n");
     for number in 1..=wanted.nodes {
-        let seeds = if number == 1 {
-            vec![]
-        } else {
-            vec![place.address(1)]
-        };
+        let seeds = if number == 1 { vec![] } else { vec![place.address(1)] };
         let node = wanted.node(number, place, &seeds, &owner, 0);
-        let command: Vec<String> = node
-            .command
-            .iter()
-            .map(|word| format!("{word:?}"))
-            .collect();
+        let command: Vec<String> = node.command.iter().map(|word| format!("{word:?}")).collect();
         body.push_str(&format!(
             "  {host}:\n    <<: *node\n    hostname: {host}\n    command: [{command}]\n",
             host = node.host,
@@ -127,31 +128,25 @@ fn render(wanted: &Wanted, place: &Place) -> String {
             node.address
         ));
     }
-    let common = format!(
-        "version: \"2.4\"\n\nx-node: &node\n  image: {image}\n  init: true\n  mem_limit: {memory}\n  cpus: {cpus}\n  \
-         pids_limit: 200\n  cap_drop: [ALL]\n  security_opt: [\"no-new-privileges\"]\n  logging:\n    driver: \
-         json-file\n    options: {{max-size: 5m, max-file: \"2\"}}\n  healthcheck:\n    test: [CMD, \
-         /usr/bin/quorate, status, --prefix, {state}]\n    interval: 5s\n    timeout: 5s\n    retries: 6\n\n",
-        image = wanted.image,
-        memory = wanted.memory,
-        cpus = wanted.nano_cpus as f64 / 1e9,
-        state = spec::STATE,
-    );
-    let network = format!(
-        "\nnetworks:\n  cluster:\n    driver: bridge\n    ipam:\n      config:\n        - subnet: {}\n",
-        place.cidr()
-    );
+    let common = COMMON
+        .replace("IMAGE", &wanted.image)
+        .replace("MEMORY", &wanted.memory.to_string())
+        .replace("CPUS", &(wanted.nano_cpus as f64 / 1e9).to_string())
+        .replace("STATE", spec::STATE);
+    let network = NETWORK.replace("SUBNET", &place.cidr());
     let text = format!("{common}{body}{network}");
     let digest = hex(&Sha256::digest(text.as_bytes())[..6]);
     format!(
         "# Written by `cargo xtask cluster compose` {}, spec {digest}. Do not edit.\n\
-         # Needs the image: cargo xtask image build. Then, in this folder: docker-compose -f {}-node.yaml up -d\n{text}",
+         # Needs the image: cargo xtask image build. Then, in this folder:\n\
+         # docker-compose -f {}-node.yaml up -d\n{text}",
         env!("CARGO_PKG_VERSION"),
         wanted.nodes
     )
 }
 
-/// The Dockerfile is for people with a registry; here it is only read: its sources exist, its labels are the image's.
+/// The Dockerfile is for people with a registry; here it is only read: its sources exist, its
+/// labels are the image's.
 fn lint(path: &PathBuf) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Exit::error(Exit::FAILED, format!("{}: {e}", shown(path))))?;
@@ -225,10 +220,7 @@ mod tests {
         let bad = "FROM x\nCOPY src gone .\nLABEL dev.quorate.schema=2\n";
         assert_eq!(
             problems(bad, &exists),
-            [
-                "COPY of gone, which does not exist",
-                "no LABEL dev.quorate.schema=1"
-            ]
+            ["COPY of gone, which does not exist", "no LABEL dev.quorate.schema=1"]
         );
     }
 }

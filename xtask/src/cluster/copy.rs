@@ -10,18 +10,8 @@ use crate::paths::Exit;
 /// How long making a folder or moving a file in a node may take.
 const MOVE: Duration = Duration::from_secs(10);
 /// Folders that the image has; their modes are not to be touched.
-const THERE: [&str; 10] = [
-    "bin",
-    "etc",
-    "etc/quorate",
-    "root",
-    "run",
-    "tmp",
-    "usr",
-    "usr/bin",
-    "var",
-    "var/lib",
-];
+const THERE: [&str; 10] =
+    ["bin", "etc", "etc/quorate", "root", "run", "tmp", "usr", "usr/bin", "var", "var/lib"];
 
 /// One end of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,20 +69,14 @@ pub(crate) async fn copy(
 
 type File = (String, Vec<u8>, u32);
 
-/// The files below a path here and where each goes. A target that ends in `/` is a folder to put it into.
+/// The files below a path here and where each goes. A target that ends in `/` is a folder to put it
+/// into.
 fn read(from: &Path, to: &str) -> anyhow::Result<Vec<File>> {
     let missing = |e: std::io::Error, path: &Path| {
         Exit::error(Exit::FAILED, format!("{}: {e}", path.display()))
     };
-    let own = from
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let target = if to.ends_with('/') {
-        format!("{to}{own}")
-    } else {
-        to.to_owned()
-    };
+    let own = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let target = if to.ends_with('/') { format!("{to}{own}") } else { to.to_owned() };
     let mut files = Vec::new();
     let mut pending = vec![(from.to_owned(), target)];
     while let Some((path, target)) = pending.pop() {
@@ -113,8 +97,9 @@ fn read(from: &Path, to: &str) -> anyhow::Result<Vec<File>> {
     Ok(files)
 }
 
-/// Writes a file in a node so that whoever watches it sees the old or the new content, never a part: beside its place,
-/// then renamed. In a node that does not run nobody watches, and nothing can be renamed.
+/// Writes a file in a node so that whoever watches it sees the old or the new content, never a
+/// part: beside its place, then renamed. In a node that does not run nobody watches, and nothing
+/// can be renamed.
 pub(crate) async fn put(
     engine: &Engine,
     node: &Container,
@@ -122,14 +107,10 @@ pub(crate) async fn put(
     bytes: &[u8],
     mode: u32,
 ) -> anyhow::Result<()> {
-    let Some((folder, name)) = path
-        .strip_prefix('/')
-        .map(|_| path.rsplit_once('/').unwrap_or(("", path)))
+    let Some((folder, name)) =
+        path.strip_prefix('/').map(|_| path.rsplit_once('/').unwrap_or(("", path)))
     else {
-        return Err(Exit::error(
-            2,
-            format!("{path} is not an absolute path of the node"),
-        ));
+        return Err(Exit::error(2, format!("{path} is not an absolute path of the node")));
     };
     let folder = if folder.is_empty() { "/" } else { folder };
     if name.is_empty() {
@@ -143,11 +124,7 @@ pub(crate) async fn put(
         return Ok(engine.upload(&node.id, "/", &entries).await?);
     }
     let waiting = format!(".{name}.quorate-cp");
-    let entry = [FileEntry {
-        path: waiting.clone(),
-        bytes: bytes.to_vec(),
-        mode,
-    }];
+    let entry = [FileEntry { path: waiting.clone(), bytes: bytes.to_vec(), mode }];
     match engine.upload(&node.id, folder, &entry).await {
         Err(failure) if failure.trouble == Trouble::Missing => {
             in_node(engine, &node.id, &format!("mkdir -p {}", quoted(folder))).await?;
@@ -173,57 +150,30 @@ pub(crate) fn entries(path: &str, bytes: &[u8], mode: u32) -> Vec<FileEntry> {
     let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
     let new = folders.filter(|folder| !THERE.contains(folder));
     let mut entries: Vec<FileEntry> = new
-        .map(|folder| FileEntry {
-            path: format!("{folder}/"),
-            bytes: vec![],
-            mode: 0o755,
-        })
+        .map(|folder| FileEntry { path: format!("{folder}/"), bytes: vec![], mode: 0o755 })
         .collect();
-    entries.push(FileEntry {
-        path: path.to_owned(),
-        bytes: bytes.to_vec(),
-        mode,
-    });
+    entries.push(FileEntry { path: path.to_owned(), bytes: bytes.to_vec(), mode });
     entries
 }
 
 async fn fetch(engine: &Engine, node: &str, id: &str, from: &str, to: &Path) -> anyhow::Result<()> {
-    let archive = engine
-        .download(id, from)
-        .await
-        .map_err(|failure| match failure.trouble {
-            Trouble::Missing => {
-                let text = format!("there is no {from} in {node}");
-                Exit::error(Exit::FAILED, text)
-            }
-            _ => failure.into(),
-        })?;
-    let own = from
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    let target = if to.is_dir() {
-        to.join(own)
-    } else {
-        to.to_owned()
-    };
+    let archive = engine.download(id, from).await.map_err(|failure| match failure.trouble {
+        Trouble::Missing => {
+            let text = format!("there is no {from} in {node}");
+            Exit::error(Exit::FAILED, text)
+        }
+        _ => failure.into(),
+    })?;
+    let own = from.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let target = if to.is_dir() { to.join(own) } else { to.to_owned() };
     let mut archive = tar::Archive::new(archive.as_slice());
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         let below: PathBuf = path.components().skip(1).collect();
-        let place = if below.as_os_str().is_empty() {
-            target.clone()
-        } else {
-            target.join(below)
-        };
+        let place = if below.as_os_str().is_empty() { target.clone() } else { target.join(below) };
         // A node is not to write beside the target.
-        if place
-            .components()
-            .any(|part| part == std::path::Component::ParentDir)
-            && !to.is_dir()
-        {
+        if place.components().any(|part| part == std::path::Component::ParentDir) && !to.is_dir() {
             continue;
         }
         match entry.header().entry_type() {
@@ -264,10 +214,7 @@ mod tests {
     #[test]
     fn folders_that_the_image_has_keep_their_modes() {
         let paths = |path: &str| -> Vec<String> {
-            entries(path, b"", 0o644)
-                .into_iter()
-                .map(|entry| entry.path)
-                .collect()
+            entries(path, b"", 0o644).into_iter().map(|entry| entry.path).collect()
         };
         assert_eq!(paths("/etc/quorate/site.yaml"), ["etc/quorate/site.yaml"]);
         assert_eq!(paths("/tmp/x"), ["tmp/x"]);

@@ -1,4 +1,5 @@
-//! From what is wanted and what the engine lists to the steps that `up` takes, or the conflict that stops it. Pure.
+//! From what is wanted and what the engine lists to the steps that `up` takes, or the conflict that
+//! stops it. Pure.
 
 use super::label;
 use super::name;
@@ -23,24 +24,9 @@ impl Listed {
     pub(crate) fn of(&self, cluster: &str) -> Listed {
         let ours = |labels: &crate::engine::Labels| label::get(labels, label::CLUSTER) == cluster;
         Listed {
-            containers: self
-                .containers
-                .iter()
-                .filter(|c| ours(&c.labels))
-                .cloned()
-                .collect(),
-            networks: self
-                .networks
-                .iter()
-                .filter(|n| ours(&n.labels))
-                .cloned()
-                .collect(),
-            volumes: self
-                .volumes
-                .iter()
-                .filter(|v| ours(&v.labels))
-                .cloned()
-                .collect(),
+            containers: self.containers.iter().filter(|c| ours(&c.labels)).cloned().collect(),
+            networks: self.networks.iter().filter(|n| ours(&n.labels)).cloned().collect(),
+            volumes: self.volumes.iter().filter(|v| ours(&v.labels)).cloned().collect(),
         }
     }
 
@@ -54,10 +40,8 @@ impl Listed {
         let labels = (self.containers.iter().map(|c| &c.labels))
             .chain(self.networks.iter().map(|n| &n.labels))
             .chain(self.volumes.iter().map(|v| &v.labels));
-        let mut names: Vec<String> = labels
-            .filter_map(|l| l.get(label::CLUSTER))
-            .cloned()
-            .collect();
+        let mut names: Vec<String> =
+            labels.filter_map(|l| l.get(label::CLUSTER)).cloned().collect();
         names.sort();
         names.dedup();
         names
@@ -76,21 +60,13 @@ impl Listed {
     /// Where the cluster of a listing that [`Listed::of`] gave lies.
     pub(crate) fn place(&self) -> Option<Place> {
         let network = self.networks.first()?;
-        let subnet = network
-            .subnets
-            .iter()
-            .find_map(|cidr| place::subnet_of(cidr))?;
-        Some(Place {
-            subnet,
-            ports: label::get(&network.labels, label::PORTS).parse().ok()?,
-        })
+        let subnet = network.subnets.iter().find_map(|cidr| place::subnet_of(cidr))?;
+        Some(Place { subnet, ports: label::get(&network.labels, label::PORTS).parse().ok()? })
     }
 
     /// Whether the cluster of a listing that [`Listed::of`] gave was finished.
     pub(crate) fn finished(&self) -> bool {
-        self.volumes
-            .iter()
-            .any(|v| label::get(&v.labels, label::ROLE) == "marker")
+        self.volumes.iter().any(|v| label::get(&v.labels, label::ROLE) == "marker")
     }
 }
 
@@ -124,7 +100,8 @@ impl Conflict {
         let text = match self {
             Conflict::Foreign(text) => text,
             Conflict::Differs(what) => format!(
-                "cluster {cluster} is there, but not as wanted: {}. Add --recreate to make it anew (what it holds is \
+                "cluster {cluster} is there, but not as wanted: {}. Add --recreate to make it anew \
+                 (what it holds is \
                  lost), or pick another --name.",
                 what.join("; ")
             ),
@@ -183,28 +160,22 @@ fn foreign(wanted: &Wanted, listed: &Listed) -> Option<String> {
         |labels: &crate::engine::Labels| label::get(labels, label::CLUSTER) != wanted.cluster;
     let sentence = |what: &str, name: &str| {
         format!(
-            "{what} {name} exists but carries no quorate label; it is not ours. Remove it or pick --name."
+            "{what} {name} exists but carries no quorate label; it is not ours. \
+             Remove it or pick --name."
         )
     };
     for node in wanted.names() {
         let name = name::container(&wanted.cluster, &node);
-        if listed
-            .containers
-            .iter()
-            .any(|c| c.name == name && not_ours(&c.labels))
-        {
+        if listed.containers.iter().any(|c| c.name == name && not_ours(&c.labels)) {
             return Some(sentence("container", &name));
         }
     }
     let name = name::network(&wanted.cluster);
-    if listed
-        .networks
-        .iter()
-        .any(|n| n.name == name && not_ours(&n.labels))
-    {
+    if listed.networks.iter().any(|n| n.name == name && not_ours(&n.labels)) {
         return Some(sentence("network", &name));
     }
-    // The 20.10 engine makes two networks of one name without a word, and containers would land in either.
+    // The 20.10 engine makes two networks of one name without a word, and containers would land in
+    // either.
     if listed.networks.iter().filter(|n| n.name == name).count() > 1 {
         return Some(format!(
             "two networks are called {name}. Remove them: cargo xtask cluster down --name {}",
@@ -212,11 +183,7 @@ fn foreign(wanted: &Wanted, listed: &Listed) -> Option<String> {
         ));
     }
     let name = name::marker(&wanted.cluster);
-    if listed
-        .volumes
-        .iter()
-        .any(|v| v.name == name && not_ours(&v.labels))
-    {
+    if listed.volumes.iter().any(|v| v.name == name && not_ours(&v.labels)) {
         return Some(sentence("volume", &name));
     }
     None
@@ -245,27 +212,22 @@ fn differences(wanted: &Wanted, ours: &Listed) -> Vec<String> {
     if !extra.is_empty() {
         differs.push(format!("it has {} too", extra.join(", ")));
     }
-    let kept = || {
-        nodes
-            .iter()
-            .filter_map(|(node, c)| Some((name::number(node)?, node, c)))
-    };
+    let kept = || nodes.iter().filter_map(|(node, c)| Some((name::number(node)?, node, c)));
     let list = |which: Vec<&str>, what: &str| match which.len() {
         0 => None,
-        1 => Some(format!("{} {what}", which[0])),
-        _ => Some(format!("{} {what}", which.join(", "))),
+        _ => Some(format!("{}: {what}", which.join(", "))),
     };
     let image: Vec<&str> = kept()
         .filter(|(_, _, c)| label::get(&c.labels, label::IMAGE_KEY) != wanted.image_key)
         .map(|(_, node, _)| node.as_str())
         .collect();
-    differs.extend(list(image, "runs an older or other image"));
+    differs.extend(list(image, "another image"));
     let spec: Vec<&str> = kept()
         .filter(|(n, _, _)| *n <= wanted.nodes)
         .filter(|(n, _, c)| label::get(&c.labels, label::SPEC) != wanted.node_digest(*n, &place))
         .map(|(_, node, _)| node.as_str())
         .collect();
-    differs.extend(list(spec, "was made with other options"));
+    differs.extend(list(spec, "made with other options"));
     differs
 }
 

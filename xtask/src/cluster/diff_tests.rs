@@ -49,23 +49,14 @@ fn exactly_what_is_missing_is_made_again() {
     listed.containers[1].state = State::Exited;
     listed.containers[2].state = State::Paused;
     let steps = plan(&wanted(4), &listed);
-    assert_eq!(
-        steps,
-        Ok(vec![Step::Make(2), Step::Start(3), Step::Unpause(4)])
-    );
+    assert_eq!(steps, Ok(vec![Step::Make(2), Step::Start(3), Step::Unpause(4)]));
     listed.volumes.clear();
-    assert_eq!(
-        plan(&wanted(4), &listed).map(|s| s.last().cloned()),
-        Ok(Some(Step::Marker))
-    );
+    assert_eq!(plan(&wanted(4), &listed).map(|s| s.last().cloned()), Ok(Some(Step::Marker)));
 }
 
 #[test]
 fn other_clusters_do_not_matter() {
-    let other = Wanted {
-        cluster: "demo-two".to_owned(),
-        ..wanted(3)
-    };
+    let other = Wanted { cluster: "demo-two".to_owned(), ..wanted(3) };
     let steps = plan(&wanted(1), &made(&other));
     assert_eq!(steps, Ok(vec![Step::Network, Step::Make(1), Step::Marker]));
 }
@@ -84,79 +75,45 @@ fn what_carries_our_name_without_our_label_stops_everything() {
             container,
             "container quorate-demo-h1 exists but carries no quorate label; it is not ours.",
         ),
-        (
-            network,
-            "network quorate-demo exists but carries no quorate label; it is not ours.",
-        ),
-        (
-            volume,
-            "volume quorate-demo-made exists but carries no quorate label; it is not ours.",
-        ),
+        (network, "network quorate-demo exists but carries no quorate label; it is not ours."),
+        (volume, "volume quorate-demo-made exists but carries no quorate label; it is not ours."),
     ] {
         let wanted_text = format!("{text} Remove it or pick --name.");
-        assert_eq!(
-            plan(&wanted(1), &listed),
-            Err(Conflict::Foreign(wanted_text))
-        );
+        assert_eq!(plan(&wanted(1), &listed), Err(Conflict::Foreign(wanted_text)));
     }
 }
 
 #[test]
 fn two_networks_of_one_name_are_never_chosen_between() {
     let mut listed = made(&wanted(1));
-    listed.networks.push(Network {
-        id: "m".to_owned(),
-        ..listed.networks[0].clone()
-    });
-    assert!(
-        matches!(plan(&wanted(1), &listed), Err(Conflict::Foreign(text)) if text.contains("two networks"))
-    );
+    listed.networks.push(Network { id: "m".to_owned(), ..listed.networks[0].clone() });
+    assert!(matches!(
+        plan(&wanted(1), &listed),
+        Err(Conflict::Foreign(text)) if text.contains("two networks")
+    ));
 }
 
 #[test]
 fn a_cluster_made_for_something_else_is_not_touched_and_what_differs_is_named() {
-    let key = Wanted {
-        image_key: "ffff".to_owned(),
-        ..wanted(2)
-    };
-    let no_network = Listed {
-        networks: vec![],
-        ..made(&wanted(2))
-    };
+    let key = Wanted { image_key: "ffff".to_owned(), ..wanted(2) };
+    let no_network = Listed { networks: vec![], ..made(&wanted(2)) };
     for (asked, listed, what) in [
-        (wanted(2), made(&wanted(3)), vec!["it has h3 too"]),
+        (Wanted { voters: 3, ..wanted(2) }, made(&wanted(3)), vec!["it has h3 too"]),
+        (wanted(2), made(&key), vec!["h1, h2: another image"]),
         (
-            wanted(2),
-            made(&key),
-            vec!["h1, h2 runs an older or other image"],
-        ),
-        (
-            Wanted {
-                memory: 1,
-                ..wanted(2)
-            },
+            Wanted { memory: 1, ..wanted(2) },
             made(&wanted(2)),
-            vec!["h1, h2 was made with other options"],
+            vec!["h1, h2: made with other options"],
         ),
         (
-            Wanted {
-                internal: true,
-                ..wanted(1)
-            },
+            Wanted { internal: true, ..wanted(1) },
             made(&wanted(1)),
-            vec![
-                "its network was made with other options",
-                "h1 was made with other options",
-            ],
+            vec!["its network was made with other options", "h1: made with other options"],
         ),
         (wanted(2), no_network, vec!["its network is gone"]),
     ] {
         let what: Vec<String> = what.into_iter().map(str::to_owned).collect();
-        assert_eq!(
-            plan(&asked, &listed),
-            Err(Conflict::Differs(what)),
-            "{asked:?}"
-        );
+        assert_eq!(plan(&asked, &listed), Err(Conflict::Differs(what)), "{asked:?}");
     }
 }
 

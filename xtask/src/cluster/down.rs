@@ -42,11 +42,7 @@ pub(crate) async fn down(
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
     let listed = look::list(engine).await?;
-    let names = if all {
-        listed.clusters()
-    } else {
-        vec![cluster.to_owned()]
-    };
+    let names = if all { listed.clusters() } else { vec![cluster.to_owned()] };
     let mut nothing = true;
     for name in names {
         let start = Instant::now();
@@ -58,10 +54,7 @@ pub(crate) async fn down(
         let removed = remove(engine, &ours).await?;
         nothing = false;
         let seconds = start.elapsed().as_secs_f64();
-        ui.line(
-            "removed",
-            &format!("{name}: {}  {seconds:.1} s", removed.text()),
-        );
+        ui.line("removed", &format!("{name}: {}  {seconds:.1} s", removed.text()));
         drop(lock);
     }
     if nothing {
@@ -70,16 +63,14 @@ pub(crate) async fn down(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes everything that is listed: the markers first, so that what a killed removal leaves is known as a leftover;
-/// then containers, networks, volumes.
+/// Removes everything that is listed: the markers first, so that what a killed removal leaves is
+/// known as a leftover; then containers, networks, volumes.
 ///
 /// # Errors
 /// Names what could not be removed, with the first reason.
 pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<Removed> {
-    let (markers, volumes): (Vec<_>, Vec<_>) = listed
-        .volumes
-        .iter()
-        .partition(|v| label::get(&v.labels, label::ROLE) == "marker");
+    let (markers, volumes): (Vec<_>, Vec<_>) =
+        listed.volumes.iter().partition(|v| label::get(&v.labels, label::ROLE) == "marker");
     let mut left = Vec::new();
     let mut note = |what: String, done: crate::engine::Answer<()>| {
         if let Err(failure) = done {
@@ -87,10 +78,7 @@ pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<R
         }
     };
     for volume in markers {
-        note(
-            volume.name.clone(),
-            engine.remove_volume(&volume.name).await,
-        );
+        note(volume.name.clone(), engine.remove_volume(&volume.name).await);
     }
     let containers = listed
         .containers
@@ -100,16 +88,10 @@ pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<R
         note(name, done);
     }
     for network in &listed.networks {
-        note(
-            network.name.clone(),
-            engine.remove_network(&network.id).await,
-        );
+        note(network.name.clone(), engine.remove_network(&network.id).await);
     }
     for volume in volumes {
-        note(
-            volume.name.clone(),
-            engine.remove_volume(&volume.name).await,
-        );
+        note(volume.name.clone(), engine.remove_volume(&volume.name).await);
     }
     if !left.is_empty() {
         let text = format!("not everything could be removed: {}", left.join("; "));
@@ -120,6 +102,18 @@ pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<R
         networks: listed.networks.len(),
         volumes: listed.volumes.len(),
     })
+}
+
+/// The images of nodes, newest first.
+async fn node_images(engine: &Engine) -> anyhow::Result<Vec<Image>> {
+    let mut dated = Vec::new();
+    for image in engine.images().await? {
+        if image.labels.contains_key(label::IMAGE_KEY) {
+            dated.push((engine.image_tagged(&image.id).await?, image));
+        }
+    }
+    dated.sort_by(|(one, _), (other, _)| other.cmp(one));
+    Ok(dated.into_iter().map(|(_, image)| image).collect())
 }
 
 /// `cluster gc`.
@@ -149,8 +143,7 @@ pub(crate) async fn collect(
         };
         ui.line(verb, &format!("{name}: {}", removed.text()));
     }
-    let images: Vec<Image> = engine.images().await?;
-    for tag in gc::old_images(&images, &listed) {
+    for tag in gc::old_images(&node_images(engine).await?, &listed) {
         nothing = false;
         if !dry_run {
             engine.remove_image(&tag).await?;

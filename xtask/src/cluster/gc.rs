@@ -1,4 +1,5 @@
-//! What is left over of commands that were killed, and may be removed without asking. The deciding half is pure.
+//! What is left over of commands that were killed, and may be removed without asking. The deciding
+//! half is pure.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use super::diff::Listed;
 use super::label::{self, Owner};
 use crate::engine::{Image, Labels};
 
-/// Images of nodes that are kept although no container uses them: the current one and the one before.
+/// Images of nodes that are kept although no container uses them: the current one and the one
+/// before.
 const IMAGES_KEPT: usize = 2;
 /// How old something must be whose owner nobody here can look up.
 pub(crate) const OLDER_THAN: Duration = Duration::from_secs(3600);
@@ -22,7 +24,8 @@ pub(crate) enum Owned {
     Elsewhere,
 }
 
-/// Clusters that are left over, by name. A cluster is removed as a whole: the newest of its objects decides.
+/// Clusters that are left over, by name. A cluster is removed as a whole: the newest of its objects
+/// decides.
 pub(crate) fn leftovers(
     listed: &Listed,
     now: u64,
@@ -33,7 +36,8 @@ pub(crate) fn leftovers(
     listed.clusters().into_iter().filter(left).collect()
 }
 
-/// Whether one cluster's objects are left over. One whose lease is `keep` is, if it was never finished.
+/// Whether one cluster's objects are left over. One whose lease is `keep` is, if it was never
+/// finished.
 pub(crate) fn left_over(
     ours: &Listed,
     now: u64,
@@ -47,9 +51,8 @@ pub(crate) fn left_over(
     if all.is_empty() {
         return false;
     }
-    let kept = all
-        .iter()
-        .any(|labels| !matches!(label::get(labels, label::LEASE), "book" | "test"));
+    let kept =
+        all.iter().any(|labels| !matches!(label::get(labels, label::LEASE), "book" | "test"));
     if kept && ours.finished() {
         return false;
     }
@@ -67,8 +70,7 @@ pub(crate) fn left_over(
     all.iter().all(may_go)
 }
 
-/// Tags of node images that no container uses, without the newest ones. `images` come newest first, as engines list
-/// them; all of ours have the same fixed time, so the order of loading is all there is.
+/// Tags of node images that no container uses, without the newest ones. `images` come newest first.
 pub(crate) fn old_images(images: &[Image], listed: &Listed) -> Vec<String> {
     let used = |image: &Image| {
         let key = label::get(&image.labels, label::IMAGE_KEY);
@@ -78,13 +80,8 @@ pub(crate) fn old_images(images: &[Image], listed: &Listed) -> Vec<String> {
                 || (!key.is_empty() && label::get(&c.labels, label::IMAGE_KEY) == key)
         })
     };
-    let ours = images
-        .iter()
-        .filter(|image| image.labels.contains_key(label::IMAGE_KEY));
-    let latest = |image: &&Image| image.tags.iter().any(|tag| tag.ends_with(":latest"));
-    let mut unused: Vec<&Image> = ours.filter(|image| !used(image)).collect();
-    unused.sort_by_key(|image| !latest(image));
-    let old = unused.into_iter().skip(IMAGES_KEPT);
+    let ours = images.iter().filter(|image| image.labels.contains_key(label::IMAGE_KEY));
+    let old = ours.filter(|image| !used(image)).skip(IMAGES_KEPT);
     old.flat_map(|image| image.tags.iter().cloned()).collect()
 }
 
@@ -102,23 +99,11 @@ mod tests {
     fn listed(lease: Lease, finished: bool, made: u64) -> Listed {
         let wanted = Wanted { lease, ..wanted(1) };
         let labels = wanted.network(&PLACE, &owner(), made).labels;
-        let network = Network {
-            id: String::new(),
-            name: "quorate-demo".to_owned(),
-            labels,
-            subnets: vec![],
-        };
+        let network =
+            Network { id: String::new(), name: "quorate-demo".to_owned(), labels, subnets: vec![] };
         let (name, labels) = wanted.marker(&owner(), made);
-        let volumes = if finished {
-            vec![Volume { name, labels }]
-        } else {
-            vec![]
-        };
-        Listed {
-            networks: vec![network],
-            volumes,
-            ..Listed::default()
-        }
+        let volumes = if finished { vec![Volume { name, labels }] } else { vec![] };
+        Listed { networks: vec![network], volumes, ..Listed::default() }
     }
 
     #[test]
@@ -135,11 +120,7 @@ mod tests {
         ] {
             let listed = listed(lease, finished, 1000);
             let seen = leftovers(&listed, 1000 + age, HOUR, &|_| owned);
-            assert_eq!(
-                !seen.is_empty(),
-                gone,
-                "{lease:?} {finished} {owned:?} {age}"
-            );
+            assert_eq!(!seen.is_empty(), gone, "{lease:?} {finished} {owned:?} {age}");
         }
     }
 
@@ -154,15 +135,9 @@ mod tests {
     fn one_object_of_a_living_owner_keeps_the_whole_cluster() {
         let mut listed = listed(Lease::Book, true, 0);
         let living = Owner { pid: 8, ..owner() };
-        listed.volumes[0]
-            .labels
-            .insert(label::OWNER.to_owned(), living.to_label());
+        listed.volumes[0].labels.insert(label::OWNER.to_owned(), living.to_label());
         let owned = |o: &Owner| {
-            if o.pid == 8 {
-                Owned::Alive
-            } else {
-                Owned::Dead
-            }
+            if o.pid == 8 { Owned::Alive } else { Owned::Dead }
         };
         assert!(leftovers(&listed, 9999, HOUR, &owned).is_empty());
     }
@@ -175,10 +150,7 @@ mod tests {
             labels: [(label::IMAGE_KEY.to_owned(), key.to_owned())].into(),
             size: 1,
         };
-        let foreign = Image {
-            labels: Labels::new(),
-            ..image("x")
-        };
+        let foreign = Image { labels: Labels::new(), ..image("x") };
         let images = [image("d"), foreign, image("c"), image("b"), image("a")];
         let mut listed = Listed::default();
         assert_eq!(old_images(&images, &listed).len(), 2);

@@ -1,4 +1,5 @@
-//! The labels on everything that this tool makes. They are the only record: there is no state file to lose.
+//! The labels on everything that this tool makes. They are the only record: there is no state file
+//! to lose.
 
 use crate::engine::Labels;
 
@@ -75,11 +76,7 @@ impl Owner {
         let (rest, started) = text.rsplit_once('/')?;
         let (place, pid) = rest.rsplit_once('/')?;
         let (pid, started) = (pid.parse().ok()?, started.parse().ok()?);
-        Some(Owner {
-            place: place.to_owned(),
-            pid,
-            started,
-        })
+        Some(Owner { place: place.to_owned(), pid, started })
     }
 }
 
@@ -94,11 +91,7 @@ mod tests {
 
     #[test]
     fn an_owner_survives_its_label() {
-        let owner = Owner {
-            place: "7f0a/4026531836".to_owned(),
-            pid: 41,
-            started: 99,
-        };
+        let owner = Owner { place: "7f0a/4026531836".to_owned(), pid: 41, started: 99 };
         assert_eq!(Owner::from_label(&owner.to_label()), Some(owner));
         for wrong in ["", "a/b", "a/1/x", "a/x/1", "1/2"] {
             assert_eq!(Owner::from_label(wrong), None, "{wrong}");

@@ -52,11 +52,8 @@ fn human(view: &View) -> String {
 /// `cluster ls`.
 pub(crate) async fn clusters(engine: &Engine, json: bool) -> anyhow::Result<ExitCode> {
     let listed = look::list(engine).await?;
-    let mut rows: Vec<Row> = listed
-        .clusters()
-        .iter()
-        .map(|name| row(name, &listed.of(name)))
-        .collect();
+    let mut rows: Vec<Row> =
+        listed.clusters().iter().map(|name| row(name, &listed.of(name))).collect();
     rows.extend(foreign(&listed));
     if json {
         let clusters: Vec<_> = (rows.iter())
@@ -72,22 +69,12 @@ pub(crate) async fn clusters(engine: &Engine, json: bool) -> anyhow::Result<Exit
         println!("no cluster. Start one: cargo xtask cluster up");
         return Ok(ExitCode::SUCCESS);
     }
-    let head = ["NAME", "NODES", "STATE", "SUBNET", "IMAGE"]
-        .map(str::to_owned)
-        .to_vec();
+    let head = ["NAME", "NODES", "STATE", "SUBNET", "IMAGE"].map(str::to_owned).to_vec();
     let cells = |r: &Row| {
         let nodes = format!("{}/{}", r.running, r.nodes);
-        vec![
-            r.name.clone(),
-            nodes,
-            r.state.clone(),
-            r.subnet.clone(),
-            r.image.clone(),
-        ]
+        vec![r.name.clone(), nodes, r.state.clone(), r.subnet.clone(), r.image.clone()]
     };
-    let all: Vec<Vec<String>> = std::iter::once(head)
-        .chain(rows.iter().map(cells))
-        .collect();
+    let all: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
     table(&all).iter().for_each(|line| println!("{line}"));
     Ok(ExitCode::SUCCESS)
 }
@@ -102,11 +89,7 @@ struct Row {
 }
 
 fn row(name: &str, ours: &Listed) -> Row {
-    let running = ours
-        .containers
-        .iter()
-        .filter(|c| c.state == State::Running)
-        .count();
+    let running = ours.containers.iter().filter(|c| c.state == State::Running).count();
     let lease = (ours.containers.iter().map(|c| &c.labels))
         .chain(ours.networks.iter().map(|n| &n.labels))
         .map(|labels| label::get(labels, label::LEASE))
@@ -117,10 +100,7 @@ fn row(name: &str, ours: &Listed) -> Row {
         (true, "keep") => "ready".to_owned(),
         (true, lease) => format!("ready ({lease})"),
     };
-    let key = ours
-        .containers
-        .first()
-        .map(|c| label::get(&c.labels, label::IMAGE_KEY).to_owned());
+    let key = ours.containers.first().map(|c| label::get(&c.labels, label::IMAGE_KEY).to_owned());
     Row {
         name: name.to_owned(),
         nodes: ours.containers.len(),

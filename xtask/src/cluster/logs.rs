@@ -64,7 +64,8 @@ pub(crate) async fn all(engine: &Engine, id: &str) -> Answer<Vec<LogLine>> {
     Ok(all)
 }
 
-/// Prints lines in the order of their stamps: each once it has waited for the window, or once there are no more.
+/// Prints lines in the order of their stamps: each once it has waited for the window, or once there
+/// are no more.
 async fn merge(
     mut lines: mpsc::Receiver<(LogLine, String)>,
     window: Duration,
@@ -111,10 +112,7 @@ fn line(node: &str, text: &str, width: usize, colour: bool) -> String {
         return format!("{node:<width$} | {text}");
     }
     let number = usize::from(name::number(node).unwrap_or(1));
-    format!(
-        "\u{1b}[{}m{node:<width$} |\u{1b}[0m {text}",
-        COLOURS[(number - 1) % COLOURS.len()]
-    )
+    format!("\u{1b}[{}m{node:<width$} |\u{1b}[0m {text}", COLOURS[(number - 1) % COLOURS.len()])
 }
 
 #[cfg(test)]
@@ -125,10 +123,7 @@ mod tests {
     async fn lines_of_several_nodes_come_in_the_order_of_their_stamps() {
         let (sender, receiver) = mpsc::channel(8);
         for (stamp, node) in [("3", "h1"), ("1", "h2"), ("2", "h1"), ("2", "h3")] {
-            let line = LogLine {
-                stamp: stamp.to_owned(),
-                text: stamp.to_owned(),
-            };
+            let line = LogLine { stamp: stamp.to_owned(), text: stamp.to_owned() };
             sender.send((line, node.to_owned())).await.unwrap();
         }
         drop(sender);
@@ -145,9 +140,6 @@ mod tests {
     #[test]
     fn a_nodes_colour_depends_on_its_number_alone_and_is_left_out_when_piped() {
         assert_eq!(line("h1", "x", 3, false), "h1  | x");
-        assert_eq!(
-            line("h1", "x", 2, true),
-            line("h7", "x", 2, true).replace("h7", "h1")
-        );
+        assert_eq!(line("h1", "x", 2, true), line("h7", "x", 2, true).replace("h7", "h1"));
     }
 }

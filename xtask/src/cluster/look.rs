@@ -19,11 +19,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 pub(crate) async fn list(engine: &Engine) -> Answer<Listed> {
     let (containers, networks, volumes) =
         tokio::try_join!(engine.containers(), engine.networks(), engine.volumes())?;
-    Ok(Listed {
-        containers,
-        networks,
-        volumes,
-    })
+    Ok(Listed { containers, networks, volumes })
 }
 
 /// What the engine lists of one cluster.
@@ -48,11 +44,8 @@ pub(crate) async fn nodes(
     named: &[String],
 ) -> anyhow::Result<Vec<(String, Container)>> {
     let ours = self::cluster(engine, cluster).await?;
-    let all: Vec<(String, Container)> = ours
-        .nodes()
-        .into_iter()
-        .map(|(node, c)| (node, c.clone()))
-        .collect();
+    let all: Vec<(String, Container)> =
+        ours.nodes().into_iter().map(|(node, c)| (node, c.clone())).collect();
     if named.is_empty() {
         return Ok(all);
     }

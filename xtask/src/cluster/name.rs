@@ -13,9 +13,7 @@ pub(crate) const MOST_NODES: u8 = 30;
 /// Says what a name looks like.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
-    let holds = text
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let holds = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if starts && holds && text.len() <= LONGEST {
         return Ok(text.to_owned());
     }
@@ -54,11 +52,7 @@ pub(crate) fn marker(cluster: &str) -> String {
 
 /// The error of a verb that needs a cluster which is not there.
 pub(crate) fn no_cluster(cluster: &str) -> anyhow::Error {
-    let name = if cluster == "demo" {
-        String::new()
-    } else {
-        format!(" --name {cluster}")
-    };
+    let name = if cluster == "demo" { String::new() } else { format!(" --name {cluster}") };
     Exit::error(
         Exit::ABSENT,
         format!("there is no cluster {cluster}. Start it: cargo xtask cluster up{name}"),
@@ -67,10 +61,7 @@ pub(crate) fn no_cluster(cluster: &str) -> anyhow::Error {
 
 /// The error of a verb that names a node which is not there.
 pub(crate) fn no_node(cluster: &str, node: &str, there: &[String]) -> anyhow::Error {
-    let text = format!(
-        "cluster {cluster} has no node {node}. It has {}",
-        there.join(", ")
-    );
+    let text = format!("cluster {cluster} has no node {node}. It has {}", there.join(", "));
     Exit::error(Exit::ABSENT, text)
 }
 

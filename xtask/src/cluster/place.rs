@@ -1,7 +1,8 @@
 //! Where a cluster lies: its subnet and its published ports. Pure.
 //!
-//! Both are looked for from a place that the name decides, so that a cluster comes back where it was and two clusters
-//! rarely meet. Addresses are fixed because etcd's members know each other by them.
+//! Both are looked for from a place that the name decides, so that a cluster comes back where it
+//! was and two clusters rarely meet. Addresses are fixed because etcd's members know each other by
+//! them.
 
 use super::name;
 
@@ -44,12 +45,12 @@ pub(crate) fn subnet_of(cidr: &str) -> Option<u8> {
     (rest == "0/24").then(|| first.parse().ok()).flatten()
 }
 
-/// All subnets to try for a cluster, best first: by its name, then upward, without those that the engine lists.
+/// All subnets to try for a cluster, best first: by its name, then upward, without those that the
+/// engine lists.
 pub(crate) fn subnets(cluster: &str, listed: &[String]) -> Vec<u8> {
     let first = u16::from(name::hash(cluster));
     let all = (0..PLACES).map(|step| ((first + step) % PLACES) as u8);
-    all.filter(|n| !listed.iter().any(|cidr| subnet_of(cidr) == Some(*n)))
-        .collect()
+    all.filter(|n| !listed.iter().any(|cidr| subnet_of(cidr) == Some(*n))).collect()
 }
 
 /// All port blocks to try for a cluster, best first, without those that other clusters have.
@@ -68,10 +69,7 @@ mod tests {
         let first = subnets("demo", &[])[0];
         assert_eq!(subnets("demo", &[])[0], first);
         assert_eq!(subnets("demo", &[]).len(), 256);
-        let second = subnets(
-            "demo",
-            &[format!("10.91.{first}.0/24"), "172.17.0.0/16".to_owned()],
-        );
+        let second = subnets("demo", &[format!("10.91.{first}.0/24"), "172.17.0.0/16".to_owned()]);
         assert_eq!(second[0], first.wrapping_add(1));
         assert_eq!(second.len(), 255);
 
@@ -97,18 +95,9 @@ mod tests {
 
     #[test]
     fn nodes_have_fixed_addresses_and_ports() {
-        let place = Place {
-            subnet: 12,
-            ports: 24_032,
-        };
+        let place = Place { subnet: 12, ports: 24_032 };
         assert_eq!(place.cidr(), "10.91.12.0/24");
-        assert_eq!(
-            (place.address(1), place.port(1)),
-            ("10.91.12.11".to_owned(), 24_033)
-        );
-        assert_eq!(
-            (place.address(30), place.port(30)),
-            ("10.91.12.40".to_owned(), 24_062)
-        );
+        assert_eq!((place.address(1), place.port(1)), ("10.91.12.11".to_owned(), 24_033));
+        assert_eq!((place.address(30), place.port(30)), ("10.91.12.40".to_owned(), 24_062));
     }
 }

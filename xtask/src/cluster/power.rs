@@ -21,9 +21,8 @@ pub(crate) async fn power(
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
     let nodes = look::nodes(engine, cluster, named).await?;
-    let work = nodes
-        .iter()
-        .map(|(node, c)| async move { (node, engine.power(&c.id, power).await) });
+    let work =
+        nodes.iter().map(|(node, c)| async move { (node, engine.power(&c.id, power).await) });
     let (past, mut failed) = (past(power), Vec::new());
     for (node, done) in join_all(work).await {
         match done {
@@ -37,15 +36,8 @@ pub(crate) async fn power(
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let code = if failed.len() == nodes.len() {
-        Exit::FAILED
-    } else {
-        Exit::PARTIAL
-    };
-    Err(Exit::error(
-        code,
-        format!("not {past}: {}", failed.join("; ")),
-    ))
+    let code = if failed.len() == nodes.len() { Exit::FAILED } else { Exit::PARTIAL };
+    Err(Exit::error(code, format!("not {past}: {}", failed.join("; "))))
 }
 
 fn past(power: Power) -> &'static str {

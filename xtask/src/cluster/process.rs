@@ -11,20 +11,13 @@ use crate::paths::Exit;
 
 /// Seconds of Unix time.
 pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// This process.
 pub(crate) fn me() -> Owner {
     let pid = std::process::id();
-    Owner {
-        place: place(),
-        pid,
-        started: started(pid).unwrap_or_default(),
-    }
+    Owner { place: place(), pid, started: started(pid).unwrap_or_default() }
 }
 
 /// What is known about an owner from here.
@@ -42,38 +35,29 @@ pub(crate) fn owned(owner: &Owner) -> Owned {
 fn place() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let number: String = namespace
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
+    let number: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
     match boot.trim() {
         // A system without /proc: its name has to do.
-        "" => nix::unistd::gethostname()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .replace('/', "-"),
+        "" => nix::unistd::gethostname().unwrap_or_default().to_string_lossy().replace('/', "-"),
         boot => format!("{boot}/{number}"),
     }
 }
 
-/// When a process started, in ticks since boot; 0 where that cannot be known; nothing when it does not run.
+/// When a process started, in ticks since boot; 0 where that cannot be known; nothing when it does
+/// not run.
 fn started(pid: u32) -> Option<u64> {
     if !std::path::Path::new("/proc/self/stat").exists() {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
         return nix::sys::signal::kill(pid, None).is_ok().then_some(0);
     }
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the last parenthesis may hold anything; the start is the twentieth field after it.
-    text.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    // The name before the last parenthesis may hold anything; the start is the twentieth field
+    // after it.
+    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Held while a command changes a cluster; freed when dropped, and by the system when the process dies.
+/// Held while a command changes a cluster; freed when dropped, and by the system when the process
+/// dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -87,12 +71,8 @@ pub(crate) fn lock(cluster: &str) -> anyhow::Result<Lock> {
     let folder = runtime_folder();
     std::fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{cluster}.lock"));
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)?;
+    let mut file =
+        File::options().create(true).truncate(false).read(true).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -111,12 +91,10 @@ pub(crate) fn lock(cluster: &str) -> anyhow::Result<Lock> {
 fn busy(cluster: &str, text: &str, now: u64) -> String {
     let mut words = text.split(' ');
     let pid = words.next().unwrap_or_default();
-    let since = words
-        .next()
-        .and_then(|word| word.parse::<u64>().ok())
-        .unwrap_or(now);
+    let since = words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(now);
     format!(
-        "another xtask (pid {pid}) is working on cluster {cluster} since {} s. Wait, or use another --name.",
+        "another xtask (pid {pid}) is working on cluster {cluster} since {} s. \
+         Wait, or use another --name.",
         now.saturating_sub(since)
     )
 }
@@ -139,20 +117,15 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert_eq!(owned(&Owner { started: 1, ..me() }), Owned::Dead);
         }
-        assert_eq!(
-            owned(&Owner {
-                place: "mars".to_owned(),
-                ..me()
-            }),
-            Owned::Elsewhere
-        );
+        assert_eq!(owned(&Owner { place: "mars".to_owned(), ..me() }), Owned::Elsewhere);
     }
 
     #[test]
     fn a_cluster_that_is_worked_on_says_by_whom_and_since_when() {
         assert_eq!(
             busy("demo", "4121 1000", 1012),
-            "another xtask (pid 4121) is working on cluster demo since 12 s. Wait, or use another --name."
+            "another xtask (pid 4121) is working on cluster demo since 12 s. \
+             Wait, or use another --name."
         );
     }
 }

@@ -1,7 +1,8 @@
 //! A command in a node: its envelope, and what came back.
 //!
-//! Runs under a timeout inside the node with both streams joined there. A client that goes away leaves its command
-//! running, and streams that are joined outside come back in another order each time.
+//! Runs under a timeout inside the node with both streams joined there. A client that goes away
+//! leaves its command running, and streams that are joined outside come back in another order each
+//! time.
 
 use std::time::{Duration, Instant};
 
@@ -33,13 +34,7 @@ pub(crate) async fn shell(
     timeout: Duration,
 ) -> Answer<Output> {
     let script = format!("exec 2>&1; {command}");
-    run(
-        engine,
-        id,
-        vec!["sh".to_owned(), "-c".to_owned(), script],
-        timeout,
-    )
-    .await
+    run(engine, id, vec!["sh".to_owned(), "-c".to_owned(), script], timeout).await
 }
 
 /// Runs a program with arguments, as they are.
@@ -49,9 +44,8 @@ pub(crate) async fn program(
     argv: &[String],
     timeout: Duration,
 ) -> Answer<Output> {
-    let mut all: Vec<String> = ["sh", "-c", "exec 2>&1; exec \"$@\"", "sh"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut all: Vec<String> =
+        ["sh", "-c", "exec 2>&1; exec \"$@\"", "sh"].map(str::to_owned).to_vec();
     all.extend(argv.iter().cloned());
     run(engine, id, all, timeout).await
 }
@@ -78,20 +72,14 @@ async fn run(engine: &Engine, id: &str, command: Vec<String>, timeout: Duration)
     }
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(str::to_owned).collect();
-    Ok(Output {
-        exit,
-        lines,
-        timed_out,
-        elapsed,
-    })
+    Ok(Output { exit, lines, timed_out, elapsed })
 }
 
 fn envelope(command: Vec<String>, timeout: Duration) -> Vec<String> {
     // Whole seconds: that is what every busybox understands.
     let seconds = timeout.as_secs_f64().ceil().max(1.0);
-    let mut argv: Vec<String> = ["timeout", "-s", "KILL", &format!("{seconds}")]
-        .map(str::to_owned)
-        .to_vec();
+    let mut argv: Vec<String> =
+        ["timeout", "-s", "KILL", &format!("{seconds}")].map(str::to_owned).to_vec();
     argv.extend(command);
     argv
 }
@@ -101,10 +89,7 @@ fn sweep(mark: &str) -> ExecRequest {
     let script = format!(
         "for p in /proc/[0-9]*; do grep -qs '{mark}' $p/environ && kill -9 ${{p#/proc/}}; done"
     );
-    ExecRequest {
-        argv: vec!["sh".to_owned(), "-c".to_owned(), script],
-        env: vec![],
-    }
+    ExecRequest { argv: vec!["sh".to_owned(), "-c".to_owned(), script], env: vec![] }
 }
 
 /// A number that no other command of this process has.
@@ -120,13 +105,7 @@ mod tests {
 
     #[test]
     fn the_timeout_inside_is_in_whole_seconds_and_never_none() {
-        for (timeout, seconds) in [
-            (0, "1"),
-            (999, "1"),
-            (1000, "1"),
-            (1500, "2"),
-            (10_000, "10"),
-        ] {
+        for (timeout, seconds) in [(0, "1"), (999, "1"), (1000, "1"), (1500, "2"), (10_000, "10")] {
             let argv = envelope(vec!["sh".to_owned()], Duration::from_millis(timeout));
             assert_eq!(argv, ["timeout", "-s", "KILL", seconds, "sh"], "{timeout}");
         }

@@ -1,4 +1,5 @@
-//! From a wanted cluster to the objects that make it up: names, labels, addresses, ports, command lines. Pure.
+//! From a wanted cluster to the objects that make it up: names, labels, addresses, ports, command
+//! lines. Pure.
 
 use sha2::{Digest, Sha256};
 
@@ -72,12 +73,14 @@ impl Wanted {
         spec
     }
 
-    /// What the network's label says of what was wanted of it. The subnet is not part of it: any free one will do.
+    /// What the network's label says of what was wanted of it. The subnet is not part of it: any
+    /// free one will do.
     pub(crate) fn network_digest(&self) -> String {
         digest(&(self.internal, self.lease.as_str()))
     }
 
-    /// The n-th node. `seeds` are addresses of the nodes that it is to find the cluster by; none founds one.
+    /// The n-th node. `seeds` are addresses of the nodes that it is to find the cluster by; none
+    /// founds one.
     pub(crate) fn node(
         &self,
         number: u8,
@@ -87,20 +90,12 @@ impl Wanted {
         now: u64,
     ) -> ContainerSpec {
         let host = name::node(number);
-        let role = if number <= self.voters {
-            "voter"
-        } else {
-            "spare"
-        };
+        let role = if number <= self.voters { "voter" } else { "spare" };
         let mut labels = self.labels(role, owner, now);
         labels.insert(label::NODE.to_owned(), host.clone());
         labels.insert(label::IMAGE_KEY.to_owned(), self.image_key.clone());
         labels.insert(label::SPEC.to_owned(), self.node_digest(number, place));
-        let agent = if self.agent == Agent::Manual {
-            "manual"
-        } else {
-            "running"
-        };
+        let agent = if self.agent == Agent::Manual { "manual" } else { "running" };
         labels.insert(label::AGENT.to_owned(), agent.to_owned());
         ContainerSpec {
             name: name::container(&self.cluster, &host),
@@ -116,8 +111,9 @@ impl Wanted {
         }
     }
 
-    /// What a node's label says of what was wanted of it. The seeds are not part of it: a node that is made anew finds
-    /// the others by those that are there. Neither is the image, which has its own label.
+    /// What a node's label says of what was wanted of it. The seeds are not part of it: a node that
+    /// is made anew finds the others by those that are there. Neither is the image, which has its
+    /// own label.
     pub(crate) fn node_digest(&self, number: u8, place: &Place) -> String {
         digest(&(
             self.command(number, place, &[]),
@@ -144,10 +140,7 @@ impl Wanted {
             (label::LEASE, self.lease.as_str().to_owned()),
             (label::MADE, now.to_string()),
         ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn command(&self, number: u8, place: &Place, seeds: &[String]) -> Vec<String> {
@@ -221,17 +214,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn owner() -> Owner {
-        Owner {
-            place: "boot/ns".to_owned(),
-            pid: 7,
-            started: 70,
-        }
+        Owner { place: "boot/ns".to_owned(), pid: 7, started: 70 }
     }
 
-    pub(crate) const PLACE: Place = Place {
-        subnet: 12,
-        ports: 24_000,
-    };
+    pub(crate) const PLACE: Place = Place { subnet: 12, ports: 24_000 };
 
     #[test]
     fn the_first_node_founds_the_cluster_and_the_others_are_pointed_at_it() {
@@ -253,10 +239,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_internal_network_publishes_nothing() {
-        let wanted = Wanted {
-            internal: true,
-            ..wanted(1)
-        };
+        let wanted = Wanted { internal: true, ..wanted(1) };
         assert_eq!(wanted.node(1, &PLACE, &[], &owner(), 0).publish, None);
         assert!(wanted.network(&PLACE, &owner(), 0).internal);
     }
@@ -267,19 +250,10 @@ pub(crate) mod tests {
         let network = wanted.network(&PLACE, &owner(), 5).labels;
         let node = wanted.node(1, &PLACE, &[], &owner(), 5).labels;
         let marker = wanted.marker(&owner(), 5).1;
-        let needed = [
-            label::SCHEMA,
-            label::CLUSTER,
-            label::ROLE,
-            label::OWNER,
-            label::LEASE,
-            label::MADE,
-        ];
+        let needed =
+            [label::SCHEMA, label::CLUSTER, label::ROLE, label::OWNER, label::LEASE, label::MADE];
         for labels in [network, node, marker] {
-            assert!(
-                needed.iter().all(|name| labels.contains_key(*name)),
-                "{labels:?}"
-            );
+            assert!(needed.iter().all(|name| labels.contains_key(*name)), "{labels:?}");
         }
     }
 
@@ -288,51 +262,20 @@ pub(crate) mod tests {
         let base = wanted(3);
         let digest = base.node_digest(2, &PLACE);
         assert_eq!(
-            Wanted {
-                image: "other".to_owned(),
-                ..base.clone()
-            }
-            .node_digest(2, &PLACE),
+            Wanted { image: "other".to_owned(), ..base.clone() }.node_digest(2, &PLACE),
             digest
         );
         for other in [
-            Wanted {
-                voters: 1,
-                ..base.clone()
-            },
-            Wanted {
-                memory: 1,
-                ..base.clone()
-            },
-            Wanted {
-                nano_cpus: 1,
-                ..base.clone()
-            },
-            Wanted {
-                internal: true,
-                ..base.clone()
-            },
-            Wanted {
-                agent: Agent::Manual,
-                ..base.clone()
-            },
-            Wanted {
-                lease: Lease::Test,
-                ..base.clone()
-            },
+            Wanted { voters: 1, ..base.clone() },
+            Wanted { memory: 1, ..base.clone() },
+            Wanted { nano_cpus: 1, ..base.clone() },
+            Wanted { internal: true, ..base.clone() },
+            Wanted { agent: Agent::Manual, ..base.clone() },
+            Wanted { lease: Lease::Test, ..base.clone() },
         ] {
             assert_ne!(other.node_digest(2, &PLACE), digest, "{other:?}");
         }
         assert_ne!(base.node_digest(1, &PLACE), digest);
-        assert_ne!(
-            base.node_digest(
-                2,
-                &Place {
-                    subnet: 13,
-                    ..PLACE
-                }
-            ),
-            digest
-        );
+        assert_ne!(base.node_digest(2, &Place { subnet: 13, ..PLACE }), digest);
     }
 }

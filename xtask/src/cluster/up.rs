@@ -1,4 +1,5 @@
-//! Makes what is missing of a cluster, waits until it is ready, and undoes all of it when it fails or is interrupted.
+//! Makes what is missing of a cluster, waits until it is ready, and undoes all of it when it fails
+//! or is interrupted.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -20,9 +21,9 @@ use crate::ui::Ui;
 
 /// Nodes that are made at once: more buys nothing on two cores.
 const WIDTH: usize = 4;
-/// How often each node's agent is asked while the cluster forms. There is nothing to be woken by: the agent's socket is
-/// in the node, and a question is one exec of about 65 ms, so three nodes asked five times a second stay well below
-/// one core.
+/// How often each node's agent is asked while the cluster forms. There is nothing to be woken by:
+/// the agent's socket is in the node, and a question is one exec of about 65 ms, so three nodes
+/// asked five times a second stay well below one core.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How many of a node's last lines an error shows.
 const LAST_LINES: usize = 12;
@@ -65,8 +66,8 @@ struct Run<'a> {
 /// Brings the cluster to what is wanted. The caller holds its lock.
 ///
 /// # Errors
-/// A conflict, an engine that refuses, agents that do not get ready in time, an interrupt. What this run made is removed
-/// then, unless it is to be kept.
+/// A conflict, an engine that refuses, agents that do not get ready in time, an interrupt. What
+/// this run made is removed then, unless it is to be kept.
 pub(crate) async fn up(
     engine: &Engine,
     wanted: &Wanted,
@@ -74,24 +75,13 @@ pub(crate) async fn up(
     stop: &Stop,
     ui: &Ui,
 ) -> anyhow::Result<Made> {
-    let listed = look::list(engine).await?;
-    let listed = sweep(engine, &wanted.cluster, listed).await?;
+    let listed = sweep(engine, &wanted.cluster).await?;
     let steps = diff::plan(wanted, &listed).map_err(|c: Conflict| c.into_error(&wanted.cluster))?;
     if steps.is_empty() {
-        return Ok(Made {
-            nodes: 0,
-            view: None,
-        });
+        return Ok(Made { nodes: 0, view: None });
     }
     stop.hold();
-    let run = Run {
-        engine,
-        wanted,
-        manner,
-        stop,
-        owner: process::me(),
-        made: Mutex::default(),
-    };
+    let run = Run { engine, wanted, manner, stop, owner: process::me(), made: Mutex::default() };
     match run.all(&steps, &listed, ui).await {
         Ok(made) => Ok(made),
         Err(failure) if manner.keep_on_failure => {
@@ -112,8 +102,9 @@ pub(crate) async fn up(
     }
 }
 
-/// Removes what a killed run left under this name.
-async fn sweep(engine: &Engine, cluster: &str, listed: Listed) -> anyhow::Result<Listed> {
+/// Removes what a killed run left under this name; gives what is listed then.
+pub(crate) async fn sweep(engine: &Engine, cluster: &str) -> anyhow::Result<Listed> {
+    let listed = look::list(engine).await?;
     let ours = listed.of(cluster);
     if !gc::left_over(&ours, process::now(), gc::OLDER_THAN, &process::owned) {
         return Ok(listed);
@@ -129,14 +120,9 @@ impl Run<'_> {
             Some(place) => place,
             None => self.network(listed).await?,
         };
-        ui.line(
-            "network",
-            &format!("{}  {}", name::network(&self.wanted.cluster), place.cidr()),
-        );
-        let work: Vec<&Step> = steps
-            .iter()
-            .filter(|step| !matches!(step, Step::Network | Step::Marker))
-            .collect();
+        ui.line("network", &format!("{}  {}", name::network(&self.wanted.cluster), place.cidr()));
+        let work: Vec<&Step> =
+            steps.iter().filter(|step| !matches!(step, Step::Network | Step::Marker)).collect();
         let phase = ui.phase("nodes", work.len() as u64);
         let mut nodes = futures_util::stream::iter(&work)
             .map(|step| self.node(step, &place, listed, steps))
@@ -155,10 +141,7 @@ impl Run<'_> {
             return Err(failure);
         }
         let seconds = start.elapsed().as_secs_f64();
-        ui.line(
-            "nodes",
-            &format!("{0} of {0} started  {seconds:.1} s", work.len()),
-        );
+        ui.line("nodes", &format!("{0} of {0} started  {seconds:.1} s", work.len()));
         let view = match self.manner.wait {
             Some(wait) => Some(self.ready(wait, ui).await?),
             None => None,
@@ -166,49 +149,29 @@ impl Run<'_> {
         self.check()?;
         self.marker().await?;
         self.check()?;
-        Ok(Made {
-            nodes: work.len(),
-            view,
-        })
+        Ok(Made { nodes: work.len(), view })
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        if self.stop.requested() {
-            Err(self.stop.error())
-        } else {
-            Ok(())
-        }
+        if self.stop.requested() { Err(self.stop.error()) } else { Ok(()) }
     }
 
     fn remember(&self, object: Object) {
-        let mut made = self
-            .made
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         made.push(object);
     }
 
     /// Makes the network at the first place that is free. The engine has the last word on subnets.
     async fn network(&self, listed: &Listed) -> anyhow::Result<Place> {
         let cluster = &self.wanted.cluster;
-        let cidrs: Vec<String> = listed
-            .networks
-            .iter()
-            .flat_map(|n| n.subnets.clone())
-            .collect();
+        let cidrs: Vec<String> = listed.networks.iter().flat_map(|n| n.subnets.clone()).collect();
         let taken: Vec<u16> = (listed.networks.iter())
             .filter_map(|n| label::get(&n.labels, label::PORTS).parse().ok())
             .collect();
         let free = |base: &u16| (1..=self.wanted.nodes).all(|n| port_free(base + u16::from(n)));
-        let ports = place::blocks(cluster, &taken)
-            .into_iter()
-            .find(free)
-            .ok_or_else(|| {
-                Exit::error(
-                    Exit::CONFLICT,
-                    "no block of 32 free ports between 24000 and 32191 is left",
-                )
-            })?;
+        let ports = place::blocks(cluster, &taken).into_iter().find(free).ok_or_else(|| {
+            Exit::error(Exit::CONFLICT, "no block of 32 free ports between 24000 and 32191 is left")
+        })?;
         for subnet in place::subnets(cluster, &cidrs) {
             self.check()?;
             let place = Place { subnet, ports };
@@ -239,25 +202,20 @@ impl Run<'_> {
         let id = |number: u8| {
             let nodes = ours.nodes();
             let found = nodes.iter().find(|(node, _)| *node == name::node(number));
-            found
-                .map(|(_, container)| container.id.clone())
-                .unwrap_or_default()
+            found.map(|(_, container)| container.id.clone()).unwrap_or_default()
         };
         match step {
             Step::Start(number) => Ok(self.engine.power(&id(*number), Power::Start).await?),
             Step::Unpause(number) => Ok(self.engine.power(&id(*number), Power::Unpause).await?),
             Step::Make(number) => {
-                self.make(*number, place, &seeds(*number, place, steps, &ours))
-                    .await
+                self.make(*number, place, &seeds(*number, place, steps, &ours)).await
             }
             Step::Network | Step::Marker => Ok(()),
         }
     }
 
     async fn make(&self, number: u8, place: &Place, seeds: &[String]) -> anyhow::Result<()> {
-        let spec = self
-            .wanted
-            .node(number, place, seeds, &self.owner, process::now());
+        let spec = self.wanted.node(number, place, seeds, &self.owner, process::now());
         let id = match self.engine.create_container(&spec).await {
             Ok(id) => id,
             // The lock is this user's; another one's `up` of the same name is stopped by the name.
@@ -275,13 +233,10 @@ impl Run<'_> {
             self.engine.upload(&id, "/", files).await?;
         }
         self.check()?;
-        self.engine
-            .power(&id, Power::Start)
-            .await
-            .map_err(|failure| {
-                let what = format!("{} does not start: {failure}", spec.host);
-                Exit::error(Exit::FAILED, what)
-            })
+        self.engine.power(&id, Power::Start).await.map_err(|failure| {
+            let what = format!("{} does not start: {failure}", spec.host);
+            Exit::error(Exit::FAILED, what)
+        })
     }
 
     async fn marker(&self) -> anyhow::Result<()> {
@@ -302,10 +257,7 @@ impl Run<'_> {
                 if let Some(leader) = view.leader() {
                     let seconds = start.elapsed().as_secs_f64();
                     let counts = format!("{} of {} voters", view.voting(), view.voters);
-                    ui.line(
-                        "quorum",
-                        &format!("{counts}, leader {leader}  {seconds:.1} s"),
-                    );
+                    ui.line("quorum", &format!("{counts}, leader {leader}  {seconds:.1} s"));
                 }
                 return Ok(view);
             };
@@ -336,9 +288,7 @@ impl Run<'_> {
         match blamed {
             Some(node) => {
                 text.push_str(&format!(" Last lines of {} follow. {kept}", node.node));
-                let lines = super::logs::all(self.engine, &node.id)
-                    .await
-                    .unwrap_or_default();
+                let lines = super::logs::all(self.engine, &node.id).await.unwrap_or_default();
                 for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
                     text.push_str(&format!("\n{} | {}", node.node, line.text));
                 }
@@ -351,10 +301,7 @@ impl Run<'_> {
     /// Removes what this run made, last first; gives what could not be removed.
     async fn undo(&self) -> Vec<String> {
         let made: Vec<Object> = {
-            let mut made = self
-                .made
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             made.drain(..).collect()
         };
         let mut left = Vec::new();
@@ -373,14 +320,12 @@ impl Run<'_> {
         for object in made.iter().rev() {
             let (what, done) = match object {
                 Object::Container(_) => continue,
-                Object::Network(id) => (
-                    format!("network {id}"),
-                    self.engine.remove_network(id).await,
-                ),
-                Object::Volume(name) => (
-                    format!("volume {name}"),
-                    self.engine.remove_volume(name).await,
-                ),
+                Object::Network(id) => {
+                    (format!("network {id}"), self.engine.remove_network(id).await)
+                }
+                Object::Volume(name) => {
+                    (format!("volume {name}"), self.engine.remove_volume(name).await)
+                }
             };
             if done.is_err() {
                 left.push(what);
@@ -390,15 +335,13 @@ impl Run<'_> {
     }
 }
 
-/// Addresses by which a new node finds the cluster: the nodes that are there already; among all new ones the first
-/// founds it.
+/// Addresses by which a new node finds the cluster: the nodes that are there already; among all new
+/// ones the first founds it.
 fn seeds(number: u8, place: &Place, steps: &[Step], ours: &Listed) -> Vec<String> {
     let there = ours.nodes();
     let old = there.iter().filter_map(|(node, _)| name::number(node));
-    let old: Vec<String> = old
-        .filter(|n| !steps.contains(&Step::Make(*n)))
-        .map(|n| place.address(n))
-        .collect();
+    let old: Vec<String> =
+        old.filter(|n| !steps.contains(&Step::Make(*n))).map(|n| place.address(n)).collect();
     if !old.is_empty() {
         return old;
     }
@@ -412,7 +355,8 @@ fn seeds(number: u8, place: &Place, steps: &[Step], ours: &Listed) -> Vec<String
     }
 }
 
-/// Whether a port of the host's loopback can be published. The engine may be elsewhere; it has the last word.
+/// Whether a port of the host's loopback can be published. The engine may be elsewhere; it has the
+/// last word.
 fn port_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
@@ -440,14 +384,8 @@ mod tests {
         let all = [Step::Network, Step::Make(1), Step::Make(2), Step::Make(3)];
         assert_eq!(seeds(1, &PLACE, &all, &none), Vec::<String>::new());
         assert_eq!(seeds(3, &PLACE, &all, &none), ["10.91.12.11"]);
-        let two = Listed {
-            containers: vec![node(2), node(3)],
-            ..Listed::default()
-        };
+        let two = Listed { containers: vec![node(2), node(3)], ..Listed::default() };
         let first = [Step::Make(1)];
-        assert_eq!(
-            seeds(1, &PLACE, &first, &two),
-            ["10.91.12.12", "10.91.12.13"]
-        );
+        assert_eq!(seeds(1, &PLACE, &first, &two), ["10.91.12.12", "10.91.12.13"]);
     }
 }

@@ -82,10 +82,7 @@ impl View {
 
     /// How many members vote, as the leader's agent sees it, or else the first one that answers.
     pub(crate) fn voting(&self) -> usize {
-        let leads = self
-            .nodes
-            .iter()
-            .find(|node| node.leader() == Some(node.node.as_str()));
+        let leads = self.nodes.iter().find(|node| node.leader() == Some(node.node.as_str()));
         let asked = leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()));
         let members = asked.and_then(|node| node.agent["cluster"]["members"].as_array());
         let votes = |member: &&Value| member["role"] == "voter";
@@ -186,11 +183,7 @@ impl Node {
             State::Running => {}
         }
         if self.agent.is_null() {
-            let silent = if self.managed {
-                "no answer"
-            } else {
-                "no agent"
-            };
+            let silent = if self.managed { "no answer" } else { "no agent" };
             return silent.to_owned();
         }
         if self.healthy() || !self.managed {
@@ -210,9 +203,8 @@ mod tests {
     use super::*;
 
     fn answer(host: &str, role: &str, leader: Option<&str>, voters: usize) -> Value {
-        let members: Vec<Value> = (1..=voters)
-            .map(|n| json!({"host": format!("h{n}"), "role": "voter"}))
-            .collect();
+        let members: Vec<Value> =
+            (1..=voters).map(|n| json!({"host": format!("h{n}"), "role": "voter"})).collect();
         json!({
             "v": 1, "host": host, "role": role, "reason": null,
             "cluster": {"leader": leader, "quorum": leader.is_some(), "members": members},
@@ -221,27 +213,12 @@ mod tests {
 
     fn node(number: usize, state: State, agent: Value) -> Node {
         let node = format!("h{number}");
-        Node {
-            id: node.clone(),
-            node,
-            state,
-            managed: true,
-            ended: None,
-            agent,
-        }
+        Node { id: node.clone(), node, state, managed: true, ended: None, agent }
     }
 
     fn view(nodes: Vec<Node>, voters: usize) -> View {
-        let addresses = nodes
-            .iter()
-            .map(|_| ("a".to_owned(), "c".to_owned()))
-            .collect();
-        View {
-            cluster: "demo".to_owned(),
-            nodes,
-            voters,
-            addresses,
-        }
+        let addresses = nodes.iter().map(|_| ("a".to_owned(), "c".to_owned())).collect();
+        View { cluster: "demo".to_owned(), nodes, voters, addresses }
     }
 
     fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {
@@ -255,43 +232,21 @@ mod tests {
         let spare = |n| running(n, "volunteer", Some("h2"), 3);
         for (nodes, voters, missing) in [
             (vec![voter(1, 3), voter(2, 3), voter(3, 3)], 3, None),
-            (
-                vec![voter(1, 3), voter(2, 3), voter(3, 3), spare(4)],
-                3,
-                None,
-            ),
+            (vec![voter(1, 3), voter(2, 3), voter(3, 3), spare(4)], 3, None),
             (vec![voter(1, 2), voter(2, 2)], 3, Some("2 of 3 voters")),
             (
-                vec![
-                    voter(1, 3),
-                    node(2, State::Running, Value::Null),
-                    voter(3, 3),
-                ],
+                vec![voter(1, 3), node(2, State::Running, Value::Null), voter(3, 3)],
                 3,
                 Some("h2 no answer, 3 of 3 voters"),
             ),
             (
-                vec![
-                    voter(1, 2),
-                    voter(2, 2),
-                    running(3, "learner", Some("h2"), 2),
-                ],
+                vec![voter(1, 2), voter(2, 2), running(3, "learner", Some("h2"), 2)],
                 3,
                 Some("h3 joining, 2 of 3 voters"),
             ),
+            (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voters")),
             (
-                vec![running(1, "voter", None, 0)],
-                1,
-                Some("h1 no quorum, 0 of 1 voters"),
-            ),
-            (
-                vec![
-                    voter(1, 2),
-                    Node {
-                        state: State::Paused,
-                        ..voter(2, 2)
-                    },
-                ],
+                vec![voter(1, 2), Node { state: State::Paused, ..voter(2, 2) }],
                 2,
                 Some("h2 paused, 2 of 2 voters"),
             ),
@@ -305,13 +260,7 @@ mod tests {
 
     #[test]
     fn an_ended_node_tells_how_it_ended() {
-        let ended = |ended| {
-            Node {
-                ended,
-                ..node(1, State::Exited, Value::Null)
-            }
-            .condition()
-        };
+        let ended = |ended| Node { ended, ..node(1, State::Exited, Value::Null) }.condition();
         assert_eq!(ended(Some((1, false))), "exited with 1");
         assert_eq!(ended(Some((137, true))), "out of memory");
         assert_eq!(ended(None), "exited");
@@ -319,10 +268,7 @@ mod tests {
 
     #[test]
     fn nodes_whose_agent_is_started_by_hand_are_healthy_without_one() {
-        let manual = Node {
-            managed: false,
-            ..node(1, State::Running, Value::Null)
-        };
+        let manual = Node { managed: false, ..node(1, State::Running, Value::Null) };
         let view = view(vec![manual], 1);
         assert!(view.healthy());
         assert_eq!(view.nodes[0].condition(), "no agent");

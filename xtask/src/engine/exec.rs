@@ -5,7 +5,8 @@ use futures_util::StreamExt;
 
 use super::{Answer, Engine, EngineError};
 
-/// Most output that is kept of one command; what comes after it is dropped, so that `yes` cannot eat the memory.
+/// Most output that is kept of one command; what comes after it is dropped, so that `yes` cannot
+/// eat the memory.
 const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 
 /// A command to run.
@@ -18,8 +19,8 @@ pub(crate) struct ExecRequest {
 }
 
 impl Engine {
-    /// Runs a command in a running container; gives its exit code and what it wrote. Both streams arrive, in no
-    /// particular order to each other: join them inside.
+    /// Runs a command in a running container; gives its exit code and what it wrote. Both streams
+    /// arrive, in no particular order to each other: join them inside.
     pub(crate) async fn exec(&self, id: &str, request: ExecRequest) -> Answer<(i64, Vec<u8>)> {
         let options = CreateExecOptions {
             attach_stdout: Some(true),
@@ -30,15 +31,8 @@ impl Engine {
         };
         let made = self.docker.create_exec(id, options).await?;
         let mut bytes = Vec::new();
-        match self
-            .docker
-            .start_exec(&made.id, None::<StartExecOptions>)
-            .await?
-        {
-            StartExecResults::Attached {
-                mut output,
-                input: _input,
-            } => {
+        match self.docker.start_exec(&made.id, None::<StartExecOptions>).await? {
+            StartExecResults::Attached { mut output, input: _input } => {
                 while let Some(piece) = output.next().await {
                     let piece = piece?.into_bytes();
                     let room = OUTPUT_LIMIT.saturating_sub(bytes.len());

@@ -8,7 +8,8 @@ use super::{Answer, Engine, EngineError};
 /// A file or directory to put into a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileEntry {
-    /// Path below the folder that is uploaded into, without a leading slash; a directory ends with one.
+    /// Path below the folder that is uploaded into, without a leading slash; a directory ends with
+    /// one.
     pub(crate) path: String,
     /// Content; empty for a directory.
     pub(crate) bytes: Vec<u8>,
@@ -21,20 +22,17 @@ impl Engine {
     pub(crate) async fn upload(&self, id: &str, folder: &str, entries: &[FileEntry]) -> Answer<()> {
         let archive = archive(entries)
             .map_err(|e| EngineError::other(format!("the upload's archive: {e}")))?;
-        let options = query::UploadToContainerOptionsBuilder::new()
-            .path(folder)
-            .build();
+        let options = query::UploadToContainerOptionsBuilder::new().path(folder).build();
         Ok(self
             .docker
             .upload_to_container(id, Some(options), bollard::body_full(archive.into()))
             .await?)
     }
 
-    /// Fetches a file or folder of a container as a tar archive; its names start with the last part of the path.
+    /// Fetches a file or folder of a container as a tar archive; its names start with the last part
+    /// of the path.
     pub(crate) async fn download(&self, id: &str, path: &str) -> Answer<Vec<u8>> {
-        let options = query::DownloadFromContainerOptionsBuilder::new()
-            .path(path)
-            .build();
+        let options = query::DownloadFromContainerOptionsBuilder::new().path(path).build();
         let mut pieces = std::pin::pin!(self.docker.download_from_container(id, Some(options)));
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.next().await {
@@ -57,9 +55,8 @@ fn archive(entries: &[FileEntry]) -> std::io::Result<Vec<u8>> {
             false => tar::EntryType::Regular,
         });
         // A changed file must get a new time: tools compare it.
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         header.set_mtime(now.as_secs());
         builder.append_data(&mut header, &entry.path, entry.bytes.as_slice())?;
     }

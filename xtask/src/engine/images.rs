@@ -21,14 +21,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives an image a tag that it may have already: the engine then notes the time, which a load
+    /// does not.
+    pub(crate) async fn tag_image(&self, image: &str, repository: &str, tag: &str) -> Answer<()> {
+        let options = query::TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
+        Ok(self.docker.tag_image(image, Some(options)).await?)
+    }
+
+    /// When the image was tagged last: RFC 3339 in UTC, so that text order is time order.
+    pub(crate) async fn image_tagged(&self, id: &str) -> Answer<String> {
+        let seen = self.docker.inspect_image(id).await?;
+        let time = seen.metadata.and_then(|metadata| metadata.last_tag_time);
+        Ok(time.unwrap_or_default())
+    }
+
     /// Size in bytes of the image with this tag; nothing when there is none.
     pub(crate) async fn image_size(&self, tag: &str) -> Answer<Option<i64>> {
-        match self
-            .docker
-            .inspect_image(tag)
-            .await
-            .map_err(EngineError::from)
-        {
+        match self.docker.inspect_image(tag).await.map_err(EngineError::from) {
             Ok(seen) => Ok(Some(seen.size.unwrap_or_default())),
             Err(failure) if failure.trouble == Trouble::Missing => Ok(None),
             Err(failure) => Err(failure),
@@ -37,10 +46,7 @@ impl Engine {
 
     /// All images.
     pub(crate) async fn images(&self) -> Answer<Vec<Image>> {
-        let listed = self
-            .docker
-            .list_images(None::<query::ListImagesOptions>)
-            .await?;
+        let listed = self.docker.list_images(None::<query::ListImagesOptions>).await?;
         let image = |i: bollard::models::ImageSummary| Image {
             id: i.id,
             tags: i.repo_tags,
@@ -50,14 +56,10 @@ impl Engine {
         Ok(listed.into_iter().map(image).collect())
     }
 
-    /// Removes an image's tag, and the image with its last one. One that is gone already is no error.
+    /// Removes an image's tag, and the image with its last one. One that is gone already is no
+    /// error.
     pub(crate) async fn remove_image(&self, tag: &str) -> Answer<()> {
         let options = query::RemoveImageOptionsBuilder::new().build();
-        gone(
-            self.docker
-                .remove_image(tag, Some(options), None)
-                .await
-                .map(|_| ()),
-        )
+        gone(self.docker.remove_image(tag, Some(options), None).await.map(|_| ()))
     }
 }

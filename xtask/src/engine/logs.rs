@@ -15,8 +15,8 @@ pub(crate) struct LogLine {
 }
 
 impl Engine {
-    /// The log's lines, of both streams; with `follow`, on until the container ends. `since` is Unix time in seconds,
-    /// 0 for all.
+    /// The log's lines, of both streams; with `follow`, on until the container ends. `since` is
+    /// Unix time in seconds, 0 for all.
     pub(crate) fn logs(
         &self,
         id: &str,
@@ -34,11 +34,7 @@ impl Engine {
         let id = id.to_owned();
         futures_util::stream::once(async move { docker.logs(&id, Some(options)).boxed() })
             .flatten()
-            .map(|piece| {
-                piece
-                    .map(|bytes| line(&bytes.into_bytes()))
-                    .map_err(EngineError::from)
-            })
+            .map(|piece| piece.map(|bytes| line(&bytes.into_bytes())).map_err(EngineError::from))
     }
 }
 
@@ -46,14 +42,8 @@ fn line(bytes: &[u8]) -> LogLine {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\n', '\r']);
     match text.split_once(' ') {
-        Some((stamp, rest)) => LogLine {
-            stamp: stamp.to_owned(),
-            text: rest.to_owned(),
-        },
-        None => LogLine {
-            stamp: text.to_owned(),
-            text: String::new(),
-        },
+        Some((stamp, rest)) => LogLine { stamp: stamp.to_owned(), text: rest.to_owned() },
+        None => LogLine { stamp: text.to_owned(), text: String::new() },
     }
 }
 
@@ -64,17 +54,9 @@ mod tests {
     #[test]
     fn a_log_line_is_split_from_its_time_stamp() {
         for (raw, stamp, text) in [
-            (
-                "2026-11-22T13:00:00.1Z agent started\n",
-                "2026-11-22T13:00:00.1Z",
-                "agent started",
-            ),
+            ("2026-11-22T13:00:00.1Z agent started\n", "2026-11-22T13:00:00.1Z", "agent started"),
             ("2026-11-22T13:00:00.1Z \n", "2026-11-22T13:00:00.1Z", ""),
-            (
-                "2026-11-22T13:00:00.1Z   indented\r\n",
-                "2026-11-22T13:00:00.1Z",
-                "  indented",
-            ),
+            ("2026-11-22T13:00:00.1Z   indented\r\n", "2026-11-22T13:00:00.1Z", "  indented"),
         ] {
             let seen = line(raw.as_bytes());
             assert_eq!((seen.stamp.as_str(), seen.text.as_str()), (stamp, text));

@@ -52,43 +52,28 @@ impl Engine {
 
     /// All networks.
     pub(crate) async fn networks(&self) -> Answer<Vec<Network>> {
-        let listed = self
-            .docker
-            .list_networks(None::<query::ListNetworksOptions>)
-            .await?;
+        let listed = self.docker.list_networks(None::<query::ListNetworksOptions>).await?;
         Ok(listed.into_iter().map(network).collect())
     }
 
     /// All volumes.
     pub(crate) async fn volumes(&self) -> Answer<Vec<Volume>> {
-        let listed = self
-            .docker
-            .list_volumes(None::<query::ListVolumesOptions>)
-            .await?;
+        let listed = self.docker.list_volumes(None::<query::ListVolumesOptions>).await?;
         let volumes = listed.volumes.unwrap_or_default();
         Ok(volumes
             .into_iter()
-            .map(|v| Volume {
-                name: v.name,
-                labels: labels(Some(v.labels)),
-            })
+            .map(|v| Volume { name: v.name, labels: labels(Some(v.labels)) })
             .collect())
     }
 
     /// Makes a network and gives its id.
     pub(crate) async fn create_network(&self, spec: &NetworkSpec) -> Answer<String> {
-        let pool = models::IpamConfig {
-            subnet: Some(spec.subnet.clone()),
-            ..Default::default()
-        };
+        let pool = models::IpamConfig { subnet: Some(spec.subnet.clone()), ..Default::default() };
         let request = models::NetworkCreateRequest {
             name: spec.name.clone(),
             driver: Some("bridge".to_owned()),
             internal: Some(spec.internal),
-            ipam: Some(models::Ipam {
-                config: Some(vec![pool]),
-                ..Default::default()
-            }),
+            ipam: Some(models::Ipam { config: Some(vec![pool]), ..Default::default() }),
             labels: Some(spec.labels.clone().into_iter().collect()),
             ..Default::default()
         };
@@ -108,14 +93,8 @@ impl Engine {
 
     /// Makes a container and gives its id; does not start it.
     pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Answer<String> {
-        let options = query::CreateContainerOptionsBuilder::new()
-            .name(&spec.name)
-            .build();
-        Ok(self
-            .docker
-            .create_container(Some(options), body(spec))
-            .await?
-            .id)
+        let options = query::CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        Ok(self.docker.create_container(Some(options), body(spec)).await?.id)
     }
 
     /// Starts, stops, kills or freezes a container.
@@ -123,19 +102,13 @@ impl Engine {
         let done = match power {
             Power::Kill => self.kill(id).await,
             Power::Stop => {
-                self.docker
-                    .stop_container(id, None::<query::StopContainerOptions>)
-                    .await
+                self.docker.stop_container(id, None::<query::StopContainerOptions>).await
             }
             Power::Start => {
-                self.docker
-                    .start_container(id, None::<query::StartContainerOptions>)
-                    .await
+                self.docker.start_container(id, None::<query::StartContainerOptions>).await
             }
             Power::Restart => {
-                self.docker
-                    .restart_container(id, None::<query::RestartContainerOptions>)
-                    .await
+                self.docker.restart_container(id, None::<query::RestartContainerOptions>).await
             }
             Power::Pause => self.docker.pause_container(id).await,
             Power::Unpause => self.docker.unpause_container(id).await,
@@ -147,25 +120,18 @@ impl Engine {
     }
 
     async fn kill(&self, id: &str) -> Result<(), bollard::errors::Error> {
-        let options = query::KillContainerOptionsBuilder::new()
-            .signal("KILL")
-            .build();
+        let options = query::KillContainerOptionsBuilder::new().signal("KILL").build();
         self.docker.kill_container(id, Some(options)).await?;
         // Ends with an error for every exit code but 0; both mean that it has ended.
-        let _ended = self
-            .docker
-            .wait_container(id, None::<query::WaitContainerOptions>)
-            .next()
-            .await;
+        let _ended =
+            self.docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
         Ok(())
     }
 
     /// How a container that does not run has ended; nothing when it runs.
     pub(crate) async fn ended(&self, id: &str) -> Answer<Option<Ended>> {
-        let seen = self
-            .docker
-            .inspect_container(id, None::<query::InspectContainerOptions>)
-            .await?;
+        let seen =
+            self.docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
         let state = seen.state.unwrap_or_default();
         if state.running == Some(true) {
             return Ok(None);
@@ -176,12 +142,10 @@ impl Engine {
         }))
     }
 
-    /// Removes a container by force, with its anonymous volumes. One that is gone already is no error.
+    /// Removes a container by force, with its anonymous volumes. One that is gone already is no
+    /// error.
     pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {
-        let options = query::RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .v(true)
-            .build();
+        let options = query::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         gone(self.docker.remove_container(id, Some(options)).await)
     }
 
@@ -197,7 +161,8 @@ impl Engine {
     }
 }
 
-/// A removal that found nothing has reached its aim, and so has one that another caller is busy with.
+/// A removal that found nothing has reached its aim, and so has one that another caller is busy
+/// with.
 pub(super) fn gone(done: Result<(), bollard::errors::Error>) -> Answer<()> {
     match done.map_err(EngineError::from) {
         Err(failure) if failure.trouble == Trouble::Missing => Ok(()),
@@ -212,12 +177,7 @@ pub(super) fn labels(listed: Option<HashMap<String, String>>) -> Labels {
 
 fn container(listed: models::ContainerSummary) -> Container {
     use models::ContainerSummaryStateEnum as Listed;
-    let name = listed
-        .names
-        .unwrap_or_default()
-        .into_iter()
-        .next()
-        .unwrap_or_default();
+    let name = listed.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     Container {
         id: listed.id.unwrap_or_default(),
         name: name.trim_start_matches('/').to_owned(),
@@ -258,9 +218,7 @@ fn body(spec: &ContainerSpec) -> models::ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: Some(spec.command.clone()),
         labels: Some(spec.labels.clone().into_iter().collect()),
-        exposed_ports: spec
-            .publish
-            .map(|(inside, _)| vec![format!("{inside}/tcp")]),
+        exposed_ports: spec.publish.map(|(inside, _)| vec![format!("{inside}/tcp")]),
         host_config: Some(host_config(spec)),
         networking_config: Some(models::NetworkingConfig {
             endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),

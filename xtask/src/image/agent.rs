@@ -1,7 +1,7 @@
 //! The agent that goes into the image: the ordinary release binary.
 //!
-//! cargo is asked only when something changed since it was asked last: its dependency file names every source, and a
-//! new source is reached from a changed one.
+//! cargo is asked only when something changed since it was asked last: its dependency file names
+//! every source, and a new source is reached from a changed one.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -44,10 +44,7 @@ pub(crate) async fn build() -> anyhow::Result<PathBuf> {
             format!("the agent does not build: {COMMAND} failed"),
         ));
     }
-    let seen: Vec<Seen> = inputs()
-        .iter()
-        .filter_map(|path| stamp::look(path))
-        .collect();
+    let seen: Vec<Seen> = inputs().iter().filter_map(|path| stamp::look(path)).collect();
     stamp::write(MEMORY, &seen);
     Ok(binary())
 }
@@ -86,10 +83,7 @@ mod tests {
     #[test]
     fn a_dependency_file_gives_its_sources_with_blanks_in_their_names() {
         let wanted = ["/a/src/main.rs", "/a/my src/lib.rs"].map(PathBuf::from);
-        assert_eq!(
-            sources("/t/quorate: /a/src/main.rs /a/my\\ src/lib.rs\n"),
-            wanted
-        );
+        assert_eq!(sources("/t/quorate: /a/src/main.rs /a/my\\ src/lib.rs\n"), wanted);
         assert_eq!(sources(""), Vec::<PathBuf>::new());
     }
 }

@@ -1,7 +1,8 @@
-//! The docker-archive that the engine's load call takes: two layers, a configuration, a manifest. Pure.
+//! The docker-archive that the engine's load call takes: two layers, a configuration, a manifest.
+//! Pure.
 //!
-//! Loaded, not imported: an import gives a new image every time and leaves the old one behind, a load of the same bytes
-//! gives the same image on Docker and on Podman.
+//! Loaded, not imported: an import gives a new image every time and leaves the old one behind, a
+//! load of the same bytes gives the same image on Docker and on Podman.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -32,15 +33,9 @@ pub(crate) struct Built {
 pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
     let layers = [tar(&contents.base)?, tar(&contents.agent)?];
     let digests = layers.each_ref().map(|layer| hex(&Sha256::digest(layer)));
-    let key = hex(&Sha256::digest(format!(
-        "{}{}{arch}",
-        digests[0], digests[1]
-    )))[..12]
-        .to_owned();
-    let mut labels: serde_json::Map<String, serde_json::Value> = LABELS
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)))
-        .collect();
+    let key = hex(&Sha256::digest(format!("{}{}{arch}", digests[0], digests[1])))[..12].to_owned();
+    let mut labels: serde_json::Map<String, serde_json::Value> =
+        LABELS.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     labels.insert("dev.quorate.image-key".to_owned(), json!(key));
     let config = json!({
         "architecture": arch,
@@ -75,22 +70,12 @@ pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
         entries.insert(format!("{digest}/layer.tar"), Entry::File(0o644, layer));
     }
     entries.insert(config_name, Entry::File(0o644, config));
-    entries.insert(
-        "manifest.json".to_owned(),
-        Entry::File(0o644, serde_json::to_vec(&manifest)?),
-    );
-    Ok(Built {
-        key,
-        bytes: tar(&entries)?,
-    })
+    entries.insert("manifest.json".to_owned(), Entry::File(0o644, serde_json::to_vec(&manifest)?));
+    Ok(Built { key, bytes: tar(&entries)? })
 }
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -134,16 +119,10 @@ mod tests {
         let config: serde_json::Value = serde_json::from_slice(&parts[config]).unwrap();
         let layers = manifest[0]["Layers"].as_array().unwrap();
         assert_eq!(layers.len(), 2);
-        for (layer, id) in layers
-            .iter()
-            .zip(config["rootfs"]["diff_ids"].as_array().unwrap())
-        {
+        for (layer, id) in layers.iter().zip(config["rootfs"]["diff_ids"].as_array().unwrap()) {
             let digest = hex(Sha256::digest(&parts[layer.as_str().unwrap()]));
             assert_eq!(id.as_str().unwrap(), format!("sha256:{digest}"));
         }
-        assert_eq!(
-            config["config"]["Labels"]["dev.quorate.image-key"],
-            built.key.as_str()
-        );
+        assert_eq!(config["config"]["Labels"]["dev.quorate.image-key"], built.key.as_str());
     }
 }

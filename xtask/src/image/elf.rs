@@ -51,11 +51,8 @@ pub(crate) fn machine(path: &Path, bytes: &[u8], arch: &str) -> Result<(), Strin
 }
 
 fn foreign(bytes: &[u8]) -> &'static str {
-    const MACH_O: [[u8; 4]; 3] = [
-        [0xcf, 0xfa, 0xed, 0xfe],
-        [0xce, 0xfa, 0xed, 0xfe],
-        [0xca, 0xfe, 0xba, 0xbe],
-    ];
+    const MACH_O: [[u8; 4]; 3] =
+        [[0xcf, 0xfa, 0xed, 0xfe], [0xce, 0xfa, 0xed, 0xfe], [0xca, 0xfe, 0xba, 0xbe]];
     match bytes {
         _ if MACH_O.iter().any(|magic| bytes.starts_with(magic)) => "a Mach-O file",
         [b'M', b'Z', ..] => "a Windows program",
@@ -78,9 +75,7 @@ fn dynamic(bytes: &[u8]) -> Option<Needs> {
         }
     }
     let value = |tag| {
-        let entry = entries
-            .iter()
-            .find(|entry| entry.d_tag.get(LittleEndian) == tag);
+        let entry = entries.iter().find(|entry| entry.d_tag.get(LittleEndian) == tag);
         entry.map(|entry| entry.d_val(LittleEndian))
     };
     let Some(table) = value(elf::DT_STRTAB) else {
@@ -88,13 +83,7 @@ fn dynamic(bytes: &[u8]) -> Option<Needs> {
     };
     let (start, first, _) = (headers.iter())
         .filter(|p| p.p_type(LittleEndian) == elf::PT_LOAD)
-        .map(|p| {
-            (
-                p.p_vaddr(LittleEndian),
-                p.p_offset(LittleEndian),
-                p.p_filesz(LittleEndian),
-            )
-        })
+        .map(|p| (p.p_vaddr(LittleEndian), p.p_offset(LittleEndian), p.p_filesz(LittleEndian)))
         .find(|(address, _, size)| (*address..address + size).contains(&table))?;
     let strings = bytes.get(usize::try_from(first + (table - start)).ok()?..)?;
     let text = |offset: u64| -> Option<String> {
@@ -121,20 +110,11 @@ mod tests {
     #[test]
     fn what_is_no_linux_program_is_named() {
         for (bytes, text) in [
-            (
-                &[0xcf, 0xfa, 0xed, 0xfe, 0][..],
-                "x is a Mach-O file; the nodes run Linux/arm64.",
-            ),
-            (
-                b"MZ..",
-                "x is a Windows program; the nodes run Linux/arm64.",
-            ),
+            (&[0xcf, 0xfa, 0xed, 0xfe, 0][..], "x is a Mach-O file; the nodes run Linux/arm64."),
+            (b"MZ..", "x is a Windows program; the nodes run Linux/arm64."),
             (b"#!/bin/sh", "x is a script; the nodes run Linux/arm64."),
             (b"", "x is not a program; the nodes run Linux/arm64."),
-            (
-                b"\x7fELF",
-                "x is not a 64-bit ELF file; the nodes run Linux/arm64.",
-            ),
+            (b"\x7fELF", "x is not a 64-bit ELF file; the nodes run Linux/arm64."),
         ] {
             assert_eq!(needs(Path::new("x"), bytes, "arm64"), Err(text.to_owned()));
         }
@@ -146,17 +126,9 @@ mod tests {
         let path = std::env::current_exe().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let seen = needs(&path, &bytes, "amd64").unwrap();
-        assert!(
-            seen.libraries
-                .iter()
-                .any(|name| name.starts_with("libc.so")),
-            "{seen:?}"
-        );
+        assert!(seen.libraries.iter().any(|name| name.starts_with("libc.so")), "{seen:?}");
         assert!(seen.loader.is_some());
         let other = needs(&path, &bytes, "arm64").unwrap_err();
-        assert!(
-            other.ends_with("is a program for amd64; the nodes run Linux/arm64."),
-            "{other}"
-        );
+        assert!(other.ends_with("is a program for amd64; the nodes run Linux/arm64."), "{other}");
     }
 }

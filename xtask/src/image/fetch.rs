@@ -1,6 +1,7 @@
 //! Gets etcd and busybox from the distribution into the target folder: no root, nothing installed.
 //!
-//! Works with a private copy of the package lists, so that neither their absence nor their age matters.
+//! Works with a private copy of the package lists, so that neither their absence nor their age
+//! matters.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -26,9 +27,7 @@ pub(crate) async fn programs() -> anyhow::Result<()> {
     let parent = home.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     // Removed when dropped, so an interrupted fetch leaves nothing.
-    let work = tempfile::Builder::new()
-        .prefix("node.")
-        .tempdir_in(parent)?;
+    let work = tempfile::Builder::new().prefix("node.").tempdir_in(parent)?;
     for folder in ["lists/partial", "cache/archives/partial", "debs", "root"] {
         std::fs::create_dir_all(work.path().join(folder))?;
     }
@@ -61,14 +60,8 @@ async fn apt(work: &Path, arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new("apt-get");
     command
         .arg("-q")
-        .args([
-            "-o",
-            &format!("Dir::State::Lists={}", work.join("lists").display()),
-        ])
-        .args([
-            "-o",
-            &format!("Dir::Cache={}", work.join("cache").display()),
-        ])
+        .args(["-o", &format!("Dir::State::Lists={}", work.join("lists").display())])
+        .args(["-o", &format!("Dir::Cache={}", work.join("cache").display())])
         // Its own user cannot read our folder; there is nothing to protect in it.
         .args(["-o", "APT::Sandbox::User="])
         .args(arguments)
@@ -77,16 +70,8 @@ async fn apt(work: &Path, arguments: &[&str]) -> Result<(), String> {
 }
 
 async fn finish(mut command: Command) -> Result<(), String> {
-    let name = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
-    let ended = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let ended = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = ended.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => format!("this machine has no {name}"),
         _ => format!("{name}: {e}"),
@@ -95,10 +80,7 @@ async fn finish(mut command: Command) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "{name} failed: {}",
-        said.trim().lines().last().unwrap_or("it said nothing")
-    ))
+    Err(format!("{name} failed: {}", said.trim().lines().last().unwrap_or("it said nothing")))
 }
 
 /// Whether this machine can fetch packages.

@@ -1,4 +1,5 @@
-//! What goes into a node: programs, the libraries that they need, and as little of a system as they can live with.
+//! What goes into a node: programs, the libraries that they need, and as little of a system as they
+//! can live with.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,23 +19,15 @@ pub(crate) struct Contents {
     pub(crate) inputs: Vec<PathBuf>,
 }
 
-/// The little system: name lookups by file and by the engine's name service, one user, the empty graph.
+/// The little system: name lookups by file and by the engine's name service, one user, the empty
+/// graph.
 const TEXTS: [(&str, &str); 6] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
-    (
-        "etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files dns\n",
-    ),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     ("etc/hosts", "127.0.0.1 localhost\n"),
     ("etc/quorate/site.yaml", "graph: site\n"),
-    (
-        "etc/os-release",
-        "ID=quorate-node\nNAME=\"quorate node\"\nPRETTY_NAME=\"quorate node\"\n",
-    ),
+    ("etc/os-release", "ID=quorate-node\nNAME=\"quorate node\"\nPRETTY_NAME=\"quorate node\"\n"),
 ];
 
 /// Libraries that older C libraries open by name for name lookups; taken along where they are.
@@ -47,10 +40,7 @@ const LOOKUPS: [&str; 3] = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.s
 pub(crate) fn collect(given: &Given, arch: &str) -> anyhow::Result<Contents> {
     let mut base = Entries::new();
     for (path, text) in TEXTS {
-        base.insert(
-            path.to_owned(),
-            Entry::File(0o644, text.as_bytes().to_vec()),
-        );
+        base.insert(path.to_owned(), Entry::File(0o644, text.as_bytes().to_vec()));
     }
     for (path, mode) in [
         ("tmp", 0o1777),
@@ -85,19 +75,12 @@ pub(crate) fn collect(given: &Given, arch: &str) -> anyhow::Result<Contents> {
     base.append(&mut libraries.take());
     let mut agent = Entries::new();
     if let Some(source) = &given.agent {
-        agent.insert(
-            "usr/bin/quorate".to_owned(),
-            Entry::File(0o755, libraries.program(source)?),
-        );
+        agent.insert("usr/bin/quorate".to_owned(), Entry::File(0o755, libraries.program(source)?));
         inputs.push(source.clone());
     }
     agent.append(&mut libraries.take());
     inputs.extend(libraries.inputs);
-    Ok(Contents {
-        base: with_parents(base),
-        agent: with_parents(agent),
-        inputs,
-    })
+    Ok(Contents { base: with_parents(base), agent: with_parents(agent), inputs })
 }
 
 /// The libraries that programs need, each once.
@@ -120,7 +103,8 @@ impl Libraries {
         }
     }
 
-    /// Where this machine's loader looks by itself. The image keeps those places, since its loader is the same one.
+    /// Where this machine's loader looks by itself. The image keeps those places, since its loader
+    /// is the same one.
     fn folders(&self) -> Vec<PathBuf> {
         let triplet = match self.arch.as_str() {
             "arm64" => "aarch64-linux-gnu",
@@ -153,33 +137,23 @@ impl Libraries {
 
     fn all_of(&mut self, user: &Path, needs: &elf::Needs) -> anyhow::Result<()> {
         for name in &needs.libraries {
-            let origin = user
-                .parent()
-                .unwrap_or(Path::new("/"))
-                .display()
-                .to_string();
+            let origin = user.parent().unwrap_or(Path::new("/")).display().to_string();
             let own = needs.folders.iter().map(|folder| {
                 PathBuf::from(folder.display().to_string().replace("$ORIGIN", &origin))
             });
-            let Some(found) = own
-                .chain(self.folders())
-                .map(|f| f.join(name))
-                .find(|p| p.is_file())
+            let Some(found) = own.chain(self.folders()).map(|f| f.join(name)).find(|p| p.is_file())
             else {
                 return Err(Exit::error(
                     Exit::MISSING,
                     format!(
-                        "{} needs the library {name}, which is not on this machine. Install it, or give a static \
+                        "{} needs the library {name}, which is not on this machine. \
+                         Install it, or give a static \
                          program.",
                         user.display()
                     ),
                 ));
             };
-            let place = match self
-                .folders()
-                .iter()
-                .any(|folder| found.parent() == Some(folder))
-            {
+            let place = match self.folders().iter().any(|folder| found.parent() == Some(folder)) {
                 true => found.clone(),
                 false => self.folders()[0].join(name),
             };
@@ -190,12 +164,7 @@ impl Libraries {
 
     fn optional(&mut self, names: &[&str]) -> anyhow::Result<()> {
         for name in names {
-            if let Some(found) = self
-                .folders()
-                .iter()
-                .map(|f| f.join(name))
-                .find(|p| p.is_file())
-            {
+            if let Some(found) = self.folders().iter().map(|f| f.join(name)).find(|p| p.is_file()) {
                 self.take_along(&found, &found)?;
             }
         }
@@ -211,11 +180,7 @@ impl Libraries {
         let needs =
             elf::needs(source, &bytes, &self.arch).map_err(|e| Exit::error(Exit::MISSING, e))?;
         self.inputs.push(source.to_owned());
-        let inside = place
-            .display()
-            .to_string()
-            .trim_start_matches('/')
-            .to_owned();
+        let inside = place.display().to_string().trim_start_matches('/').to_owned();
         self.pending.insert(inside, Entry::File(0o755, bytes));
         self.all_of(source, &needs)
     }
@@ -226,22 +191,18 @@ impl Libraries {
     }
 }
 
-/// The names under which busybox answers, read from its own sorted table, so that it need not be run.
+/// The names under which busybox answers, read from its own sorted table, so that it need not be
+/// run.
 pub(crate) fn applets(busybox: &[u8]) -> Vec<String> {
     let start = b"\0[\0[[\0";
-    let Some(at) = busybox
-        .windows(start.len())
-        .position(|window| window == start)
-    else {
+    let Some(at) = busybox.windows(start.len()).position(|window| window == start) else {
         return Vec::new();
     };
     let mut names: Vec<String> = Vec::new();
     for piece in busybox[at + 1..].split(|byte| *byte == 0) {
         let name = String::from_utf8_lossy(piece).into_owned();
         let fine = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"[-_.".contains(&b))
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"[-_.".contains(&b))
             && names.last().is_none_or(|last| *last < name);
         if !fine {
             break;

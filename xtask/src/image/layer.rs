@@ -1,4 +1,5 @@
-//! A layer as tar bytes that depend on nothing but its entries: fixed owner, fixed times, fixed order. Pure.
+//! A layer as tar bytes that depend on nothing but its entries: fixed owner, fixed times, fixed
+//! order. Pure.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +23,7 @@ pub(crate) fn with_parents(mut entries: Entries) -> Entries {
     for path in paths {
         let mut rest = path.as_str();
         while let Some((parent, _)) = rest.rsplit_once('/') {
-            entries
-                .entry(parent.to_owned())
-                .or_insert(Entry::Folder(0o755));
+            entries.entry(parent.to_owned()).or_insert(Entry::Folder(0o755));
             rest = parent;
         }
     }

@@ -62,26 +62,20 @@ impl Found {
             (_, None) => "busybox",
             _ => return Ok(self),
         };
-        Err(missing_program(
-            missing,
-            arch,
-            "the package did not hold it",
-        ))
+        Err(missing_program(missing, arch, "the package did not hold it"))
     }
 }
 
 /// The error when a program can be had in no way.
 pub(crate) fn missing_program(program: &str, arch: &str, why: &str) -> anyhow::Error {
-    let package = if program == "etcd" {
-        "etcd-server"
-    } else {
-        "busybox-static"
-    };
+    let package = if program == "etcd" { "etcd-server" } else { "busybox-static" };
     Exit::error(
         Exit::MISSING,
         format!(
-            "no Linux {program} found for {arch} ({why}). Debian/Ubuntu: apt install {package}. Fedora: dnf install \
-             {program}. Mac: image build --{program} PATH to a Linux binary, or build from compose/Dockerfile."
+            "no Linux {program} found for {arch} ({why}). Debian/Ubuntu: apt install {package}. \
+             Fedora: dnf install \
+             {program}. Mac: image build --{program} PATH to a Linux binary, or \
+             build from compose/Dockerfile."
         ),
     )
 }
@@ -99,17 +93,13 @@ pub(crate) fn find(given: &Given, arch: &str) -> anyhow::Result<Found> {
     let look = |named: &Option<PathBuf>, program: &str| -> anyhow::Result<Option<PathBuf>> {
         if let Some(path) = named {
             let usable = usable(path, program, arch);
-            return usable
-                .map(|()| Some(path.clone()))
-                .map_err(|e| Exit::error(Exit::MISSING, e));
+            return usable.map(|()| Some(path.clone())).map_err(|e| Exit::error(Exit::MISSING, e));
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path)
             .chain([fetched().join("usr/bin"), fetched().join("bin")])
             .map(|folder| folder.join(program));
-        Ok(folders
-            .into_iter()
-            .find(|p| p.is_file() && usable(p, program, arch).is_ok()))
+        Ok(folders.into_iter().find(|p| p.is_file() && usable(p, program, arch).is_ok()))
     };
     Ok(Found {
         etcd: look(&given.etcd, "etcd")?,
@@ -118,8 +108,8 @@ pub(crate) fn find(given: &Given, arch: &str) -> anyhow::Result<Found> {
     })
 }
 
-/// Whether a file is that program for the nodes. Of etcd and etcdctl only the head is looked at: this is done on each
-/// `up`, and they are large.
+/// Whether a file is that program for the nodes. Of etcd and etcdctl only the head is looked at:
+/// this is done on each `up`, and they are large.
 fn usable(path: &Path, program: &str, arch: &str) -> Result<(), String> {
     use std::io::Read;
     let cannot = |e: std::io::Error| format!("{}: {e}", path.display());

@@ -1,4 +1,5 @@
-//! Remembers what the last image was made of, so that an unchanged one is recognised without being read.
+//! Remembers what the last image was made of, so that an unchanged one is recognised without being
+//! read.
 //!
 //! Only a memory: when it is wrong, damaged or gone, the image is read and its key computed again.
 
@@ -29,26 +30,14 @@ struct Memory {
 /// How a file looks now; nothing when it is not there.
 pub(crate) fn look(path: &Path) -> Option<Seen> {
     let data = std::fs::metadata(path).ok()?;
-    let changed = data
-        .modified()
-        .ok()?
-        .duration_since(UNIX_EPOCH)
-        .ok()?
-        .as_nanos();
+    let changed = data.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
     let changed = u64::try_from(changed).ok()?;
-    Some(Seen {
-        path: path.to_owned(),
-        length: data.len(),
-        changed,
-    })
+    Some(Seen { path: path.to_owned(), length: data.len(), changed })
 }
 
 /// Whether every file looks as it did.
 pub(crate) fn unchanged(seen: &[Seen]) -> bool {
-    !seen.is_empty()
-        && seen
-            .iter()
-            .all(|before| look(&before.path).as_ref() == Some(before))
+    !seen.is_empty() && seen.iter().all(|before| look(&before.path).as_ref() == Some(before))
 }
 
 /// Reads a memory from the target folder.
@@ -77,22 +66,13 @@ pub(crate) fn recall(given: &Given, arch: &str) -> Option<String> {
 /// Remembers an image.
 pub(crate) fn remember(given: &Given, arch: &str, inputs: &[PathBuf], key: &str) {
     let inputs = inputs.iter().filter_map(|path| look(path)).collect();
-    let memory = Memory {
-        programs: programs(given),
-        arch: arch.to_owned(),
-        inputs,
-        key: key.to_owned(),
-    };
+    let memory =
+        Memory { programs: programs(given), arch: arch.to_owned(), inputs, key: key.to_owned() };
     write("image.json", &memory);
 }
 
 fn programs(given: &Given) -> Vec<Option<PathBuf>> {
-    vec![
-        given.etcd.clone(),
-        given.etcdctl.clone(),
-        given.busybox.clone(),
-        given.agent.clone(),
-    ]
+    vec![given.etcd.clone(), given.etcdctl.clone(), given.busybox.clone(), given.agent.clone()]
 }
 
 fn folder() -> PathBuf {

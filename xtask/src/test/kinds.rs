@@ -31,7 +31,7 @@ const NEEDS_ENGINE: &str = "engine_";
 pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     let mut kinds = vec![
         Kind { properties: true, ..cargo("unit", &["-p", "quorate", "--lib", "--bins"]) },
-        cargo("toolkit", &["-p", "xtask", "--bins", "--", "--skip", NEEDS_ENGINE]),
+        cargo("toolkit", &["-p", "xtask", "--tests", "--", "--skip", NEEDS_ENGINE]),
     ];
     kinds.extend(test_files.iter().map(|file| cargo(file, &["-p", "quorate", "--test", file])));
     kinds.extend([
@@ -39,7 +39,7 @@ pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
             engine: true,
             ..cargo(
                 "containers",
-                &["-p", "xtask", "--bins", "--", "--test-threads=1", NEEDS_ENGINE],
+                &["-p", "xtask", "--tests", "--", "--test-threads=1", NEEDS_ENGINE],
             )
         },
         xtask("examples", &["examples", "run"]),
