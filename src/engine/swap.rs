@@ -16,9 +16,6 @@ impl Engine {
         if matches!(self.mode, Mode::Stopping { .. } | Mode::Stopped) {
             return;
         }
-        if self.graph.as_deref() == Some(&*new) {
-            return;
-        }
         self.generation += 1;
         let (kept, removed) = self.part(&new);
         for slot in &removed {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Event, State};
+use super::super::{Event, State, Timestamp};
 use super::world::{World, graph};
 
 /// `graph1a` and `graph1b`: file1 leaves, file2 stays as it is, file3 comes.
@@ -105,6 +105,23 @@ fn a_new_notifying_edge_does_not_refresh_by_itself() {
     world.touch("a");
     world.changed("a");
     assert_eq!(world.said(), "run:a refresh:b");
+}
+
+/// z is freed and put before b in one swap: b was never blocked by it.
+#[test]
+fn a_vertex_is_looked_at_after_its_predecessors() {
+    let mut world = World::new();
+    world.graph("b x z x>z");
+    world.unchanged("b");
+    world.fails("x");
+    world.send(Event::Pause);
+    world.touch("b");
+    assert_eq!(world.states(), "b:pending x:failed z:blocked");
+    world.pass(400);
+    world.graph("b x z z>b");
+    assert_eq!(world.states(), "b:pending x:failed z:pending");
+    let since = world.engine.vertices().next().unwrap().since;
+    assert_eq!(since, Timestamp::default());
 }
 
 #[test]
