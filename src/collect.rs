@@ -10,6 +10,7 @@ use crate::ident::{HostName, ResourceId};
 use crate::spec::{Collected, Fields};
 
 pub mod keys;
+pub mod presence;
 pub mod publish;
 pub mod record;
 pub mod roster;

@@ -8,11 +8,19 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use self::follower::{Follower, OwnView};
+use self::publisher::Publisher;
 use crate::collect::Exports;
+use crate::collect::presence::Me;
 use crate::collect::publish::Published;
 use crate::ident::HostName;
 use crate::store::Store;
+
+mod follower;
+mod identity;
+mod publisher;
 
 /// How well this host knows what others export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -80,21 +88,40 @@ pub struct Exchange {
 /// Starts the exchange of `host` over `store`. `state_dir` keeps the identity that lets a restart
 /// within 60 s go unnoticed. With `noop` nothing is written.
 pub fn start(store: Arc<dyn Store>, host: HostName, state_dir: PathBuf, noop: bool) -> Exchange {
-    let (publish, _) = watch::channel(None);
-    let (_, exports) = watch::channel(ExportsView::default());
-    let (_, published) = watch::channel(PublishView::default());
-    let _ = (store, host, state_dir, noop);
-    Exchange { publish, exports, published, cancel: CancellationToken::new(), tasks: Vec::new() }
+    let cancel = CancellationToken::new();
+    let (publish, wanted) = watch::channel(None);
+    let (views, exports) = watch::channel(ExportsView::default());
+    let (view, published) = watch::channel(PublishView::default());
+    let (own_views, own) = watch::channel(OwnView::default());
+    let follower = Follower::new(host.clone(), views, own_views);
+    let following = follower.run(Arc::clone(&store), cancel.clone());
+    let stop = cancel.clone();
+    let publishing = async move {
+        let me = Me { instance: identity::instance(&state_dir).await, run: Uuid::new_v4().into() };
+        let publisher = Publisher { store, host, me, noop, wanted, own, view };
+        publisher.run(stop).await;
+    };
+    let tasks = vec![tokio::spawn(following), tokio::spawn(publishing)];
+    Exchange { publish, exports, published, cancel, tasks }
 }
 
 impl Exchange {
     /// Ends the tasks. Presence is left to expire, so that a restart goes unnoticed.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.cancel.cancel();
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task of the exchange ended early");
             }
         }
     }
 }
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use crate::ident::{HostName, NAME_BYTES_MAX};
 use crate::spec::{Fields, Program};
 use crate::store::{Compare, Op, Txn};
 
+pub use crate::collect::record::Session;
+
 /// Operations of one transaction: etcd takes 128; one is the publisher's, one the presence's.
 pub const OPS_MAX: usize = 126;
 /// Keys and values of one transaction: etcd takes 1.5 MiB with everything around them.
@@ -29,15 +31,6 @@ pub struct Published {
     pub name: String,
     /// All fields that are set.
     pub fields: Fields,
-}
-
-/// Who publishes: the state folder and the session that it continues.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// One state folder.
-    pub instance: String,
-    /// Ends with the presence.
-    pub session: String,
 }
 
 /// One record of this host in the store.
@@ -124,9 +117,7 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
     set.deletes =
         gone.into_iter().map(|address| Op::Delete { key: keys::record(address) }).collect();
     digests.sort();
-    let publisher = Publisher::new(&session.instance, &session.session, writer.generation)
-        .with_set(&digests)
-        .encode();
+    let publisher = Publisher::new(session, writer.generation).with_set(&digests).encode();
     let exports = digests.len();
     let (put, deleted) = (set.puts.len(), set.deletes.len());
     if put + deleted == 0 && writer.is_closed(exports) {

@@ -57,12 +57,25 @@ pub struct Decoded {
     pub content: Content,
 }
 
+/// Who publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// One state folder.
+    pub instance: String,
+    /// One process.
+    pub run: String,
+    /// Ends with the presence; a process that is started in time continues it.
+    pub session: String,
+}
+
 /// What a host says about its whole set of exports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publisher {
     v: u64,
     /// Who wrote it: one state folder.
     pub instance: String,
+    /// The process that wrote it.
+    pub run: String,
     /// The session that wrote it. Exports live while the presence names the same one.
     pub session: String,
     /// Records with a higher generation belong to a set that is not complete yet.
@@ -264,12 +277,13 @@ pub fn shown(text: &str) -> String {
 }
 
 impl Publisher {
-    /// What `instance` says about a set of this generation.
-    pub fn new(instance: &str, session: &str, generation: u64) -> Self {
+    /// What is said about a set of this generation.
+    pub fn new(session: &Session, generation: u64) -> Self {
         Publisher {
             v: VERSION,
-            instance: instance.to_owned(),
-            session: session.to_owned(),
+            instance: session.instance.clone(),
+            run: session.run.clone(),
+            session: session.session.clone(),
             generation,
             count: 0,
             digest: String::new(),

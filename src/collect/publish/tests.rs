@@ -14,7 +14,7 @@ fn me() -> HostName {
 }
 
 fn session(name: &str) -> Session {
-    Session { instance: "i".to_owned(), session: name.to_owned() }
+    Session { instance: "i".into(), run: "r".into(), session: name.into() }
 }
 
 fn published(name: &str, content: &str) -> Published {

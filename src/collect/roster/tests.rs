@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::Content;
-use crate::collect::record::Record;
+use crate::collect::record::{Record, Session};
 use crate::spec::{Fields, Value};
 
 fn host(name: &str) -> HostName {
@@ -26,7 +26,12 @@ fn record(from: &str, name: &str, generation: u64, life: Life) -> Entry {
 }
 
 fn publisher(from: &str, session: &str, generation: u64) -> Entry {
-    entry(keys::publisher(&host(from)), Publisher::new("i", session, generation).encode(), 1)
+    entry(keys::publisher(&host(from)), publishing(session, generation), 1)
+}
+
+fn publishing(session: &str, generation: u64) -> Vec<u8> {
+    let session = Session { instance: "i".into(), run: "r".into(), session: session.into() };
+    Publisher::new(&session, generation).encode()
 }
 
 fn presence(from: &str, session: &str) -> Entry {
@@ -168,7 +173,7 @@ fn any_history() -> impl Strategy<Value = Vec<History>> {
             all.push((keys::presence(&host(from)), values));
         }
         for from in ["h1", "h2"] {
-            let values = [1, 3, 5].map(|at| Some(Publisher::new("i", "s", at).encode())).to_vec();
+            let values = [1, 3, 5].map(|at| Some(publishing("s", at))).to_vec();
             all.push((keys::publisher(&host(from)), values));
         }
         all
