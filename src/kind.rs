@@ -22,6 +22,8 @@ mod kv;
 mod noop;
 mod print;
 mod timer;
+#[cfg(test)]
+mod trial;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

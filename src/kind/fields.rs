@@ -39,12 +39,7 @@ pub(super) fn map(fields: &Fields, name: &str) -> Option<BTreeMap<String, String
     let Some(Value::Map(items)) = fields.get(name) else {
         return None;
     };
-    Some(
-        items
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), as_text(value)?)))
-            .collect(),
-    )
+    Some(items.iter().filter_map(|(key, value)| Some((key.clone(), as_text(value)?))).collect())
 }
 
 fn as_text(value: &Value) -> Option<String> {
@@ -56,11 +51,7 @@ fn as_text(value: &Value) -> Option<String> {
 
 /// A mistake in one field, with the next step.
 pub(super) fn mistake(field: &'static str, message: String, help: &str) -> FieldError {
-    FieldError {
-        field: Some(field),
-        message,
-        help: Some(help.to_owned()),
-    }
+    FieldError { field: Some(field), message, help: Some(help.to_owned()) }
 }
 
 /// Text that is handed to the kernel ends at its first NUL byte; refuse it before it means
@@ -68,11 +59,7 @@ pub(super) fn mistake(field: &'static str, message: String, help: &str) -> Field
 pub(super) fn no_nul(fields: &Fields, names: &[&'static str], errors: &mut Vec<FieldError>) {
     for name in names {
         if str_field(fields, name).is_some_and(|text| text.contains('\0')) {
-            errors.push(mistake(
-                name,
-                format!("`{name}` contains a NUL byte"),
-                "remove it",
-            ));
+            errors.push(mistake(name, format!("`{name}` contains a NUL byte"), "remove it"));
         }
     }
 }

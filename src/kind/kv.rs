@@ -28,11 +28,7 @@ const TRIES: usize = 5;
 pub(super) struct KvKind;
 
 const FIELDS: &[FieldDef] = &[
-    FieldDef {
-        name: "key",
-        ty: FieldType::Str,
-        doc: "the key; the resource's name when absent",
-    },
+    FieldDef { name: "key", ty: FieldType::Str, doc: "the key; the resource's name when absent" },
     FieldDef {
         name: "value",
         ty: FieldType::Str,
@@ -82,12 +78,7 @@ impl Kind for KvKind {
         }
         let key = text(fields, "key").unwrap_or(id.name());
         let mapped = flag(fields, "mapped");
-        Ok(Arc::new(Kv {
-            key: format!("{PREFIX}kv/{}", encode_segment(key)),
-            value,
-            mapped,
-            skip,
-        }))
+        Ok(Arc::new(Kv { key: format!("{PREFIX}kv/{}", encode_segment(key)), value, mapped, skip }))
     }
 }
 
@@ -105,11 +96,7 @@ fn check_skip(fields: &Fields, value: Option<&str>, errors: &mut Vec<FieldError>
         Some(1) => Skip::AsText,
         Some(other) => {
             let message = format!("`skipcmpstyle` is {other}");
-            errors.push(mistake(
-                "skipcmpstyle",
-                message,
-                "write 0 for numbers or 1 for text",
-            ));
+            errors.push(mistake("skipcmpstyle", message, "write 0 for numbers or 1 for text"));
             return Skip::Never;
         }
     };
@@ -119,11 +106,7 @@ fn check_skip(fields: &Fields, value: Option<&str>, errors: &mut Vec<FieldError>
     match value {
         None => {
             let message = "`skiplessthan` without `value` compares nothing".to_owned();
-            errors.push(mistake(
-                "skiplessthan",
-                message,
-                "add `value`, or remove it",
-            ));
+            errors.push(mistake("skiplessthan", message, "add `value`, or remove it"));
         }
         Some(value) if style == Skip::AsNumber && number(value).is_none() => {
             let message = format!("`value` is `{value}`, which `skiplessthan` cannot compare");
@@ -160,11 +143,7 @@ impl Kv {
     /// What to do when `stored` is there. A refresh sets the exact value.
     fn plan(&self, stored: Option<&[u8]>, refresh: bool) -> Action {
         let Some(wanted) = &self.value else {
-            return if stored.is_some() {
-                Action::Remove
-            } else {
-                Action::Leave
-            };
+            return if stored.is_some() { Action::Remove } else { Action::Leave };
         };
         let Some(stored) = stored else {
             return Action::Set;
@@ -183,9 +162,7 @@ impl Kv {
             Skip::AsText => Some(stored.cmp(wanted.as_bytes())),
             Skip::AsNumber => {
                 let stored = std::str::from_utf8(stored).ok().and_then(number);
-                stored
-                    .zip(number(wanted))
-                    .map(|(stored, wanted)| stored.cmp(&wanted))
+                stored.zip(number(wanted)).map(|(stored, wanted)| stored.cmp(&wanted))
             }
         };
         matches!(order, Some(Ordering::Equal | Ordering::Greater))
@@ -207,9 +184,7 @@ impl Kv {
                 Err(error) => return Err(format!("key {key}: {error}")),
             }
         }
-        Err(format!(
-            "key {key}: changed by others {TRIES} times in a row; see who else sets it"
-        ))
+        Err(format!("key {key}: changed by others {TRIES} times in a row; see who else sets it"))
     }
 
     /// One look and one write; nothing when the key changed in between.
@@ -219,31 +194,14 @@ impl Kv {
         key: &str,
         cx: &Context,
     ) -> Result<Option<Outcome>, StoreError> {
-        let found = store
-            .range(key)
-            .await?
-            .entries
-            .into_iter()
-            .find(|entry| entry.key == key);
+        let found = store.range(key).await?.entries.into_iter().find(|entry| entry.key == key);
         let stored = found.as_ref().map(|entry| entry.value.as_slice());
         let (op, words) = match self.plan(stored, cx.refresh) {
             Action::Leave => return Ok(Some(Outcome::Unchanged)),
-            Action::Remove => (
-                Op::Delete {
-                    key: key.to_owned(),
-                },
-                "key removed",
-            ),
+            Action::Remove => (Op::Delete { key: key.to_owned() }, "key removed"),
             Action::Set => {
                 let value = self.value.clone().unwrap_or_default().into_bytes();
-                (
-                    Op::Put {
-                        key: key.to_owned(),
-                        value,
-                        lease: None,
-                    },
-                    "value set",
-                )
+                (Op::Put { key: key.to_owned(), value, lease: None }, "value set")
             }
         };
         if !cx.apply {
@@ -253,15 +211,8 @@ impl Kv {
             Some(entry) => Compare::Revision(key.to_owned(), entry.revision),
             None => Compare::Missing(key.to_owned()),
         };
-        let committed = store
-            .txn(Txn {
-                when: vec![when],
-                then: vec![op],
-            })
-            .await?;
-        Ok(committed
-            .applied
-            .then(|| Outcome::Changed(words.to_owned())))
+        let committed = store.txn(Txn { when: vec![when], then: vec![op] }).await?;
+        Ok(committed.applied.then(|| Outcome::Changed(words.to_owned())))
     }
 }
 
@@ -270,11 +221,7 @@ impl Resource for Kv {
     fn watches(&self) -> Vec<Watch> {
         // The host is not known here. A mapped key watches the entries of all hosts, which are few
         // and change seldom.
-        vec![Watch::Key(if self.mapped {
-            format!("{}/", self.key)
-        } else {
-            self.key.clone()
-        })]
+        vec![Watch::Key(if self.mapped { format!("{}/", self.key) } else { self.key.clone() })]
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
@@ -285,6 +232,119 @@ impl Resource for Kv {
                 let seconds = PATIENCE.as_secs();
                 Err(format!("the store did not answer within {seconds} s; see `quorate status`"))
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{build, build_values, changed, context, context_on, would_change};
+    use super::*;
+    use crate::ident::HostName;
+    use crate::spec::Value;
+    use crate::store::memory::MemoryStore;
+
+    async fn stored(cx: &Context) -> Vec<(String, String)> {
+        let entries = cx.store.range(PREFIX).await.unwrap().entries;
+        let text = |value| String::from_utf8(value).unwrap();
+        entries.into_iter().map(|e| (e.key.replace(PREFIX, ""), text(e.value))).collect()
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_key_is_set_once_and_repaired() {
+        let cx = context();
+        let kv = build("kv", "a/b", &[("value", "world")]).unwrap();
+        assert_eq!(changed(kv.run(&cx).await), "value set");
+        assert_eq!(stored(&cx).await, [pair("kv/a%2Fb", "world")]);
+        assert_eq!(kv.run(&cx).await, Ok(Outcome::Unchanged));
+        let other = build("kv", "other", &[("key", "a/b"), ("value", "")]).unwrap();
+        changed(other.run(&cx).await);
+        assert_eq!(stored(&cx).await, [pair("kv/a%2Fb", "")]);
+        changed(kv.run(&cx).await);
+        assert_eq!(stored(&cx).await, [pair("kv/a%2Fb", "world")]);
+    }
+
+    #[tokio::test]
+    async fn without_a_value_only_this_very_key_goes() {
+        let cx = context();
+        for key in ["k", "k2"] {
+            build("kv", key, &[("value", "x")]).unwrap().run(&cx).await.unwrap();
+        }
+        let gone = build("kv", "k", &[]).unwrap();
+        assert_eq!(changed(gone.run(&cx).await), "key removed");
+        assert_eq!(stored(&cx).await, [pair("kv/k2", "x")]);
+        assert_eq!(gone.run(&cx).await, Ok(Outcome::Unchanged));
+    }
+
+    #[tokio::test]
+    async fn looking_never_writes() {
+        let cx = context();
+        build("kv", "k", &[("value", "x")]).unwrap().run(&cx).await.unwrap();
+        let looking = Context { apply: false, ..cx.clone() };
+        for fields in [&[][..], &[("value", "y")]] {
+            would_change(build("kv", "k", fields).unwrap().run(&looking).await);
+        }
+        assert_eq!(stored(&cx).await, [pair("kv/k", "x")]);
+    }
+
+    #[tokio::test]
+    async fn a_mapped_key_has_an_entry_for_each_host() {
+        let store = Arc::new(MemoryStore::new());
+        let fields = [("value", Value::Str("x".to_owned())), ("mapped", Value::Bool(true))];
+        let kv = build_values("kv", "k", &fields).unwrap();
+        for host in ["h1", "h2"] {
+            let host = HostName::parse(host).unwrap();
+            kv.run(&Context { host, ..context_on(store.clone()) }).await.unwrap();
+        }
+        let all = stored(&context_on(store)).await;
+        assert_eq!(all, [pair("kv/k/h1", "x"), pair("kv/k/h2", "x")]);
+        assert_eq!(kv.watches(), [Watch::Key(format!("{PREFIX}kv/k/"))]);
+    }
+
+    fn skipping(value: &str, style: i64) -> Kv {
+        let skip = if style == 1 { Skip::AsText } else { Skip::AsNumber };
+        Kv { key: "k".to_owned(), value: Some(value.to_owned()), mapped: false, skip }
+    }
+
+    #[test]
+    fn greater_values_stay_until_a_refresh() {
+        let cases = [
+            ("9", 0, "10", false, Action::Leave),
+            ("9", 0, "9", false, Action::Leave),
+            ("9", 0, "8", false, Action::Set),
+            ("9", 0, "10", true, Action::Set),
+            ("9", 0, "9", true, Action::Leave),
+            ("9", 0, "no number", false, Action::Set),
+            ("9", 1, "10", false, Action::Set),
+            ("b", 1, "c", false, Action::Leave),
+        ];
+        for (ours, style, stored, refresh, action) in cases {
+            let kv = skipping(ours, style);
+            assert_eq!(kv.plan(Some(stored.as_bytes()), refresh), action, "{ours} {stored}");
+        }
+        assert_eq!(skipping("9", 0).plan(None, false), Action::Set);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused() {
+        let skip = ("skiplessthan", Value::Bool(true));
+        let value = |text: &str| ("value", Value::Str(text.to_owned()));
+        let style = |style| ("skipcmpstyle", Value::Int(style));
+        let cases = [
+            (vec![skip.clone()], Some("skiplessthan")),
+            (vec![skip.clone(), value("x")], Some("value")),
+            (vec![skip.clone(), value("x"), style(1)], None),
+            (vec![skip, value("3")], None),
+            (vec![value("3"), style(2)], Some("skipcmpstyle")),
+        ];
+        for (fields, expected) in cases {
+            let errors = build_values("kv", "k", &fields).err().unwrap_or_default();
+            let fields: Vec<_> = errors.iter().filter_map(|error| error.field).collect();
+            assert_eq!(fields, expected.into_iter().collect::<Vec<_>>());
         }
     }
 }

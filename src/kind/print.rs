@@ -43,10 +43,7 @@ impl Kind for PrintKind {
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         let message = str_field(fields, "msg").unwrap_or(id.name()).to_owned();
-        Ok(Arc::new(Print {
-            id: id.clone(),
-            message,
-        }))
+        Ok(Arc::new(Print { id: id.clone(), message }))
     }
 }
 

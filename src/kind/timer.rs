@@ -41,9 +41,9 @@ impl Kind for TimerKind {
 
     fn build(&self, _: &ResourceId, fields: &Fields) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         match int(fields, "interval") {
-            Some(seconds @ 1..=INTERVAL_MAX) => Ok(Arc::new(Timer {
-                interval: Duration::from_secs(seconds.unsigned_abs()),
-            })),
+            Some(seconds @ 1..=INTERVAL_MAX) => {
+                Ok(Arc::new(Timer { interval: Duration::from_secs(seconds.unsigned_abs()) }))
+            }
             Some(bad) => Err(vec![mistake(
                 "interval",
                 format!("`interval` is {bad}; it has to be between 1 and {INTERVAL_MAX} seconds"),
@@ -84,13 +84,8 @@ mod tests {
     use crate::spec::Value;
 
     fn build(interval: Option<i64>) -> Result<Vec<Watch>, Vec<FieldError>> {
-        let fields = interval
-            .map(|i| ("interval".to_owned(), Value::Int(i)))
-            .into_iter()
-            .collect();
-        TimerKind
-            .build(&ResourceId::new("timer", "t"), &fields)
-            .map(|timer| timer.watches())
+        let fields = interval.map(|i| ("interval".to_owned(), Value::Int(i))).into_iter().collect();
+        TimerKind.build(&ResourceId::new("timer", "t"), &fields).map(|timer| timer.watches())
     }
 
     #[test]
@@ -102,9 +97,6 @@ mod tests {
 
     #[test]
     fn a_timer_ticks_at_its_interval() {
-        assert_eq!(
-            build(Some(3)).unwrap(),
-            [Watch::Every(Duration::from_secs(3))]
-        );
+        assert_eq!(build(Some(3)).unwrap(), [Watch::Every(Duration::from_secs(3))]);
     }
 }

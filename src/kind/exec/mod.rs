@@ -43,11 +43,7 @@ const FIELDS: &[FieldDef] = &[
         ty: FieldType::Str,
         doc: "runs `cmd` as `SHELL -c CMD`, for instance `/bin/sh`",
     },
-    FieldDef {
-        name: "cwd",
-        ty: FieldType::Str,
-        doc: "absolute directory to run in",
-    },
+    FieldDef { name: "cwd", ty: FieldType::Str, doc: "absolute directory to run in" },
     FieldDef {
         name: "env",
         ty: FieldType::StrMap,
@@ -63,36 +59,16 @@ const FIELDS: &[FieldDef] = &[
         ty: FieldType::Str,
         doc: "guard: the command runs only when this exits with 0",
     },
-    FieldDef {
-        name: "ifshell",
-        ty: FieldType::Str,
-        doc: "like `shell`, for the guard",
-    },
-    FieldDef {
-        name: "ifcwd",
-        ty: FieldType::Str,
-        doc: "like `cwd`, for the guard",
-    },
+    FieldDef { name: "ifshell", ty: FieldType::Str, doc: "like `shell`, for the guard" },
+    FieldDef { name: "ifcwd", ty: FieldType::Str, doc: "like `cwd`, for the guard" },
     FieldDef {
         name: "creates",
         ty: FieldType::Str,
         doc: "absolute path; the command runs only while nothing is there, and again when it goes",
     },
-    FieldDef {
-        name: "watchcmd",
-        ty: FieldType::Str,
-        doc: "not built yet; leave it empty",
-    },
-    FieldDef {
-        name: "watchshell",
-        ty: FieldType::Str,
-        doc: "not built yet; leave it empty",
-    },
-    FieldDef {
-        name: "watchcwd",
-        ty: FieldType::Str,
-        doc: "not built yet; leave it empty",
-    },
+    FieldDef { name: "watchcmd", ty: FieldType::Str, doc: "not built yet; leave it empty" },
+    FieldDef { name: "watchshell", ty: FieldType::Str, doc: "not built yet; leave it empty" },
+    FieldDef { name: "watchcwd", ty: FieldType::Str, doc: "not built yet; leave it empty" },
 ];
 
 /// The fields that mgmt's files carry, mostly empty, and that have no effect here yet.
@@ -117,14 +93,9 @@ impl Kind for ExecKind {
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let texts = [
-            "cmd", "shell", "cwd", "ifcmd", "ifshell", "ifcwd", "creates",
-        ];
+        let texts = ["cmd", "shell", "cwd", "ifcmd", "ifshell", "ifcwd", "creates"];
         no_nul(fields, &texts, &mut errors);
-        for name in NOT_BUILT
-            .into_iter()
-            .filter(|name| text(fields, name).is_some())
-        {
+        for name in NOT_BUILT.into_iter().filter(|name| text(fields, name).is_some()) {
             let message = format!("`{name}` is not built yet");
             errors.push(mistake(
                 name,
@@ -140,13 +111,7 @@ impl Kind for ExecKind {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Arc::new(Exec {
-            command,
-            guard,
-            creates,
-            env,
-            timeout,
-        }))
+        Ok(Arc::new(Exec { command, guard, creates, env, timeout }))
     }
 }
 
@@ -160,11 +125,7 @@ fn check_command(id: &ResourceId, fields: &Fields, errors: &mut Vec<FieldError>)
             Line::split(cmd, cwd)
         }
         (Some(shell), None) => Line::shell(shell, cmd, cwd),
-        (None, Some(args)) => Line {
-            program: cmd.to_owned(),
-            args,
-            cwd,
-        },
+        (None, Some(args)) => Line { program: cmd.to_owned(), args, cwd },
         (None, None) => {
             let line = Line::split(cmd, cwd);
             if line.program.is_empty() {
@@ -193,11 +154,7 @@ fn check_guard(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<Line> {
     };
     if guard.program.is_empty() {
         let message = "`ifcmd` names no program".to_owned();
-        errors.push(mistake(
-            "ifcmd",
-            message,
-            "write the command to run, or remove it",
-        ));
+        errors.push(mistake("ifcmd", message, "write the command to run, or remove it"));
     }
     Some(guard)
 }
@@ -210,11 +167,7 @@ fn check_absolute(
     let path = text(fields, name)?;
     if !path.starts_with('/') {
         let message = format!("`{name}` is `{path}`, which is not absolute");
-        errors.push(mistake(
-            name,
-            message,
-            "give a path that starts with a slash",
-        ));
+        errors.push(mistake(name, message, "give a path that starts with a slash"));
     }
     Some(PathBuf::from(clean(path)))
 }
@@ -224,11 +177,7 @@ fn check_env(fields: &Fields, errors: &mut Vec<FieldError>) -> BTreeMap<String, 
     for (name, value) in &env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             let message = format!("`env` sets `{name}`, which cannot be a variable");
-            errors.push(mistake(
-                "env",
-                message,
-                "names have no `=`, and nothing has a NUL byte",
-            ));
+            errors.push(mistake("env", message, "names have no `=`, and nothing has a NUL byte"));
         }
     }
     env
@@ -240,11 +189,7 @@ fn check_timeout(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<Durati
         seconds @ 1..=TIMEOUT_MAX => Some(Duration::from_secs(seconds.unsigned_abs())),
         bad => {
             let message = format!("`timeout` is {bad}; it has to be 0 to {TIMEOUT_MAX} seconds");
-            errors.push(mistake(
-                "timeout",
-                message,
-                "write a whole number of seconds",
-            ));
+            errors.push(mistake("timeout", message, "write a whole number of seconds"));
             None
         }
     }
@@ -280,10 +225,7 @@ impl Exec {
         let Some(guard) = &self.guard else {
             return Ok(true);
         };
-        let ended = self
-            .start(guard, cx)
-            .await
-            .map_err(|why| format!("guard: {why}"))?;
+        let ended = self.start(guard, cx).await.map_err(|why| format!("guard: {why}"))?;
         match ended.signal {
             None => Ok(ended.code == Some(0)),
             Some(_) => Err(format!("guard: {}", ended.describe(guard))),
@@ -295,12 +237,7 @@ impl Exec {
 impl Resource for Exec {
     fn watches(&self) -> Vec<Watch> {
         let creates = self.creates.iter().cloned();
-        creates
-            .map(|path| Watch::Path {
-                path,
-                children: false,
-            })
-            .collect()
+        creates.map(|path| Watch::Path { path, children: false }).collect()
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
@@ -318,3 +255,6 @@ impl Resource for Exec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,20 +46,12 @@ impl Line {
     /// space.
     pub(super) fn split(cmd: &str, cwd: Option<PathBuf>) -> Self {
         let mut words = cmd.split_whitespace().map(str::to_owned);
-        Line {
-            program: words.next().unwrap_or_default(),
-            args: words.collect(),
-            cwd,
-        }
+        Line { program: words.next().unwrap_or_default(), args: words.collect(), cwd }
     }
 
     /// Handed to a shell as it is.
     pub(super) fn shell(shell: &str, cmd: &str, cwd: Option<PathBuf>) -> Self {
-        Line {
-            program: shell.to_owned(),
-            args: vec!["-c".to_owned(), cmd.to_owned()],
-            cwd,
-        }
+        Line { program: shell.to_owned(), args: vec!["-c".to_owned(), cmd.to_owned()], cwd }
     }
 }
 
@@ -109,15 +101,8 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Result<Ended, String> {
     let mut command = Command::new(&line.program);
-    command
-        .args(&line.args)
-        .envs(env)
-        .process_group(0)
-        .kill_on_drop(true);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(&line.args).envs(env).process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     line.cwd.iter().for_each(|cwd| {
         command.current_dir(cwd);
     });
@@ -156,18 +141,11 @@ pub(super) async fn run(
 }
 
 async fn ended(status: ExitStatus, pumps: &mut JoinSet<()>, tail: &Mutex<Tail>) -> Ended {
-    let drained = timeout(DRAIN_LIMIT, async {
-        while pumps.join_next().await.is_some() {}
-    })
-    .await;
+    let drained = timeout(DRAIN_LIMIT, async { while pumps.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::debug!("something in the background still holds the output of its command");
     }
-    Ended {
-        code: status.code(),
-        signal: status.signal(),
-        tail: text_of(tail),
-    }
+    Ended { code: status.code(), signal: status.signal(), tail: text_of(tail) }
 }
 
 fn not_started(line: &Line, error: &std::io::Error) -> String {
@@ -216,9 +194,7 @@ struct Group {
 impl Group {
     fn of(child: &Child) -> Self {
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        Group {
-            leader: pid.map(Pid::from_raw),
-        }
+        Group { leader: pid.map(Pid::from_raw) }
     }
 
     fn signal(&self, signal: Signal) {
@@ -272,8 +248,6 @@ fn text_of(tail: &Mutex<Tail>) -> String {
 async fn pump(mut from: impl AsyncRead + Unpin, tail: Arc<Mutex<Tail>>) {
     let mut buffer = vec![0; 8 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        tail.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(&buffer[..read]);
+        tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..read]);
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Group, User};
 use tokio::sync::Semaphore;
@@ -24,6 +25,9 @@ use super::plan::{Action, Attributes, Ids, MODE_MASK, Observed, State, Wanted, d
 const FILE_WORKERS: usize = 16;
 
 static WORKERS: Semaphore = Semaphore::const_new(FILE_WORKERS);
+
+/// How often a path is looked at anew when others change it under our hands.
+const TRIES: usize = 3;
 
 /// How much is compared at a time, in bytes.
 const COMPARE_CHUNK: usize = 64 << 10;
@@ -53,43 +57,61 @@ pub(super) async fn run(
 }
 
 fn converge(path: &Path, wanted: &Wanted, apply: bool) -> Result<Outcome, String> {
+    let mut raced = String::new();
+    for _ in 0..TRIES {
+        match attempt(path, wanted, apply)? {
+            Attempt::Done(outcome) => return Ok(outcome),
+            Attempt::Raced(error) => raced = error,
+        }
+    }
+    Err(raced)
+}
+
+enum Attempt {
+    Done(Outcome),
+    /// A step failed since somebody else changed the path after it was looked at.
+    Raced(String),
+}
+
+fn attempt(path: &Path, wanted: &Wanted, apply: bool) -> Result<Attempt, String> {
     let name = shown(path, wanted.directory);
-    let observed = observe(path, wanted).map_err(|error| format!("{name}: {error}"))?;
+    let cannot_look = |error| format!("{name}: cannot look at it: {}", os_reason(&error));
+    let observed = observe(path, wanted).map_err(cannot_look)?;
+    let would_change = |words: String| Ok(Attempt::Done(Outcome::WouldChange(words)));
     let ids = match resolve(wanted) {
         Ok(ids) => ids,
         // The user may be the work of another resource that is not allowed to change anything
         // either.
-        Err(missing) if !apply => return Ok(Outcome::WouldChange(missing)),
+        Err(missing) if !apply => return would_change(missing),
         Err(missing) => return Err(format!("{name}: {missing}")),
     };
     let actions = match plan(&observed, wanted, ids) {
         Ok(actions) => actions,
         Err(problem) if !apply && observed == Observed::Missing => {
-            return Ok(Outcome::WouldChange(problem.to_string()));
+            return would_change(problem.to_string());
         }
         Err(problem) => return Err(format!("{name}: {problem}")),
     };
     if actions.is_empty() {
-        return Ok(Outcome::Unchanged);
+        return Ok(Attempt::Done(Outcome::Unchanged));
     }
     let words = describe(&actions, wanted);
     if !apply {
-        return Ok(Outcome::WouldChange(words));
+        return would_change(words);
     }
     for action in &actions {
-        perform(path, wanted, action).map_err(|error| explain(path, &name, action, &error))?;
+        let Err(error) = perform(path, wanted, action) else { continue };
+        let error = explain(path, &name, action, &error);
+        let now = observe(path, wanted).map_err(cannot_look)?;
+        return if now == observed { Err(error) } else { Ok(Attempt::Raced(error)) };
     }
-    Ok(Outcome::Changed(words))
+    Ok(Attempt::Done(Outcome::Changed(words)))
 }
 
 /// The path as the user writes it: directories end in a slash.
 fn shown(path: &Path, directory: bool) -> String {
     let text = path.display().to_string();
-    if directory && !text.ends_with('/') {
-        text + "/"
-    } else {
-        text
-    }
+    if directory && !text.ends_with('/') { text + "/" } else { text }
 }
 
 fn observe(path: &Path, wanted: &Wanted) -> io::Result<Observed> {
@@ -100,11 +122,8 @@ fn observe(path: &Path, wanted: &Wanted) -> io::Result<Observed> {
         }
         Err(error) => return Err(error),
     };
-    let attributes = Attributes {
-        uid: found.uid(),
-        gid: found.gid(),
-        mode: found.mode() & MODE_MASK,
-    };
+    let attributes =
+        Attributes { uid: found.uid(), gid: found.gid(), mode: found.mode() & MODE_MASK };
     let kind = found.file_type();
     if kind.is_dir() {
         let looked = wanted.state == State::Absent;
@@ -116,7 +135,15 @@ fn observe(path: &Path, wanted: &Wanted) -> io::Result<Observed> {
         let same = match &wanted.content {
             None => true,
             Some(content) if found.len() != content.len() as u64 => false,
-            Some(content) => same_content(path, content)?,
+            Some(content) => match same_content(path, content) {
+                Ok(same) => same,
+                // It went, or a link took its place, since we looked.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Observed::Missing),
+                Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+                    return Ok(Observed::Link);
+                }
+                Err(error) => return Err(error),
+            },
         };
         Ok(Observed::File { attributes, same })
     } else {
@@ -128,10 +155,7 @@ fn same_content(path: &Path, content: &[u8]) -> io::Result<bool> {
     // Without O_NONBLOCK, a pipe put in the place of the file in this moment would hold us up for
     // good.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)?;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(false);
     }
@@ -164,9 +188,7 @@ fn user_id(owner: &str) -> Result<u32, String> {
         Ok(None) => owner.parse().map_err(|_| {
             format!("the user `{owner}` does not exist; create it, or name another `owner`")
         }),
-        Err(error) => Err(format!(
-            "cannot look up the user `{owner}`: {error}; try again"
-        )),
+        Err(error) => Err(format!("cannot look up the user `{owner}`: {error}; try again")),
     }
 }
 
@@ -176,9 +198,7 @@ fn group_id(group: &str) -> Result<u32, String> {
         Ok(None) => group.parse().map_err(|_| {
             format!("the group `{group}` does not exist; create it, or name another `group`")
         }),
-        Err(error) => Err(format!(
-            "cannot look up the group `{group}`: {error}; try again"
-        )),
+        Err(error) => Err(format!("cannot look up the group `{group}`: {error}; try again")),
     }
 }
 
@@ -193,19 +213,12 @@ fn perform(path: &Path, wanted: &Wanted, action: &Action) -> io::Result<()> {
         }
         Action::MakeFile { ids, mode } => {
             let first = if mode.is_some() { 0o600 } else { 0o666 };
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(first)
-                .open(path)?;
+            let file = OpenOptions::new().write(true).create_new(true).mode(first).open(path)?;
             finish(&file, ids, mode)
         }
-        Action::Write { ids, mode, .. } => write(
-            path,
-            wanted.content.as_deref().unwrap_or_default(),
-            ids,
-            mode,
-        ),
+        Action::Write { ids, mode, .. } => {
+            write(path, wanted.content.as_deref().unwrap_or_default(), ids, mode)
+        }
         Action::SetOwner(ids) => lchown(path, ids.uid, ids.gid),
         Action::SetMode { to, .. } => set_mode(path, to),
         Action::RemoveFile => fs::remove_file(path),
@@ -216,21 +229,14 @@ fn perform(path: &Path, wanted: &Wanted, action: &Action) -> io::Result<()> {
 /// Writes a whole file beside the old one and puts it in its place. The directory itself is not
 /// made durable: after a crash the old file may be back, and the next start writes again.
 fn write(path: &Path, content: &[u8], ids: Ids, mode: Option<u32>) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .ok_or_else(|| io::Error::from(ErrorKind::IsADirectory))?;
+    let parent = path.parent().ok_or_else(|| io::Error::from(ErrorKind::IsADirectory))?;
     let first = Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
-    let mut temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .permissions(first)
-        .tempfile_in(parent)?;
+    let mut temporary =
+        tempfile::Builder::new().prefix(TEMPORARY).permissions(first).tempfile_in(parent)?;
     temporary.write_all(content)?;
     finish(temporary.as_file(), ids, mode)?;
     temporary.as_file().sync_all()?;
-    temporary
-        .persist(path)
-        .map(drop)
-        .map_err(|error| error.error)
+    temporary.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Owner first: changing it takes the set-id bits off.
@@ -241,9 +247,7 @@ fn finish(file: &File, ids: Ids, mode: Option<u32>) -> io::Result<()> {
     if uid.is_some() || gid.is_some() {
         fchown(file, uid, gid)?;
     }
-    mode.map_or(Ok(()), |mode| {
-        file.set_permissions(Permissions::from_mode(mode & MODE_MASK))
-    })
+    mode.map_or(Ok(()), |mode| file.set_permissions(Permissions::from_mode(mode & MODE_MASK)))
 }
 
 /// Sets the mode of what is at the path, which must not be a link. A handle that is good for naming
@@ -252,10 +256,7 @@ fn finish(file: &File, ids: Ids, mode: Option<u32>) -> io::Result<()> {
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-    let handle = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)?;
+    let handle = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if handle.metadata()?.is_symlink() {
         return Err(io::Error::other("became a symbolic link"));
     }
@@ -289,7 +290,7 @@ fn explain(path: &Path, name: &str, action: &Action, error: &io::Error) -> Strin
 /// The system's reason without the number that the library adds.
 fn os_reason(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        Some(code) => Errno::from_raw(code).desc().to_lowercase(),
         None => error.to_string(),
     }
 }

@@ -55,16 +55,8 @@ const FIELDS: &[FieldDef] = &[
         ty: FieldType::Str,
         doc: "the whole content; empty text empties the file; absent leaves it alone",
     },
-    FieldDef {
-        name: "owner",
-        ty: FieldType::Str,
-        doc: "user name or numeric id",
-    },
-    FieldDef {
-        name: "group",
-        ty: FieldType::Str,
-        doc: "group name or numeric id",
-    },
+    FieldDef { name: "owner", ty: FieldType::Str, doc: "user name or numeric id" },
+    FieldDef { name: "group", ty: FieldType::Str, doc: "group name or numeric id" },
     FieldDef {
         name: "mode",
         ty: FieldType::Str,
@@ -94,11 +86,7 @@ impl Kind for FileKind {
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         let mut errors = Vec::new();
-        no_nul(
-            fields,
-            &["path", "dirname", "basename", "owner", "group"],
-            &mut errors,
-        );
+        no_nul(fields, &["path", "dirname", "basename", "owner", "group"], &mut errors);
         let shown = check_path(id, fields, &mut errors);
         let directory = shown.ends_with('/');
         let state = check_state(fields, &mut errors);
@@ -116,10 +104,7 @@ impl Kind for FileKind {
             group: owned("group"),
             mode,
         };
-        Ok(Arc::new(File {
-            path: path::clean_path(&shown),
-            wanted: Arc::new(wanted),
-        }))
+        Ok(Arc::new(File { path: path::clean_path(&shown), wanted: Arc::new(wanted) }))
     }
 }
 
@@ -131,17 +116,11 @@ fn check_path(id: &ResourceId, fields: &Fields, errors: &mut Vec<FieldError>) ->
     }
     if let Some(basename) = text(fields, "basename").filter(|base| base.starts_with('/')) {
         let message = format!("`basename` is `{basename}`, which starts with a slash");
-        errors.push(mistake(
-            "basename",
-            message,
-            "give only the last part of the path",
-        ));
+        errors.push(mistake("basename", message, "give only the last part of the path"));
     }
     let path = result_path(id.name(), fields);
     if !path.starts_with('/') {
-        let field = ["dirname", "path"]
-            .into_iter()
-            .find(|name| text(fields, name).is_some());
+        let field = ["dirname", "path"].into_iter().find(|name| text(fields, name).is_some());
         errors.push(FieldError {
             field,
             message: format!("the path `{path}` is not absolute"),
@@ -165,11 +144,7 @@ fn check_state(fields: &Fields, errors: &mut Vec<FieldError>) -> State {
         Some("absent") => State::Absent,
         Some(other) => {
             let message = format!("`state` is `{other}`");
-            errors.push(mistake(
-                "state",
-                message,
-                "write `exists`, `absent` or `undefined`",
-            ));
+            errors.push(mistake("state", message, "write `exists`, `absent` or `undefined`"));
             State::Undefined
         }
     }
@@ -183,11 +158,7 @@ fn check_mode(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<u32> {
         Ok(bits) if digits && bits <= 0o7777 => Some(bits),
         _ => {
             let message = format!("`mode` is `{mode}`, which is not an octal mode up to 7777");
-            errors.push(mistake(
-                "mode",
-                message,
-                "write octal digits, for instance `0644`",
-            ));
+            errors.push(mistake("mode", message, "write octal digits, for instance `0644`"));
             None
         }
     }
@@ -215,10 +186,7 @@ fn check_content(
     }
     if content.len() > CONTENT_MAX {
         refuse(
-            format!(
-                "`content` has {} bytes; at most {CONTENT_MAX} are possible",
-                content.len()
-            ),
+            format!("`content` has {} bytes; at most {CONTENT_MAX} are possible", content.len()),
             "ship large files another way",
         );
     }
@@ -235,21 +203,18 @@ struct File {
 #[async_trait]
 impl Resource for File {
     fn watches(&self) -> Vec<Watch> {
-        vec![Watch::Path {
-            path: self.path.clone(),
-            children: false,
-        }]
+        vec![Watch::Path { path: self.path.clone(), children: false }]
     }
 
     fn hints(&self) -> Hints {
         let makes = self.wanted.directory && self.wanted.state == State::Exists;
-        Hints {
-            path: Some(self.path.clone()),
-            directory: makes,
-        }
+        Hints { path: Some(self.path.clone()), directory: makes }
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         effects::run(self.path.clone(), Arc::clone(&self.wanted), cx).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,11 +57,7 @@ pub(super) fn clean_path(path: &str) -> PathBuf {
 fn base_part(path: &str) -> String {
     let clean = clean(path);
     let base = clean.rsplit('/').next().unwrap_or_default();
-    if path.ends_with('/') {
-        format!("{base}/")
-    } else {
-        base.to_owned()
-    }
+    if path.ends_with('/') { format!("{base}/") } else { base.to_owned() }
 }
 
 /// Everything before the last part, with its slash; empty for the root and for a bare name.
@@ -80,10 +76,8 @@ mod tests {
     use crate::spec::Value;
 
     fn result(name: &str, fields: &[(&str, &str)]) -> String {
-        let fields = fields
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), Value::Str((*v).to_owned())))
-            .collect();
+        let fields =
+            fields.iter().map(|(k, v)| ((*k).to_owned(), Value::Str((*v).to_owned()))).collect();
         result_path(name, &fields)
     }
 
@@ -109,10 +103,7 @@ mod tests {
                 "{path}"
             );
         }
-        assert_eq!(
-            result("filea", &[("dirname", "/tmp/mgmtA/")]),
-            "/tmp/mgmtA/filea"
-        );
+        assert_eq!(result("filea", &[("dirname", "/tmp/mgmtA/")]), "/tmp/mgmtA/filea");
     }
 
     #[test]
@@ -125,17 +116,9 @@ mod tests {
             ("b", "c", "c"),
         ];
         for (path, base, expected) in cases {
-            assert_eq!(
-                result("f", &[("path", path), ("basename", base)]),
-                expected,
-                "{path}"
-            );
+            assert_eq!(result("f", &[("path", path), ("basename", base)]), expected, "{path}");
         }
-        let both = [
-            ("path", "/a/b"),
-            ("dirname", "/o/"),
-            ("basename", "../../etc/x"),
-        ];
+        let both = [("path", "/a/b"), ("dirname", "/o/"), ("basename", "../../etc/x")];
         assert_eq!(result("f", &both), "/o/../../etc/x");
     }
 

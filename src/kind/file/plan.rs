@@ -121,55 +121,33 @@ pub(super) fn plan(observed: &Observed, wanted: &Wanted, ids: Ids) -> Result<Vec
     }
     match (*observed, wanted.directory) {
         (Observed::Missing, true) if wanted.state == State::Exists => {
-            Ok(vec![Action::MakeDirectory {
-                ids,
-                mode: wanted.mode,
-            }])
+            Ok(vec![Action::MakeDirectory { ids, mode: wanted.mode }])
         }
-        (Observed::Missing, false) if wanted.content.is_some() => Ok(vec![Action::Write {
-            ids,
-            mode: wanted.mode,
-            new: true,
-        }]),
-        (Observed::Missing, false) if wanted.state == State::Exists => Ok(vec![Action::MakeFile {
-            ids,
-            mode: wanted.mode,
-        }]),
+        (Observed::Missing, false) if wanted.content.is_some() => {
+            Ok(vec![Action::Write { ids, mode: wanted.mode, new: true }])
+        }
+        (Observed::Missing, false) if wanted.state == State::Exists => {
+            Ok(vec![Action::MakeFile { ids, mode: wanted.mode }])
+        }
         (Observed::Missing, _) => Err(Problem::NothingCreates),
         (Observed::Directory { attributes, .. }, true) => {
             Ok(plan_attributes(attributes, wanted, ids))
         }
-        (
-            Observed::File {
-                attributes,
-                same: true,
-            },
-            false,
-        ) => Ok(plan_attributes(attributes, wanted, ids)),
-        (
-            Observed::File {
-                attributes,
-                same: false,
-            },
-            false,
-        ) => {
+        (Observed::File { attributes, same: true }, false) => {
+            Ok(plan_attributes(attributes, wanted, ids))
+        }
+        (Observed::File { attributes, same: false }, false) => {
             let ids = Ids {
                 uid: ids.uid.or(Some(attributes.uid)),
                 gid: ids.gid.or(Some(attributes.gid)),
             };
             let mode = wanted.mode.or(Some(attributes.mode));
-            Ok(vec![Action::Write {
-                ids,
-                mode,
-                new: false,
-            }])
+            Ok(vec![Action::Write { ids, mode, new: false }])
         }
         // The link itself is replaced; whoever planted it gains nothing.
-        (Observed::Link, false) if wanted.content.is_some() => Ok(vec![Action::Write {
-            ids,
-            mode: wanted.mode,
-            new: false,
-        }]),
+        (Observed::Link, false) if wanted.content.is_some() => {
+            Ok(vec![Action::Write { ids, mode: wanted.mode, new: false }])
+        }
         (Observed::Link, _) => Err(Problem::IsLink),
         (Observed::Directory { .. }, false) => Err(Problem::IsDirectory),
         (Observed::File { .. } | Observed::Special, true) => Err(Problem::NotDirectory),
@@ -212,10 +190,7 @@ fn plan_attributes(there: Attributes, wanted: &Wanted, ids: Ids) -> Vec<Action> 
 
 /// The steps in words, for people: `content written, mode set to 0644 (was 0600)`.
 pub(super) fn describe(actions: &[Action], wanted: &Wanted) -> String {
-    let words: Vec<String> = actions
-        .iter()
-        .map(|action| describe_one(action, wanted))
-        .collect();
+    let words: Vec<String> = actions.iter().map(|action| describe_one(action, wanted)).collect();
     words.join(", ")
 }
 
@@ -227,19 +202,9 @@ fn describe_one(action: &Action, wanted: &Wanted) -> String {
         Action::SetMode { from, to } => format!("mode set to {to:04o} (was {from:04o})"),
         Action::RemoveFile | Action::RemoveDirectory => "removed".to_owned(),
         Action::SetOwner(ids) => {
-            let owner = ids
-                .uid
-                .and(wanted.owner.as_ref())
-                .map(|o| format!("owner set to {o}"));
-            let group = ids
-                .gid
-                .and(wanted.group.as_ref())
-                .map(|g| format!("group set to {g}"));
-            owner
-                .into_iter()
-                .chain(group)
-                .collect::<Vec<_>>()
-                .join(", ")
+            let owner = ids.uid.and(wanted.owner.as_ref()).map(|o| format!("owner set to {o}"));
+            let group = ids.gid.and(wanted.group.as_ref()).map(|g| format!("group set to {g}"));
+            owner.into_iter().chain(group).collect::<Vec<_>>().join(", ")
         }
     }
 }
@@ -250,76 +215,31 @@ mod tests {
     use Observed::{Directory, File, Link, Missing, Special};
     use State::{Absent, Exists, Undefined};
 
-    const THERE: Attributes = Attributes {
-        uid: 1,
-        gid: 2,
-        mode: 0o100_644,
-    };
-    const FILE: Observed = File {
-        attributes: THERE,
-        same: true,
-    };
-    const OTHER: Observed = File {
-        attributes: THERE,
-        same: false,
-    };
-    const EMPTY: Observed = Directory {
-        attributes: THERE,
-        empty: true,
-    };
-    const FULL: Observed = Directory {
-        attributes: THERE,
-        empty: false,
-    };
-    const NO_IDS: Ids = Ids {
-        uid: None,
-        gid: None,
-    };
+    const THERE: Attributes = Attributes { uid: 1, gid: 2, mode: 0o100_644 };
+    const FILE: Observed = File { attributes: THERE, same: true };
+    const OTHER: Observed = File { attributes: THERE, same: false };
+    const EMPTY: Observed = Directory { attributes: THERE, empty: true };
+    const FULL: Observed = Directory { attributes: THERE, empty: false };
+    const NO_IDS: Ids = Ids { uid: None, gid: None };
 
     fn wanted(directory: bool, state: State, content: Option<&str>, mode: Option<u32>) -> Wanted {
         let content = content.map(|text| text.as_bytes().to_vec());
-        Wanted {
-            directory,
-            state,
-            content,
-            owner: None,
-            group: None,
-            mode,
-        }
+        Wanted { directory, state, content, owner: None, group: None, mode }
     }
 
     #[test]
     fn what_is_missing_is_made_only_when_something_says_so() {
-        let new = Action::Write {
-            ids: NO_IDS,
-            mode: Some(0o600),
-            new: true,
-        };
+        let new = Action::Write { ids: NO_IDS, mode: Some(0o600), new: true };
         let cases = [
-            (
-                wanted(false, Exists, None, None),
-                Ok(Action::MakeFile {
-                    ids: NO_IDS,
-                    mode: None,
-                }),
-            ),
+            (wanted(false, Exists, None, None), Ok(Action::MakeFile { ids: NO_IDS, mode: None })),
             (wanted(false, Exists, Some("x"), Some(0o600)), Ok(new)),
             (wanted(false, Undefined, Some("x"), Some(0o600)), Ok(new)),
             (
                 wanted(true, Exists, None, Some(0o755)),
-                Ok(Action::MakeDirectory {
-                    ids: NO_IDS,
-                    mode: Some(0o755),
-                }),
+                Ok(Action::MakeDirectory { ids: NO_IDS, mode: Some(0o755) }),
             ),
-            (
-                wanted(false, Undefined, None, Some(0o600)),
-                Err(Problem::NothingCreates),
-            ),
-            (
-                wanted(true, Undefined, None, None),
-                Err(Problem::NothingCreates),
-            ),
+            (wanted(false, Undefined, None, Some(0o600)), Err(Problem::NothingCreates)),
+            (wanted(true, Undefined, None, None), Err(Problem::NothingCreates)),
         ];
         for (wanted, expected) in cases {
             assert_eq!(
@@ -349,11 +269,7 @@ mod tests {
             (FILE, &gone_directory, Problem::NotDirectory),
         ];
         for (observed, wanted, problem) in cases {
-            assert_eq!(
-                plan(&observed, wanted, NO_IDS),
-                Err(problem),
-                "{observed:?} {wanted:?}"
-            );
+            assert_eq!(plan(&observed, wanted, NO_IDS), Err(problem), "{observed:?} {wanted:?}");
         }
     }
 
@@ -375,35 +291,17 @@ mod tests {
     #[test]
     fn new_content_keeps_the_owner_and_the_mode_that_nobody_declared() {
         let keep = wanted(false, Exists, Some("x"), None);
-        let ids = Ids {
-            uid: Some(1),
-            gid: Some(7),
-        };
+        let ids = Ids { uid: Some(1), gid: Some(7) };
         assert_eq!(
-            plan(
-                &OTHER,
-                &keep,
-                Ids {
-                    uid: None,
-                    gid: Some(7)
-                }
-            ),
-            Ok(vec![Action::Write {
-                ids,
-                mode: Some(0o100_644),
-                new: false
-            }])
+            plan(&OTHER, &keep, Ids { uid: None, gid: Some(7) }),
+            Ok(vec![Action::Write { ids, mode: Some(0o100_644), new: false }])
         );
     }
 
     #[test]
     fn a_link_in_the_place_of_a_file_with_content_is_replaced() {
         let file = wanted(false, Exists, Some("x"), None);
-        let write = Action::Write {
-            ids: NO_IDS,
-            mode: None,
-            new: false,
-        };
+        let write = Action::Write { ids: NO_IDS, mode: None, new: false };
         assert_eq!(plan(&Link, &file, NO_IDS), Ok(vec![write]));
     }
 
@@ -414,43 +312,21 @@ mod tests {
             let same = wanted(directory, Exists, None, Some(0o644));
             assert_eq!(plan(&observed, &same, NO_IDS), Ok(vec![]));
             let set_id = wanted(directory, Exists, None, Some(0o4755));
-            let change = Action::SetMode {
-                from: 0o644,
-                to: 0o4755,
-            };
+            let change = Action::SetMode { from: 0o644, to: 0o4755 };
             assert_eq!(plan(&observed, &set_id, NO_IDS), Ok(vec![change]));
         }
     }
 
     #[test]
     fn a_new_owner_does_not_lose_the_set_id_bits() {
-        let attributes = Attributes {
-            mode: 0o104_755,
-            ..THERE
-        };
+        let attributes = Attributes { mode: 0o104_755, ..THERE };
         let file = wanted(false, Exists, None, Some(0o4755));
-        let ids = Ids {
-            uid: Some(9),
-            gid: Some(2),
-        };
+        let ids = Ids { uid: Some(9), gid: Some(2) };
         assert_eq!(
-            plan(
-                &File {
-                    attributes,
-                    same: true
-                },
-                &file,
-                ids
-            ),
+            plan(&File { attributes, same: true }, &file, ids),
             Ok(vec![
-                Action::SetOwner(Ids {
-                    uid: Some(9),
-                    gid: None
-                }),
-                Action::SetMode {
-                    from: 0o4755,
-                    to: 0o4755
-                },
+                Action::SetOwner(Ids { uid: Some(9), gid: None }),
+                Action::SetMode { from: 0o4755, to: 0o4755 },
             ])
         );
     }
@@ -459,18 +335,7 @@ mod tests {
     fn steps_are_described_in_words() {
         let mut file = wanted(false, Exists, None, Some(0o4755));
         file.owner = Some("daemon".to_owned());
-        let actions = plan(
-            &FILE,
-            &file,
-            Ids {
-                uid: Some(9),
-                gid: None,
-            },
-        )
-        .unwrap();
-        assert_eq!(
-            describe(&actions, &file),
-            "owner set to daemon, mode set to 4755 (was 0644)"
-        );
+        let actions = plan(&FILE, &file, Ids { uid: Some(9), gid: None }).unwrap();
+        assert_eq!(describe(&actions, &file), "owner set to daemon, mode set to 4755 (was 0644)");
     }
 }

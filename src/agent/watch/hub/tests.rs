@@ -1,12 +1,18 @@
 //! The hub on the real kernel, in temporary directories; every wait is for a condition.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::ident::{HostName, ResourceId};
+use crate::kind::{self, Context, Resource};
+use crate::spec::Value;
+use crate::store::memory::MemoryStore;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -166,4 +172,54 @@ async fn the_hub_ends_with_its_last_handle() {
     hub.add(1, dir.path().join("f"), false).await.unwrap();
     drop(hub);
     assert_eq!(timeout(PATIENCE, touched.recv()).await.unwrap(), None);
+}
+
+/// The loop of the agent without its engine: whoever is touched is checked.
+async fn heal(resource: Arc<dyn Resource>, cx: Context, mut touched: mpsc::Receiver<Touched>) {
+    resource.run(&cx).await.unwrap();
+    while touched.recv().await.is_some() {
+        resource.run(&cx).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
+    let Scene { dir, hub, touched } = Scene::new();
+    let path = dir.path().canonicalize().unwrap().join("f");
+    let fields = [("content".to_owned(), Value::Str("right".to_owned()))].into();
+    let id = ResourceId::new("file", path.to_str().unwrap());
+    let file = kind::find("file").unwrap().build(&id, &fields).unwrap();
+    let cx = Context {
+        store: Arc::new(MemoryStore::new()),
+        host: HostName::parse("h1").unwrap(),
+        apply: true,
+        refresh: false,
+        cancel: CancellationToken::new(),
+    };
+    hub.add(1, path.clone(), false).await.unwrap();
+    let healing = tokio::spawn(heal(file, cx, touched));
+    let mut latencies = Vec::new();
+    for round in 0..=100 {
+        let begin = Instant::now();
+        // A thread of its own waits for the file, as a person would: by looking at it again and
+        // again.
+        let looked = path.clone();
+        let back = tokio::task::spawn_blocking(move || {
+            while fs::read_to_string(&looked).ok().as_deref() != Some("right") {
+                assert!(begin.elapsed() < PATIENCE, "the file did not come back");
+                std::thread::yield_now();
+            }
+            begin.elapsed()
+        });
+        latencies.push(back.await.unwrap());
+        if round % 2 == 0 {
+            fs::remove_file(&path).unwrap()
+        } else {
+            fs::write(&path, "wrong").unwrap()
+        }
+    }
+    healing.abort();
+    let mut healed = latencies.split_off(1);
+    healed.sort();
+    println!("healed: median {:?}, 95th {:?}, worst {:?}", healed[50], healed[95], healed[99]);
 }
