@@ -150,6 +150,22 @@ pub(crate) async fn prepare(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::
     Ok(named(built.key, given, Some(built.bytes)))
 }
 
+/// An etcd for programs of this machine rather than for nodes: from the path, or fetched.
+///
+/// # Errors
+/// There is none and it cannot be fetched; says what to install.
+pub(crate) async fn etcd(ui: &Ui) -> anyhow::Result<PathBuf> {
+    let arch = fetch::arch();
+    let given = Given::from_environment();
+    if let Some(etcd) = sources::find(&given, arch)?.etcd {
+        return Ok(etcd);
+    }
+    ui.line("programs", "fetching etcd with apt-get into the target folder");
+    fetch::programs().await?;
+    let etcd = sources::find(&given, arch)?.etcd;
+    etcd.ok_or_else(|| sources::missing_program("etcd", arch, "the package did not hold it"))
+}
+
 /// Loads the image unless the engine has it.
 pub(crate) async fn ensure(engine: &Engine, image: &mut Prepared) -> anyhow::Result<Loaded> {
     if let Some(size) = engine.image_size(&image.tag).await? {

@@ -9,6 +9,7 @@ mod outcome;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -16,7 +17,9 @@ use anyhow::Context;
 
 use self::kinds::{Kind, Runner};
 use self::outcome::{Counts, Row};
+use crate::image;
 use crate::paths::{self, Exit};
+use crate::ui::Ui;
 
 /// What `test` takes.
 #[derive(clap::Args)]
@@ -41,6 +44,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(Exit::error(Exit::FAILED, message));
     }
     let ci = std::env::var_os("CI").is_some();
+    let etcd = if chosen.iter().any(|kind| kind.etcd) { etcd()? } else { None };
     let mut rows = Vec::new();
     for kind in chosen {
         println!("\n-- {}", kind.name);
@@ -48,7 +52,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             rows.push(without_engine(kind, ci));
             continue;
         }
-        rows.extend(run_kind(kind)?);
+        rows.extend(run_kind(kind, etcd.as_deref())?);
     }
     print!("\n{}", outcome::table(&rows));
     Ok(if outcome::total(&rows).failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -59,6 +63,15 @@ fn without_engine(kind: &Kind, ci: bool) -> Row {
     println!("{note}");
     let counts = Counts { passed: 0, failed: usize::from(ci) };
     Row { kind: kind.name.clone(), counts, took: std::time::Duration::ZERO, note: note.into() }
+}
+
+/// An etcd for the tests that need one; without it they fail on their own, and say what to do.
+fn etcd() -> anyhow::Result<Option<PathBuf>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime
+        .block_on(image::etcd(&Ui::new(false, true)))
+        .inspect_err(|failure| println!("no etcd: {failure:#}"))
+        .ok())
 }
 
 /// Something listens on the engine's socket. Whether it is good enough is for the tests to find.
@@ -74,9 +87,12 @@ fn engine_answers() -> bool {
 
 /// Runs one kind, passing on what it prints; gives its row, and one for the tests that are counted
 /// apart.
-fn run_kind(kind: &Kind) -> anyhow::Result<Vec<Row>> {
+fn run_kind(kind: &Kind, etcd: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let started = Instant::now();
     let mut command = command(&kind.runner)?;
+    if let (true, Some(etcd)) = (kind.etcd, etcd) {
+        command.env("QUORATE_ETCD", etcd);
+    }
     let mut child =
         command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let stdout = child.stdout.take().context("the child's output is not a pipe")?;

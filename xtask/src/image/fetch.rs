@@ -18,10 +18,7 @@ const PACKAGES: [&str; 3] = ["etcd-server", "etcd-client", "busybox-static"];
 /// # Errors
 /// This machine has no apt-get, or it failed: then what to install, and its last words.
 pub(crate) async fn programs() -> anyhow::Result<()> {
-    let arch = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "amd64",
-    };
+    let arch = arch();
     let missing = |why: String| sources::missing_program("etcd", arch, &why);
     let home = fetched();
     let parent = home.parent().unwrap_or(Path::new("."));
@@ -47,6 +44,14 @@ pub(crate) async fn programs() -> anyhow::Result<()> {
         std::fs::rename(&root, &home)?;
     }
     Ok(())
+}
+
+/// This machine's architecture as the distribution and the engine call it.
+pub(crate) fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    }
 }
 
 fn gone(failure: std::io::Error) -> std::io::Result<()> {

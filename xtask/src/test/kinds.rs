@@ -11,6 +11,8 @@ pub(super) struct Kind {
     pub(super) runner: Runner,
     /// It needs a container engine.
     pub(super) engine: bool,
+    /// It is given an etcd program in `QUORATE_ETCD`.
+    pub(super) etcd: bool,
     /// Properties are counted in a row of their own.
     pub(super) properties: bool,
 }
@@ -27,21 +29,22 @@ pub(super) enum Runner {
 /// Tests that need the engine carry this in their names.
 const NEEDS_ENGINE: &str = "engine_";
 
+/// One at a time: they are about what is left on the engine, and a node wants its own processor.
+const CONTAINERS: [&str; 6] = ["-p", "xtask", "--tests", "--", "--test-threads=1", NEEDS_ENGINE];
+
 /// All kinds, in the order in which they run: what is quick first.
 pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     let mut kinds = vec![
         Kind { properties: true, ..cargo("unit", &["-p", "quorate", "--lib", "--bins"]) },
         cargo("toolkit", &["-p", "xtask", "--tests", "--", "--skip", NEEDS_ENGINE]),
     ];
-    kinds.extend(test_files.iter().map(|file| cargo(file, &["-p", "quorate", "--test", file])));
+    kinds.extend(
+        test_files
+            .iter()
+            .map(|file| Kind { etcd: true, ..cargo(file, &["-p", "quorate", "--test", file]) }),
+    );
     kinds.extend([
-        Kind {
-            engine: true,
-            ..cargo(
-                "containers",
-                &["-p", "xtask", "--tests", "--", "--test-threads=1", NEEDS_ENGINE],
-            )
-        },
+        Kind { engine: true, ..cargo("containers", &CONTAINERS) },
         xtask("examples", &["examples", "run"]),
         xtask("book", &["book", "verify"]),
     ]);
@@ -72,6 +75,7 @@ fn cargo(name: &str, args: &[&str]) -> Kind {
         name: name.into(),
         runner: Runner::Cargo(words.map(Into::into).collect()),
         engine: false,
+        etcd: false,
         properties: false,
     }
 }
@@ -81,6 +85,7 @@ fn xtask(name: &str, args: &[&str]) -> Kind {
         name: name.into(),
         runner: Runner::Xtask(args.iter().map(|&word| word.into()).collect()),
         engine: name != "heal",
+        etcd: false,
         properties: false,
     }
 }
