@@ -30,9 +30,14 @@ Examples:
                                              join it from a second terminal
   quorate status                             what the agent of this host is doing
 
-Exit codes: 0 done; 1 graph or configuration refused, or a runtime error; 2 bad usage; 3 refused at start
-(folder in use, host name taken, port in use); 4 not reached in time; 5 converged with failed or blocked
-resources; 130, 137, 143 forced stops.";
+Exit codes:
+  0    done
+  1    graph or configuration refused, or a runtime error
+  2    bad usage
+  3    refused at start: folder in use, host name taken, port in use
+  4    not reached in time
+  5    converged with failed or blocked resources
+  130, 137, 143  forced to stop";
 
 /// Applies a graph of resources, keeps it applied, and exchanges resources with other hosts.
 #[derive(Parser)]
