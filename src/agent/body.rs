@@ -2,7 +2,7 @@
 //!
 //! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves data between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub(super) struct Body {
     pub(super) born: Instant,
     pub(super) wake_at: Option<Instant>,
     pub(super) converged: bool,
+    /// Vertices whose watch could not be armed in full; the hub tells when it could.
+    pub(super) unwatched: HashSet<VertexId>,
     /// The last error said of each resource: the log says it once.
     pub(super) said: HashMap<ResourceId, String>,
 
@@ -134,9 +136,12 @@ impl Body {
             return self.reload().await;
         }
         let Some(vertex) = self.watches.of_path(touched.id) else { return };
-        if let Some(why) = &touched.error {
+        let error = touched.error;
+        if let Some(why) = &error {
             tracing::warn!("{}: not watched: {why}", vertex.resource);
-            let error = touched.error;
+            self.unwatched.insert(vertex.clone());
+            self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
+        } else if self.unwatched.remove(&vertex) {
             self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
         }
         self.feed(Event::Touched(vertex)).await;
@@ -161,11 +166,13 @@ impl Body {
                 let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
                 if let Some(why) = &error {
                     tracing::warn!("{}: not watched: {why}", vertex.resource);
+                    self.unwatched.insert(vertex.clone());
                 }
                 return Some(Event::Watching { vertex, error });
             }
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
+                self.unwatched.remove(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
                 }

@@ -133,6 +133,7 @@ impl Agent {
             born: Instant::now(),
             wake_at: None,
             converged: false,
+            unwatched: std::collections::HashSet::new(),
             said: std::collections::HashMap::new(),
             stage: Stage::Running,
             code: EXIT_DONE,

@@ -62,12 +62,11 @@ impl Watches {
                 Watch::Path { path, children } => {
                     let id = self.next;
                     self.next += 1;
-                    match self.hub.add(id, path, children).await {
-                        Ok(()) => {
-                            self.paths.insert(id, vertex.clone());
-                            held.hub.push(id);
-                        }
-                        Err(why) => result = Err(why),
+                    // After an error the hub watches what it can and tells when it can do all.
+                    self.paths.insert(id, vertex.clone());
+                    held.hub.push(id);
+                    if let Err(why) = self.hub.add(id, path, children).await {
+                        result = Err(why);
                     }
                 }
                 Watch::Key(key) => {
