@@ -85,6 +85,16 @@ pub(crate) enum Step {
     Marker,
 }
 
+impl Step {
+    /// The node that it is about.
+    pub(crate) fn number(&self) -> Option<u8> {
+        match self {
+            Step::Make(number) | Step::Start(number) | Step::Unpause(number) => Some(*number),
+            Step::Network | Step::Marker => None,
+        }
+    }
+}
+
 /// Why `up` stops before it does anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Conflict {

@@ -17,7 +17,7 @@ use super::{down, gc, look, name, process};
 use crate::engine::{Engine, FileEntry, Power, Trouble};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
-use crate::ui::Ui;
+use crate::ui::{Phase, Ui};
 
 /// Nodes that are made at once: more buys nothing on two cores.
 const WIDTH: usize = 4;
@@ -121,27 +121,24 @@ impl Run<'_> {
             None => self.network(listed).await?,
         };
         ui.line("network", &format!("{}  {}", name::network(&self.wanted.cluster), place.cidr()));
-        let work: Vec<&Step> =
-            steps.iter().filter(|step| !matches!(step, Step::Network | Step::Marker)).collect();
-        let phase = ui.phase("nodes", work.len() as u64);
-        let mut nodes = futures_util::stream::iter(&work)
-            .map(|step| self.node(step, &place, listed, steps))
-            .buffer_unordered(WIDTH);
-        let mut failed = None;
-        // Those under way are let to their end, so that all that was made is known.
-        while let Some(done) = nodes.next().await {
-            match done {
-                Ok(()) => phase.step(),
-                Err(failure) => failed = failed.or(Some(failure)),
-            }
+        let (voters, spares): (Vec<&Step>, Vec<&Step>) =
+            steps.iter().partition(|step| step.number().is_none_or(|n| n <= self.wanted.voters));
+        let count = steps.iter().filter(|step| step.number().is_some()).count();
+        let phase = ui.phase("nodes", count as u64);
+        let founded = voters.iter().any(|step| matches!(step, Step::Make(_)));
+        self.nodes(&voters, &place, listed, steps, &phase).await?;
+        if let Some(wait) = self.manner.wait
+            && founded
+            && !spares.is_empty()
+        {
+            // Agents take the first who offer; so that it is the same nodes each time, the others
+            // come when the seats are taken.
+            self.ready(wait, &Ui::new(true, true)).await?;
         }
-        drop(nodes);
+        self.nodes(&spares, &place, listed, steps, &phase).await?;
         drop(phase);
-        if let Some(failure) = failed {
-            return Err(failure);
-        }
         let seconds = start.elapsed().as_secs_f64();
-        ui.line("nodes", &format!("{0} of {0} started  {seconds:.1} s", work.len()));
+        ui.line("nodes", &format!("{count} of {count} started  {seconds:.1} s"));
         let view = match self.manner.wait {
             Some(wait) => Some(self.ready(wait, ui).await?),
             None => None,
@@ -149,7 +146,30 @@ impl Run<'_> {
         self.check()?;
         self.marker().await?;
         self.check()?;
-        Ok(Made { nodes: work.len(), view })
+        Ok(Made { nodes: count, view })
+    }
+
+    /// Makes or starts nodes. Those under way are let to their end even when one fails, so that all
+    /// that was made is known.
+    async fn nodes(
+        &self,
+        wave: &[&Step],
+        place: &Place,
+        listed: &Listed,
+        steps: &[Step],
+        phase: &Phase,
+    ) -> anyhow::Result<()> {
+        let mut nodes = futures_util::stream::iter(wave)
+            .map(|step| self.node(step, place, listed, steps))
+            .buffer_unordered(WIDTH);
+        let mut result = Ok(());
+        while let Some(done) = nodes.next().await {
+            phase.step();
+            if result.is_ok() {
+                result = done;
+            }
+        }
+        result
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -256,7 +276,7 @@ impl Run<'_> {
                 drop(phase);
                 if let Some(leader) = view.leader() {
                     let seconds = start.elapsed().as_secs_f64();
-                    let counts = format!("{} of {} voters", view.voting(), view.voters);
+                    let counts = format!("{0} of {0} voters", view.voting());
                     ui.line("quorum", &format!("{counts}, leader {leader}  {seconds:.1} s"));
                 }
                 return Ok(view);

@@ -71,8 +71,14 @@ impl View {
     /// Whether every node is as it should be and as many vote as wanted.
     pub(crate) fn healthy(&self) -> bool {
         let managed = self.nodes.iter().any(|node| node.managed);
-        let voters = !managed || self.voting() == self.voters;
+        let voters = !managed || self.voting() == self.target();
         !self.nodes.is_empty() && voters && self.nodes.iter().all(Node::healthy)
+    }
+
+    /// How many members vote in the end: agents keep that number odd, an even one would not be
+    /// safer. The one that is left over follows as a learner.
+    fn target(&self) -> usize {
+        if self.voters.is_multiple_of(2) { self.voters.saturating_sub(1) } else { self.voters }
     }
 
     /// The leader that the agents name.
@@ -85,7 +91,7 @@ impl View {
         let leads = self.nodes.iter().find(|node| node.leader() == Some(node.node.as_str()));
         let asked = leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()));
         let members = asked.and_then(|node| node.agent["cluster"]["members"].as_array());
-        let votes = |member: &&Value| member["role"] == "voter";
+        let votes = |member: &&Value| member["role"] == "voter" && member["up"] != false;
         members.map_or(0, |members| members.iter().filter(votes).count())
     }
 
@@ -94,12 +100,10 @@ impl View {
         if self.healthy() {
             return None;
         }
-        let mut what: Vec<String> = (self.nodes.iter())
-            .filter(|node| !node.healthy())
-            .map(|node| format!("{} {}", node.node, node.condition()))
-            .collect();
+        let mut what: Vec<String> =
+            (self.nodes.iter()).filter(|node| !node.healthy()).map(Node::account).collect();
         if self.nodes.iter().any(|node| node.managed) {
-            what.push(format!("{} of {} voters", self.voting(), self.voters));
+            what.push(format!("{} of {} voters", self.voting(), self.target()));
         }
         Some(what.join(", "))
     }
@@ -140,7 +144,7 @@ impl View {
             "cluster": self.cluster,
             "healthy": self.healthy(),
             "leader": self.leader(),
-            "voters": {"wanted": self.voters, "voting": self.voting()},
+            "voters": {"wanted": self.target(), "voting": self.voting()},
             "nodes": self.nodes.iter().zip(&self.addresses).map(node).collect::<Vec<_>>(),
         })
     }
@@ -149,7 +153,7 @@ impl View {
 impl Node {
     /// Whether it is as it should be: its agent answers, has a store and knows a leader.
     pub(crate) fn healthy(&self) -> bool {
-        let settled = ["voter", "volunteer", "client"].contains(&self.role().as_str());
+        let settled = ["voter", "learner", "volunteer", "client"].contains(&self.role().as_str());
         let runs = self.state == State::Running;
         runs && (!self.managed || (settled && self.leader().is_some() && self.quorum()))
     }
@@ -190,10 +194,20 @@ impl Node {
             let leads = self.leader() == Some(self.node.as_str());
             return if leads { "leader" } else { "healthy" }.to_owned();
         }
-        match (self.agent["reason"].as_str(), self.quorum()) {
-            (Some(reason), _) => reason.to_owned(),
-            (None, false) => "no quorum".to_owned(),
-            (None, true) => "joining".to_owned(),
+        match (self.role().as_str(), self.quorum()) {
+            ("blocked", _) => "blocked".to_owned(),
+            (_, false) => "no quorum".to_owned(),
+            (_, true) => "joining".to_owned(),
+        }
+    }
+
+    /// How it is, with the reason that its agent gives.
+    fn account(&self) -> String {
+        match self.agent["reason"].as_str() {
+            Some(reason) if self.state == State::Running => {
+                format!("{} {} ({reason})", self.node, self.condition())
+            }
+            _ => format!("{} {}", self.node, self.condition()),
         }
     }
 }
@@ -242,13 +256,19 @@ mod tests {
             (
                 vec![voter(1, 2), voter(2, 2), running(3, "learner", Some("h2"), 2)],
                 3,
+                Some("2 of 3 voters"),
+            ),
+            (
+                vec![voter(1, 2), voter(2, 2), running(3, "starting", Some("h2"), 2)],
+                3,
                 Some("h3 joining, 2 of 3 voters"),
             ),
+            (vec![voter(2, 1), running(1, "learner", Some("h2"), 1)], 2, None),
             (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voters")),
             (
-                vec![voter(1, 2), Node { state: State::Paused, ..voter(2, 2) }],
+                vec![voter(1, 1), Node { state: State::Paused, ..voter(2, 1) }],
                 2,
-                Some("h2 paused, 2 of 2 voters"),
+                Some("h2 paused, 1 of 1 voters"),
             ),
         ] {
             let view = view(nodes, voters);
@@ -278,6 +298,7 @@ mod tests {
     fn an_agent_that_is_blocked_says_why() {
         let mut blocked = running(1, "blocked", None, 0);
         blocked.agent["reason"] = json!("host name h1 is taken");
-        assert_eq!(blocked.condition(), "host name h1 is taken");
+        assert_eq!(blocked.condition(), "blocked");
+        assert_eq!(blocked.account(), "h1 blocked (host name h1 is taken)");
     }
 }
