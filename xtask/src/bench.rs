@@ -6,9 +6,12 @@
 mod heal;
 mod spread;
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
-use crate::paths::Exit;
+use anyhow::{Context, bail};
+
+use crate::paths::{self, Exit};
 
 /// What `bench` takes.
 #[derive(clap::Args)]
@@ -22,13 +25,16 @@ pub(crate) struct Args {
     /// How often
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// An agent to measure instead of building one
+    #[arg(long, value_name = "PATH", env = "QUORATE_AGENT")]
+    agent: Option<PathBuf>,
 }
 
 /// Something that can be measured.
 struct Row {
     name: &'static str,
     about: &'static str,
-    run: fn(rounds: u32) -> anyhow::Result<ExitCode>,
+    run: fn(agent: &Path, rounds: u32) -> anyhow::Result<ExitCode>,
 }
 
 const ROWS: [Row; 1] = [Row {
@@ -44,10 +50,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let message = format!("nothing of the name `{name}` can be measured; see --list");
             Exit::error(Exit::ABSENT, message)
         })?;
-        return (row.run)(args.rounds);
+        let agent = args.agent.map_or_else(build, Ok)?;
+        return (row.run)(&agent, args.rounds);
     }
     for Row { name, about, .. } in ROWS {
         println!("{name:8} {about}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The agent's release build.
+fn build() -> anyhow::Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--release", "--locked", "--package", "quorate"]);
+    let status = cargo.current_dir(paths::root()).status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the agent does not build ({status})");
+    }
+    Ok(paths::target().join("release/quorate"))
 }

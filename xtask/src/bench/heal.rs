@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::spread::Spread;
-use crate::paths;
 
 /// What the file has to hold.
 const CONTENT: &str = "kept by quorate\n";
@@ -30,11 +29,10 @@ const LOST: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(20);
 
 /// Measures the floor, then the agent; exit code 1 when a file did not come back.
-pub(super) fn run(rounds: u32) -> anyhow::Result<ExitCode> {
-    let agent = build()?;
+pub(super) fn run(agent: &Path, rounds: u32) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let floor = measure_floor(&folder.path().join("floor"), rounds)?;
-    let healed = measure_agent(&agent, folder.path(), rounds)?;
+    let healed = measure_agent(agent, folder.path(), rounds)?;
     println!("{:8} {:>6} {:>4}      min   median      p95      max  ms", "", "rounds", "lost");
     println!("{}", floor.line("machine"));
     println!("{}", healed.line("quorate"));
@@ -44,17 +42,6 @@ pub(super) fn run(rounds: u32) -> anyhow::Result<ExitCode> {
         println!("\nthe median is {ratio:.1} times the machine's, and {verdict} {MEDIAN_MAX:?}");
     }
     Ok(if healed.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The agent's release build.
-fn build() -> anyhow::Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--package", "quorate"]);
-    let status = cargo.current_dir(paths::root()).status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the agent does not build ({status})");
-    }
-    Ok(paths::target().join("release/quorate"))
 }
 
 /// What was measured.
