@@ -1,7 +1,8 @@
 //! The kinds of resources, one file each, and what they have in common.
 //!
-//! A kind is a table of fields, a pure plan ("given what is there, what has to happen") and its effects. Adding one
-//! touches its own file and the list in [`all`]. A kind refuses to know the graph, the engine, or other resources.
+//! A kind is a table of fields, a pure plan ("given what is there, what has to happen") and its
+//! effects. Adding one touches its own file and the list in [`all`]. A kind refuses to know the
+//! graph, the engine, or other resources.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -89,8 +90,8 @@ pub trait Kind: Send + Sync + 'static {
 /// What makes a resource worth checking again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// A path: creation, removal, move, content and attributes of it, and of its missing or moved ancestors. With
-    /// `children`, also what happens directly in it.
+    /// A path: creation, removal, move, content and attributes of it, and of its missing or moved
+    /// ancestors. With `children`, also what happens directly in it.
     Path {
         /// The absolute path, without a trailing slash.
         path: PathBuf,
@@ -151,8 +152,8 @@ pub trait Resource: Send + Sync + Debug {
     fn event_is_change(&self) -> bool {
         false
     }
-    /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource. The error is one
-    /// lower-case sentence that names what is missing and what to do.
+    /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource.
+    /// The error is one lower-case sentence that names what is missing and what to do.
     async fn run(&self, cx: &Context) -> Result<Outcome, String>;
 }
 

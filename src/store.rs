@@ -69,8 +69,8 @@ pub struct Batch {
 /// What a watch yields. After an error it yields nothing more.
 pub type Watched = mpsc::Receiver<Result<Batch, StoreError>>;
 
-/// A condition of a transaction. Values are never compared: etcd calls a compare with a missing key false whatever the
-/// operator (etcd-io/etcd#10566).
+/// A condition of a transaction. Values are never compared: etcd calls a compare with a missing key
+/// false whatever the operator (etcd-io/etcd#10566).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
     /// The key does not exist.
@@ -138,7 +138,8 @@ pub enum StoreError {
 pub trait Store: Send + Sync {
     /// Everything below `prefix` (a single key is a prefix too), linearizable.
     async fn range(&self, prefix: &str) -> Result<Snapshot, StoreError>;
-    /// All changes below `prefix` from revision `from` on. The watch ends when the receiver is dropped.
+    /// All changes below `prefix` from revision `from` on. The watch ends when the receiver is
+    /// dropped.
     async fn watch(&self, prefix: &str, from: i64) -> Result<Watched, StoreError>;
     /// Writes all or nothing.
     async fn txn(&self, txn: Txn) -> Result<Committed, StoreError>;

@@ -104,9 +104,11 @@ impl Watches {
         self.paths.get(&id).cloned()
     }
 
-    /// Who watches this key.
-    pub(super) fn of_key(&self, key: &str) -> Vec<VertexId> {
-        self.keys.get(key).into_iter().flatten().cloned().collect()
+    /// Who watches this key, or everything below a part of it that ends in a slash.
+    pub(super) fn of_key(&self, key: &str) -> BTreeSet<VertexId> {
+        let parts = key.match_indices('/').map(|(slash, _)| &key[..=slash]);
+        let watched = parts.chain([key]).filter_map(|part| self.keys.get(part));
+        watched.flatten().cloned().collect()
     }
 
     /// Everyone who watches any key.

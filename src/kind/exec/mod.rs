@@ -31,7 +31,7 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "cmd",
         ty: FieldType::Str,
-        doc: "the command, the name when absent; split at white space unless `args` or `shell` is set",
+        doc: "the command, else the name; split at white space unless `args` or `shell` is set",
     },
     FieldDef {
         name: "args",

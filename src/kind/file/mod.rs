@@ -60,7 +60,7 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "mode",
         ty: FieldType::Str,
-        doc: "permissions as octal digits, for instance `0644`; `4755` sets the user id on execution",
+        doc: "permissions as octal digits, for instance `0644`; `4755` is set-user-id too",
     },
 ];
 
