@@ -4,9 +4,14 @@
 //! graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
+pub mod decide;
 pub mod error;
+pub mod flags;
 pub mod identity;
+pub mod keys;
+pub mod logline;
 pub mod shell;
+pub mod start;
 pub mod status;
 
 pub use error::StartError;

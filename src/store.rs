@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 #[doc(hidden)]
 pub mod contract;
+pub mod etcd;
 pub mod follow;
 pub mod memory;
 

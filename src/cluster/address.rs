@@ -32,11 +32,7 @@ pub struct Url {
 impl Url {
     /// Takes `text` apart. `flag` and `default_port` are those of the option that it came from.
     pub fn parse(flag: &'static str, text: &str, default_port: u16) -> Result<Url, StartError> {
-        let bad = |why| StartError::BadUrl {
-            flag,
-            url: text.into(),
-            why,
-        };
+        let bad = |why| StartError::BadUrl { flag, url: text.into(), why };
         let (tls, rest) = match text.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
@@ -45,9 +41,7 @@ impl Url {
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@', ',']) || rest.contains(char::is_whitespace) {
-            return Err(bad(
-                "a URL here is a scheme, a host and a port, nothing else",
-            ));
+            return Err(bad("a URL here is a scheme, a host and a port, nothing else"));
         }
         let (host, port) = split_port(rest).ok_or_else(|| bad("the port is not a number"))?;
         if host.is_empty() {
@@ -57,18 +51,9 @@ impl Url {
         if port == 0 {
             return Err(bad("port 0 cannot be advertised"));
         }
-        let shown = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let scheme = if tls { "https" } else { "http" };
-        Ok(Url {
-            text: format!("{scheme}://{shown}:{port}"),
-            host: host.into(),
-            port,
-            tls,
-        })
+        Ok(Url { text: format!("{scheme}://{shown}:{port}"), host: host.into(), port, tls })
     }
 
     /// The host as an address, if it is one. `localhost` counts as the address that it always is.
@@ -136,22 +121,11 @@ pub struct Addresses {
 pub fn choose(typed: Typed<'_>) -> Result<Addresses, StartError> {
     let listen_client = parse_all(CLIENT_FLAG, typed.client, CLIENT_PORT)?;
     let listen_peer = parse_all(PEER_FLAG, typed.peer, PEER_PORT)?;
-    let client = advertised(
-        "--advertise-client-urls",
-        typed.advertise_client,
-        &listen_client,
-        CLIENT_PORT,
-    )?;
-    let peer = advertised(
-        "--advertise-server-urls",
-        typed.advertise_peer,
-        &listen_peer,
-        PEER_PORT,
-    )?;
-    if let Some(url) = listen_client
-        .iter()
-        .find(|c| listen_peer.iter().any(|p| same(c, p)))
-    {
+    let client =
+        advertised("--advertise-client-urls", typed.advertise_client, &listen_client, CLIENT_PORT)?;
+    let peer =
+        advertised("--advertise-server-urls", typed.advertise_peer, &listen_peer, PEER_PORT)?;
+    if let Some(url) = listen_client.iter().find(|c| listen_peer.iter().any(|p| same(c, p))) {
         return Err(StartError::BadUrl {
             flag: PEER_FLAG,
             url: url.text.clone(),
@@ -160,14 +134,10 @@ pub fn choose(typed: Typed<'_>) -> Result<Addresses, StartError> {
     }
     for url in listen_client.iter().chain(&listen_peer) {
         if url.tls {
-            return Err(StartError::TlsMissing {
-                url: url.text.clone(),
-            });
+            return Err(StartError::TlsMissing { url: url.text.clone() });
         }
         if !typed.insecure && !url.is_loopback() {
-            return Err(StartError::InsecureNetwork {
-                url: url.text.clone(),
-            });
+            return Err(StartError::InsecureNetwork { url: url.text.clone() });
         }
     }
     let mut seeds = seeds(typed.seeds)?;
@@ -180,23 +150,13 @@ pub fn choose(typed: Typed<'_>) -> Result<Addresses, StartError> {
     }
     seeds.retain(|s| !listen_client.iter().chain(&client).any(|own| same(own, s)));
     let texts = |urls: Vec<Url>| urls.into_iter().map(|u| u.text).collect();
-    Ok(Addresses {
-        listen_client,
-        listen_peer,
-        client: texts(client),
-        peer: texts(peer),
-        seeds,
-    })
+    Ok(Addresses { listen_client, listen_peer, client: texts(client), peer: texts(peer), seeds })
 }
 
 /// Judges the seeds alone, for an agent that never serves.
 pub fn seeds(typed: &[String]) -> Result<Vec<Url>, StartError> {
     let mut seeds = Vec::new();
-    for text in typed
-        .iter()
-        .flat_map(|s| s.split(','))
-        .filter(|s| !s.is_empty())
-    {
+    for text in typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty()) {
         let url = Url::parse("--seeds", text, CLIENT_PORT)?;
         if url.tls {
             return Err(StartError::TlsMissing { url: url.text });
@@ -219,18 +179,12 @@ fn same(a: &Url, b: &Url) -> bool {
 }
 
 fn parse_all(flag: &'static str, typed: &[String], port: u16) -> Result<Vec<Url>, StartError> {
-    let texts: Vec<&str> = typed
-        .iter()
-        .flat_map(|s| s.split(','))
-        .filter(|s| !s.is_empty())
-        .collect();
+    let texts: Vec<&str> =
+        typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty()).collect();
     if texts.is_empty() {
         return Ok(vec![Url::parse(flag, "127.0.0.1", port)?]);
     }
-    texts
-        .into_iter()
-        .map(|t| Url::parse(flag, t, port))
-        .collect()
+    texts.into_iter().map(|t| Url::parse(flag, t, port)).collect()
 }
 
 fn advertised(
@@ -244,10 +198,7 @@ fn advertised(
     } else {
         parse_all(flag, typed, port)?
     };
-    match urls
-        .iter()
-        .find(|u| u.address().is_some_and(|a| a.is_unspecified()))
-    {
+    match urls.iter().find(|u| u.address().is_some_and(|a| a.is_unspecified())) {
         Some(url) => Err(StartError::BadUrl {
             flag,
             url: url.text.clone(),
@@ -279,12 +230,7 @@ mod tests {
         match choose(typed) {
             Ok(chosen) => {
                 let seeds: Vec<_> = chosen.seeds.iter().map(|s| s.text.as_str()).collect();
-                format!(
-                    "{} {} {}",
-                    chosen.client.join(","),
-                    chosen.peer.join(","),
-                    seeds.join(",")
-                )
+                format!("{} {} {}", chosen.client.join(","), chosen.peer.join(","), seeds.join(","))
             }
             Err(error) => error.to_string(),
         }
@@ -293,10 +239,7 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         for (text, want) in [
-            (
-                "http://127.0.0.1:2381",
-                Some(("127.0.0.1", 2381, "http://127.0.0.1:2381")),
-            ),
+            ("http://127.0.0.1:2381", Some(("127.0.0.1", 2381, "http://127.0.0.1:2381"))),
             ("h1", Some(("h1", 2379, "http://h1:2379"))),
             ("http://h1/", Some(("h1", 2379, "http://h1:2379"))),
             ("[::1]:5", Some(("::1", 5, "http://[::1]:5"))),
@@ -310,9 +253,7 @@ mod tests {
             ("", None),
         ] {
             let got = Url::parse("--seeds", text, 2379).ok();
-            let got = got
-                .as_ref()
-                .map(|u| (u.host.as_str(), u.port, u.text.as_str()));
+            let got = got.as_ref().map(|u| (u.host.as_str(), u.port, u.text.as_str()));
             assert_eq!(got, want, "{text:?}");
         }
     }
@@ -325,22 +266,14 @@ mod tests {
             "this agent would advertise http://127.0.0.1:2379, which other hosts cannot reach; \
              pass --client-urls http://ADDRESS:2379"
         );
-        let said = judged(
-            &["http://10.0.0.8"],
-            &["localhost"],
-            &["http://10.0.0.7"],
-            true,
-        );
+        let said = judged(&["http://10.0.0.8"], &["localhost"], &["http://10.0.0.7"], true);
         assert!(said.contains("--server-urls http://ADDRESS:2380"), "{said}");
     }
 
     #[test]
     fn the_network_needs_the_flag() {
         let said = judged(&["http://10.0.0.8:2379"], &[], &[], false);
-        assert!(
-            said.starts_with("http://10.0.0.8:2379 is reachable from the network"),
-            "{said}"
-        );
+        assert!(said.starts_with("http://10.0.0.8:2379 is reachable from the network"), "{said}");
         let said = judged(&["http://10.0.0.8"], &["http://10.0.0.8"], &[], true);
         assert_eq!(said, "http://10.0.0.8:2379 http://10.0.0.8:2380 ");
     }
@@ -348,24 +281,9 @@ mod tests {
     #[test]
     fn odd_combinations_are_refused_in_one_sentence() {
         for (client, peer, insecure, want) in [
-            (
-                "127.0.0.1:5",
-                "127.0.0.1:5",
-                false,
-                "clients and members need different ports",
-            ),
-            (
-                "localhost:5",
-                "127.0.0.1:5",
-                false,
-                "clients and members need different ports",
-            ),
-            (
-                "0.0.0.0:5",
-                "127.0.0.1:6",
-                true,
-                "listened on but not advertised",
-            ),
+            ("127.0.0.1:5", "127.0.0.1:5", false, "clients and members need different ports"),
+            ("localhost:5", "127.0.0.1:5", false, "clients and members need different ports"),
+            ("0.0.0.0:5", "127.0.0.1:6", true, "listened on but not advertised"),
             ("https://127.0.0.1:5", "127.0.0.1:6", false, "asks for TLS"),
         ] {
             let said = judged(&[client], &[peer], &[], insecure);

@@ -81,10 +81,7 @@ impl Identity {
     pub fn parse(text: &str) -> Result<Self, String> {
         let identity: Identity = serde_json::from_str(text).map_err(|e| e.to_string())?;
         if identity.v != VERSION {
-            return Err(format!(
-                "form {} is unknown, this version reads {VERSION}",
-                identity.v
-            ));
+            return Err(format!("form {} is unknown, this version reads {VERSION}", identity.v));
         }
         Ok(identity)
     }
@@ -119,6 +116,20 @@ pub fn parse_id(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
+/// Ids in JSON.
+pub(crate) mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(id: &u64, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&super::show_id(*id))
+    }
+
+    pub(crate) fn deserialize<'d, D: Deserializer<'d>>(d: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(d)?;
+        super::parse_id(&text).ok_or_else(|| serde::de::Error::custom("not a hex id"))
+    }
+}
+
 /// Optional ids in JSON.
 pub(crate) mod hex_id {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -134,9 +145,7 @@ pub(crate) mod hex_id {
         let Some(text) = Option::<String>::deserialize(d)? else {
             return Ok(None);
         };
-        super::parse_id(&text)
-            .map(Some)
-            .ok_or_else(|| serde::de::Error::custom("not a hex id"))
+        super::parse_id(&text).map(Some).ok_or_else(|| serde::de::Error::custom("not a hex id"))
     }
 }
 

@@ -3,15 +3,29 @@
 //! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read here.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::{ClusterStatus, StartError};
+use super::address::Addresses;
+use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
+use crate::store::etcd::{Endpoints, EtcdStore};
 
+pub mod child;
+mod controller;
+mod entry;
+mod member;
+mod presence;
+mod rpc;
+mod sight;
 pub mod state;
+mod stop;
+
+pub use entry::start;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -58,7 +72,7 @@ pub enum StopMode {
     Now,
 }
 
-/// A running membership.
+/// A running membership. Dropping it without [`Handle::stop`] kills the child.
 pub struct Handle {
     /// The store. Its calls wait, within a bound, while the cluster forms.
     pub store: Arc<dyn Store>,
@@ -66,23 +80,111 @@ pub struct Handle {
     pub status: watch::Receiver<ClusterStatus>,
     /// The state folder, locked for as long as the handle lives.
     pub state: Arc<state::StateFolder>,
+    stop: watch::Sender<Option<StopMode>>,
+    task: JoinHandle<()>,
 }
 
 impl Handle {
     /// Ends the membership's tasks and the etcd child; returns when the child is gone. The mode only
     /// ever gets harder: a further signal sends the next one while the stop is under way.
-    pub async fn stop(self, mode: watch::Receiver<StopMode>) {
-        let _ = mode;
+    pub async fn stop(mut self, mut mode: watch::Receiver<StopMode>) {
+        loop {
+            let wanted = *mode.borrow_and_update();
+            self.stop.send_if_modified(|wish| {
+                let harder = *wish < Some(wanted);
+                if harder {
+                    *wish = Some(wanted);
+                }
+                harder
+            });
+            tokio::select! {
+                ended = &mut self.task => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the membership's task ended in disorder");
+                    }
+                    return;
+                }
+                Ok(()) = mode.changed() => {}
+            }
+        }
     }
 }
 
-/// Starts clustering. Returns as soon as the start is decided and every refusal is known; the cluster may still form.
-///
-/// # Errors
-/// One sentence each; see [`StartError`].
-pub async fn start(config: Config) -> Result<Handle, StartError> {
-    let _state = state::open(&config.state_dir, &config.host)?;
-    Err(StartError::NoEtcd {
-        why: "clustering is not built yet".into(),
-    })
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What our own etcd is, while it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Serving {
+    cluster: u64,
+    member: u64,
+}
+
+/// What the loops share.
+struct Agent {
+    host: String,
+    instance: String,
+    machine: String,
+    /// Seconds since 1970, for people.
+    started: u64,
+    addresses: Addresses,
+    /// Listened on, with addresses only.
+    listen: Listen,
+    /// Our own etcd, for us.
+    own_url: String,
+    etcd: Option<child::Program>,
+    child_program: PathBuf,
+    ideal: u16,
+    folder: Arc<state::StateFolder>,
+    endpoints: Arc<Endpoints>,
+    store: Arc<EtcdStore>,
+    rpc: rpc::Rpc,
+    spawner: child::Spawner,
+    child: Mutex<Option<child::Running>>,
+    status: watch::Sender<ClusterStatus>,
+    /// The cluster is known, and is the one that this folder belongs to.
+    settled: watch::Sender<bool>,
+    claim: watch::Sender<Option<presence::Claim>>,
+    serving: watch::Sender<Option<Serving>>,
+}
+
+/// What etcd listens on.
+#[derive(Clone, Debug, Default)]
+struct Listen {
+    client: Vec<String>,
+    peer: Vec<String>,
+}
+
+impl Agent {
+    /// Says what this host is.
+    fn say(&self, role: Role, reason: Option<String>) {
+        self.status.send_if_modified(|status| {
+            let new = status.role != role || status.reason != reason;
+            if new {
+                match &reason {
+                    Some(reason) => tracing::info!(?role, "{reason}"),
+                    None => tracing::info!(?role, "role changed"),
+                }
+                status.role = role;
+                status.reason.clone_from(&reason);
+            }
+            new
+        });
+    }
+
+    fn child(&self) -> Option<child::Running> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_child(&self, running: Option<child::Running>) {
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+}
+
+/// Seconds since 1970, for values that people read.
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default()
 }

@@ -84,12 +84,6 @@ pub struct ClusterStatus {
 impl ClusterStatus {
     /// The status before anything is known.
     pub fn new(role: Role, instance: &str) -> Self {
-        ClusterStatus {
-            role,
-            reason: None,
-            instance: instance.into(),
-            etcd: None,
-            cluster: None,
-        }
+        ClusterStatus { role, reason: None, instance: instance.into(), etcd: None, cluster: None }
     }
 }

@@ -42,14 +42,8 @@ pub fn open(path: &Path, host: &HostName) -> Result<StateFolder, StartError> {
         .map_err(io_error("cannot make private", &path))?;
     let lock = lock(&path, host)?;
     let identity = load(&path, host)?;
-    let folder = StateFolder {
-        path,
-        identity: Mutex::new(identity),
-        _lock: lock,
-    };
-    folder
-        .save()
-        .map_err(io_error("cannot write", &folder.identity_file()))?;
+    let folder = StateFolder { path, identity: Mutex::new(identity), _lock: lock };
+    folder.save().map_err(io_error("cannot write", &folder.identity_file()))?;
     Ok(folder)
 }
 
@@ -105,19 +99,30 @@ impl StateFolder {
         }
         let archive = self.path.join("archive");
         fs::create_dir_all(&archive)?;
-        let seconds = now_seconds();
-        let free = (0u32..).map(|n| archive.join(format!("{seconds:012}-{n}-{reason}")));
-        if let Some(target) = free.into_iter().find(|path| !path.exists()) {
-            fs::rename(&data, target)?;
-        }
-        let mut kept: Vec<PathBuf> = fs::read_dir(&archive)?
-            .map(|e| e.map(|e| e.path()))
-            .collect::<io::Result<_>>()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Names sort by age, so that the oldest are dropped first.
+        let name = format!("{:012}.{:09}-{reason}", now.as_secs(), now.subsec_nanos());
+        fs::rename(&data, archive.join(name))?;
+        let mut kept: Vec<PathBuf> =
+            fs::read_dir(&archive)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
         kept.sort();
         let surplus = kept.len().saturating_sub(ARCHIVES_KEPT);
-        kept.into_iter()
-            .take(surplus)
-            .try_for_each(fs::remove_dir_all)
+        kept.into_iter().take(surplus).try_for_each(fs::remove_dir_all)
+    }
+
+    /// The client URLs of the voters, as they were last seen. A file that cannot be read names nobody.
+    pub fn remembered_endpoints(&self) -> Vec<String> {
+        let text = fs::read(self.path.join("endpoints.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Remembers the client URLs of the voters.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn remember_endpoints(&self, urls: &[String]) -> io::Result<()> {
+        let text = serde_json::to_vec(urls).map_err(io::Error::from)?;
+        write_atomically(&self.path.join("endpoints.json"), &text)
     }
 
     fn save(&self) -> io::Result<()> {
@@ -129,9 +134,7 @@ impl StateFolder {
     }
 
     fn guard(&self) -> std::sync::MutexGuard<'_, Identity> {
-        self.identity
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.identity.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -184,9 +187,7 @@ fn load(folder: &Path, host: &HostName) -> Result<Identity, StartError> {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if folder.join("etcd").join("member").exists() {
-                return Err(StartError::ForeignData {
-                    folder: folder.into(),
-                });
+                return Err(StartError::ForeignData { folder: folder.into() });
             }
             let instance = uuid::Uuid::new_v4().to_string();
             return Ok(Identity::new(instance, host.to_string(), machine()));
@@ -210,10 +211,7 @@ fn machine() -> String {
         return String::new();
     };
     let hash = Sha256::digest(format!("quorate {}", id.trim()).as_bytes());
-    hash.iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes a whole file or leaves the old one: write, fsync, rename, fsync of the folder.
@@ -230,18 +228,11 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|d| d.as_secs())
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default()
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
-    move |source| StartError::Io {
-        what,
-        path: path.into(),
-        source,
-    }
+    move |source| StartError::Io { what, path: path.into(), source }
 }
 
 #[cfg(test)]
@@ -260,10 +251,7 @@ mod tests {
         let said = open(&path, &host("h2")).unwrap_err();
         assert_eq!(said.exit_code(), 3);
         let text = said.to_string();
-        assert!(
-            text.contains(&format!("in use by h1 (pid {}", std::process::id())),
-            "{text}"
-        );
+        assert!(text.contains(&format!("in use by h1 (pid {}", std::process::id())), "{text}");
         drop(first);
         let said = open(&path, &host("h2")).unwrap_err().to_string();
         assert!(said.contains("belongs to host h1, not to h2"), "{said}");

@@ -1,0 +1,191 @@
+//! The flags of the etcd child (4.2) and the version that they are for.
+//!
+//! Refuses to leave anything to etcd's defaults that differ between versions or that could found a cluster by accident.
+
+use super::identity::Identity;
+
+/// A version of etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// The first number.
+    pub major: u16,
+    /// The second.
+    pub minor: u16,
+    /// The third.
+    pub patch: u16,
+}
+
+/// The oldest etcd that knows learners.
+pub const OLDEST: Version = Version { major: 3, minor: 4, patch: 0 };
+
+impl Version {
+    /// Reads `3.4.23`, also with a suffix such as `-rc.0`.
+    pub fn parse(text: &str) -> Option<Version> {
+        let mut parts = text.trim().splitn(3, '.');
+        let mut next = || {
+            let digits = parts.next()?;
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            digits.get(..end)?.parse().ok()
+        };
+        Some(Version { major: next()?, minor: next()?, patch: next()? })
+    }
+
+    /// Reads the first line that `etcd --version` prints.
+    pub fn from_output(output: &str) -> Option<Version> {
+        output.lines().find_map(|l| Version::parse(l.strip_prefix("etcd Version: ")?))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// How the child is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Founds a cluster of one.
+    New,
+    /// Joins, or starts again on its data. Always with a list: without one and without data, etcd would found a cluster.
+    Existing,
+}
+
+/// What the flags depend on.
+#[derive(Clone, Debug)]
+pub struct Child<'a> {
+    /// Whose child it is.
+    pub identity: &'a Identity,
+    /// Founding or not.
+    pub mode: Mode,
+    /// The data folder, absolute.
+    pub data_dir: &'a str,
+    /// Listened on for clients; addresses, no names.
+    pub listen_client: &'a [String],
+    /// Listened on for members; addresses, no names.
+    pub listen_peer: &'a [String],
+    /// Told to clients.
+    pub client: &'a [String],
+    /// Told to members.
+    pub peer: &'a [String],
+}
+
+/// The name of a host's member. etcd does not care; `--initial-cluster` needs it to be unique.
+pub fn member_name(identity: &Identity) -> String {
+    format!("{}-{}", identity.hostname, identity.short())
+}
+
+/// The arguments of the child.
+pub fn arguments(child: &Child<'_>) -> Vec<String> {
+    let name = member_name(child.identity);
+    let own: Vec<String> = child.peer.iter().map(|url| format!("{name}={url}")).collect();
+    let stored = &child.identity.initial_cluster;
+    let (state, list) = match child.mode {
+        Mode::New => ("new", own),
+        Mode::Existing if stored.is_empty() => ("existing", own),
+        Mode::Existing => ("existing", stored.clone()),
+    };
+    // A socket in the child's working directory: absolute paths fail on 3.4.
+    let mut listen_client = child.listen_client.to_vec();
+    listen_client.push("unix://client:0".into());
+    let token = child.identity.token.as_deref().unwrap_or_default();
+    [
+        ("name", name.as_str()),
+        ("data-dir", child.data_dir),
+        ("listen-client-urls", &listen_client.join(",")),
+        ("advertise-client-urls", &child.client.join(",")),
+        ("listen-peer-urls", &child.listen_peer.join(",")),
+        ("initial-advertise-peer-urls", &child.peer.join(",")),
+        ("initial-cluster", &list.join(",")),
+        ("initial-cluster-state", state),
+        ("initial-cluster-token", token),
+        ("pre-vote", "true"),
+        ("strict-reconfig-check", "false"),
+        ("logger", "zap"),
+        ("log-outputs", "stderr"),
+        ("log-level", "info"),
+        ("heartbeat-interval", "100"),
+        ("election-timeout", "1000"),
+        ("quota-backend-bytes", "2147483648"),
+        ("auto-compaction-mode", "periodic"),
+        ("auto-compaction-retention", "1h"),
+        ("max-txn-ops", "512"),
+        ("grpc-keepalive-min-time", "1s"),
+        ("snapshot-count", "10000"),
+    ]
+    .iter()
+    .map(|(flag, value)| format!("--{flag}={value}"))
+    .collect()
+}
+
+/// The variables that the child may see. `ETCD_NAME` would end it and `ETCD_SNAPSHOT_COUNT` would be obeyed silently.
+pub fn keeps_variable(name: &str) -> bool {
+    const KEPT: &[&str] =
+        &["PATH", "HOME", "TMPDIR", "LANG", "GOMAXPROCS", "ETCD_UNSUPPORTED_ARCH"];
+    KEPT.contains(&name)
+}
+
+/// The list of members for a joiner's flags: our own under our name, the others under their id. Unstarted members count.
+pub fn initial_cluster<'a>(
+    members: impl IntoIterator<Item = (u64, &'a [String])>,
+    own: (u64, &str),
+) -> Vec<String> {
+    let mut list = Vec::new();
+    for (id, urls) in members {
+        let name = if id == own.0 { own.1.to_owned() } else { super::identity::show_id(id) };
+        list.extend(urls.iter().map(|url| format!("{name}={url}")));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments_of(identity: &Identity, mode: Mode) -> Vec<String> {
+        let urls = ["http://10.0.0.1:2380".to_owned()];
+        let clients = ["http://10.0.0.1:2379".to_owned()];
+        arguments(&Child {
+            identity,
+            mode,
+            data_dir: "/s/etcd",
+            listen_client: &clients,
+            listen_peer: &urls,
+            client: &clients,
+            peer: &urls,
+        })
+    }
+
+    #[test]
+    fn a_restart_always_carries_a_list() {
+        let mut identity = Identity::new("9f3c1234-77".into(), "h1".into(), String::new());
+        identity.token = Some("t".into());
+        let said = arguments_of(&identity, Mode::Existing);
+        assert!(said.contains(&"--initial-cluster=h1-9f3c1234=http://10.0.0.1:2380".into()));
+        assert!(said.contains(&"--initial-cluster-state=existing".into()));
+        identity.initial_cluster = vec!["a=http://b".into(), "c=http://d".into()];
+        let said = arguments_of(&identity, Mode::Existing);
+        assert!(said.contains(&"--initial-cluster=a=http://b,c=http://d".into()), "{said:?}");
+        let said = arguments_of(&identity, Mode::New);
+        assert!(said.contains(&"--initial-cluster=h1-9f3c1234=http://10.0.0.1:2380".into()));
+        assert!(said.contains(&"--initial-cluster-token=t".into()));
+        assert!(said.contains(&"--strict-reconfig-check=false".into()));
+    }
+
+    #[test]
+    fn versions_are_read_and_compared() {
+        let output = "etcd Version: 3.4.23\nGit SHA: x\n";
+        let version = Version::from_output(output);
+        assert_eq!(version, Some(Version { major: 3, minor: 4, patch: 23 }));
+        assert!(Version::parse("3.3.27") < Some(OLDEST));
+        assert!(Version::parse("3.6.0-rc.1") > Some(OLDEST));
+        assert_eq!(Version::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn etcd_variables_do_not_reach_the_child() {
+        assert!(keeps_variable("PATH"));
+        assert!(!keeps_variable("ETCD_NAME"));
+        assert!(!keeps_variable("ETCD_SNAPSHOT_COUNT"));
+    }
+}

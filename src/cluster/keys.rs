@@ -1,0 +1,303 @@
+//! The keys of the clustering and the JSON records behind them (3.2).
+//!
+//! Refuses to guess: a record that this version cannot read is `None`, never a default.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::identity::hex;
+use crate::ident::encode_segment;
+use crate::store::PREFIX;
+
+/// The version of the records' form.
+pub const VERSION: u32 = 1;
+
+/// The cluster's own record.
+pub fn cluster() -> String {
+    format!("{PREFIX}cluster")
+}
+
+/// How many voters are wanted.
+pub fn size() -> String {
+    format!("{PREFIX}size")
+}
+
+/// Who decides about members.
+pub fn controller() -> String {
+    format!("{PREFIX}controller")
+}
+
+/// The one change of membership that is under way.
+pub fn change() -> String {
+    format!("{PREFIX}change")
+}
+
+/// Every finished change.
+pub fn histories() -> String {
+    format!("{PREFIX}history/")
+}
+
+/// A finished change. Padded, so that the keys sort by age.
+pub fn history(seq: i64) -> String {
+    format!("{PREFIX}history/{seq:020}")
+}
+
+/// One kind of key that exists once per host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerHost {
+    /// A live agent's claim to its name.
+    Host,
+    /// A host that is ready to serve.
+    Volunteer,
+    /// The order to a host to start its etcd.
+    Nominate,
+    /// A host that wants out.
+    Leave,
+    /// A host that said that it will be back.
+    Away,
+}
+
+impl PerHost {
+    fn word(self) -> &'static str {
+        match self {
+            PerHost::Host => "host",
+            PerHost::Volunteer => "volunteer",
+            PerHost::Nominate => "nominate",
+            PerHost::Leave => "leave",
+            PerHost::Away => "away",
+        }
+    }
+
+    /// The prefix of all of them.
+    pub fn all(self) -> String {
+        format!("{PREFIX}{}/", self.word())
+    }
+
+    /// The key of one host.
+    pub fn of(self, host: &str) -> String {
+        format!("{PREFIX}{}/{}", self.word(), encode_segment(host))
+    }
+
+    /// The host of a key.
+    pub fn host(self, key: &str) -> Option<String> {
+        crate::ident::decode_segment(key.strip_prefix(&self.all())?)
+    }
+}
+
+/// `cluster`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// Made at bootstrap.
+    pub uuid: String,
+    /// The token of etcd, random per bootstrap.
+    pub token: String,
+    /// Seconds since 1970, for people.
+    pub created: u64,
+    /// Counts recoveries from a lost quorum.
+    pub epoch: u64,
+}
+
+/// `size`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// How many voters.
+    pub n: u16,
+    /// The host that said so.
+    pub by: String,
+    /// Seconds since 1970, for people.
+    pub at: u64,
+}
+
+/// `host/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// The identity of the agent's state folder.
+    pub instance: String,
+    /// A hash of the machine's id.
+    pub machine: String,
+    /// The agent's process.
+    pub pid: u32,
+    /// Seconds since 1970, for people.
+    pub started: u64,
+    /// The client URLs that its etcd has or would have.
+    pub client: Vec<String>,
+    /// The agent's version.
+    pub version: String,
+    /// The version of its etcd program.
+    pub etcd: Option<String>,
+}
+
+/// `volunteer/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolunteerRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// The identity of the agent's state folder.
+    pub instance: String,
+    /// The peer URLs that its etcd would have.
+    pub peer: Vec<String>,
+    /// The client URLs that its etcd would have.
+    pub client: Vec<String>,
+    /// Seconds since 1970; only orders volunteers.
+    pub since: u64,
+    /// The version of its etcd program.
+    pub etcd: String,
+}
+
+/// `controller`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// The host whose etcd leads.
+    pub host: String,
+    /// Its agent's instance.
+    pub instance: String,
+    /// Its member id.
+    #[serde(with = "hex")]
+    pub member: u64,
+    /// The raft term that it leads in.
+    pub term: u64,
+}
+
+/// What a ticket changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// A learner is added.
+    Add,
+    /// A learner becomes a voter.
+    Promote,
+    /// A member goes.
+    Remove,
+}
+
+/// `change`: the ticket that makes changes one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// Orders the changes.
+    pub seq: i64,
+    /// What is done.
+    pub kind: ChangeKind,
+    /// To which host.
+    pub host: String,
+    /// To which member; 0 for an add, whose member has no id yet.
+    #[serde(with = "hex")]
+    pub member: u64,
+    /// The peer URLs of an added host.
+    pub peer: Vec<String>,
+    /// The deciding host.
+    pub by: String,
+    /// Seconds since 1970, for people.
+    pub started: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// `nominate/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NominateRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// Of the change that added the member.
+    pub seq: i64,
+    /// The member's id.
+    #[serde(with = "hex")]
+    pub member: u64,
+    /// The cluster.
+    pub uuid: String,
+    /// Its token.
+    pub token: String,
+    /// `name=url` of every member, as the add answered.
+    pub initial_cluster: Vec<String>,
+}
+
+/// `leave/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// The identity of the agent's state folder.
+    pub instance: String,
+    /// The member that is to go.
+    #[serde(with = "hex")]
+    pub member: u64,
+    /// `leave` or `disk-lost`.
+    pub reason: String,
+}
+
+/// `away/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwayRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// How many seconds the absence is planned to take.
+    pub seconds: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// `history/SEQ`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    /// The ticket.
+    pub change: ChangeRecord,
+    /// `done`, or why not.
+    pub outcome: String,
+    /// Seconds since 1970, for people.
+    pub ended: u64,
+}
+
+/// A record's value.
+pub fn write<T: Serialize>(record: &T) -> Vec<u8> {
+    // Only maps with keys that are no strings fail here, and no record has one.
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+/// The record behind a value; `None` when it is not one of ours.
+pub fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_keys_are_taken_apart_again() {
+        for host in ["h1", "h1.example", "a/b", "ü"] {
+            let key = PerHost::Volunteer.of(host);
+            assert_eq!(PerHost::Volunteer.host(&key).as_deref(), Some(host));
+            assert_eq!(PerHost::Host.host(&key), None);
+        }
+        assert_eq!(PerHost::Host.of("h1"), "/quorate/1/host/h1");
+    }
+
+    #[test]
+    fn member_ids_are_hex_text_since_json_numbers_lose_digits() {
+        let record = LeaveRecord {
+            v: VERSION,
+            instance: "i".into(),
+            member: 0x8e9e_05c5_2164_694d,
+            reason: "leave".into(),
+        };
+        let text = String::from_utf8(write(&record)).unwrap();
+        assert!(text.contains("\"8e9e05c52164694d\""), "{text}");
+        assert_eq!(read(text.as_bytes()), Some(record));
+        assert_eq!(read::<LeaveRecord>(b"{}"), None);
+    }
+
+    #[test]
+    fn history_keys_sort_by_age() {
+        assert!(history(9) < history(10));
+        assert!(history(10).starts_with(&histories()));
+    }
+}

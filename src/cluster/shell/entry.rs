@@ -1,0 +1,323 @@
+//! The start: everything that can refuse it, in one go, before any loop runs.
+//!
+//! Refuses to touch etcd's data: it reads, asks, claims the name, and hands over.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::presence::ClaimError;
+use super::rpc::{Member, Rpc};
+use super::{
+    Agent, Config, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member, now_seconds,
+    presence, sight, state, stop,
+};
+use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
+use crate::cluster::identity::Identity;
+use crate::cluster::start::{self, Contact, Facts, Listed, Start};
+use crate::cluster::{ClusterStatus, Role, StartError};
+use crate::store::etcd::{Endpoints, EtcdStore};
+
+/// How long the claim to the name may keep the start waiting, when somebody answers.
+const CLAIM: Duration = Duration::from_secs(2);
+
+/// Starts clustering. Returns as soon as the start is decided and every refusal is known; the cluster may still form.
+///
+/// # Errors
+/// One sentence each; see [`StartError`].
+pub async fn start(config: Config) -> Result<Handle, StartError> {
+    let addresses = addresses(&config)?;
+    let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
+    let listen = if config.no_server { Listen::default() } else { listen(&addresses).await? };
+    let etcd = match config.no_server {
+        true => None,
+        false => Some(child::find(config.etcd_path.as_deref()).await?),
+    };
+    if !config.no_server {
+        child::end_orphans(&folder.etcd_dir()).await;
+        ports_are_free(&listen)?;
+    }
+    let identity = folder.identity();
+    let known = remembered(&folder, &addresses);
+    let rpc = Rpc::default();
+    let contact = contact(&rpc, &known, &addresses, &identity).await?;
+    let facts = Facts {
+        phase: identity.phase,
+        wal: folder.has_wal(),
+        knows_cluster: identity.cluster_uuid.is_some(),
+        seeds: !addresses.seeds.is_empty(),
+        contact: contact.answer,
+    };
+    let first = start::decide(facts);
+    tracing::debug!(?facts, ?first, "start decided");
+    refuse(first, &folder, &contact)?;
+    if first == Start::Found && config.no_server {
+        return Err(StartError::NoSeeds);
+    }
+
+    let endpoints = Endpoints::new(known, identity.cluster_id, !config.no_server);
+    let agent = agent(&config, addresses, listen, etcd, folder, endpoints, rpc)?;
+    if matches!(contact.answer, Contact::Answers(_)) {
+        claim_early(&agent).await?;
+    }
+    Ok(run(agent, first, config.no_server))
+}
+
+fn addresses(config: &Config) -> Result<Addresses, StartError> {
+    if config.no_server {
+        let seeds = address::seeds(&config.seeds)?;
+        let none = Vec::new();
+        return Ok(Addresses {
+            listen_client: Vec::new(),
+            listen_peer: Vec::new(),
+            client: none.clone(),
+            peer: none,
+            seeds,
+        });
+    }
+    address::choose(Typed {
+        client: &config.client_urls,
+        peer: &config.server_urls,
+        advertise_client: &config.advertise_client_urls,
+        advertise_peer: &config.advertise_server_urls,
+        seeds: &config.seeds,
+        insecure: config.insecure_network,
+    })
+}
+
+async fn listen(addresses: &Addresses) -> Result<Listen, StartError> {
+    Ok(Listen {
+        client: resolve(&addresses.listen_client).await?,
+        peer: resolve(&addresses.listen_peer).await?,
+    })
+}
+
+/// etcd refuses names to listen on, so they become addresses here.
+async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for url in urls {
+        if let Some(address) = url.address() {
+            found.push((address, url.port).into());
+            continue;
+        }
+        let looked_up = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+        let mut answers: Vec<SocketAddr> = looked_up.map(Iterator::collect).unwrap_or_default();
+        // Debian maps a host's own name to 127.0.1.1; where there is another address, that one is meant.
+        if answers.iter().any(|a| !a.ip().is_loopback()) {
+            answers.retain(|a| !a.ip().is_loopback());
+        }
+        if answers.is_empty() {
+            return Err(StartError::Unresolved { name: url.host.clone() });
+        }
+        found.extend(answers);
+    }
+    Ok(address::listen_urls(&found))
+}
+
+fn ports_are_free(listen: &Listen) -> Result<(), StartError> {
+    for (flag, urls) in [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer)] {
+        for url in urls {
+            let Some(Ok(at)) = url.strip_prefix("http://").map(str::parse::<SocketAddr>) else {
+                continue;
+            };
+            if let Err(error) = TcpListener::bind(at) {
+                let by = match error.kind() {
+                    std::io::ErrorKind::AddrInUse => String::new(),
+                    _ => format!(" or not ours ({error})"),
+                };
+                let (port, address) = (at.port(), at.ip().to_string());
+                return Err(StartError::PortTaken { port, address, by, flag });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everybody who may know the cluster: who answered last time, then the seeds.
+fn remembered(folder: &state::StateFolder, addresses: &Addresses) -> Vec<String> {
+    let mut urls = folder.remembered_endpoints();
+    urls.extend(addresses.seeds.iter().map(|s| s.text.clone()));
+    urls.retain(|url| !addresses.client.contains(url));
+    let mut seen = std::collections::HashSet::new();
+    urls.retain(|url| seen.insert(url.clone()));
+    urls
+}
+
+/// Who answered, and the stranger to name in a refusal.
+struct Contacted {
+    answer: Contact,
+    stranger: Option<(String, u64)>,
+    ours: Option<u64>,
+}
+
+/// Asks everybody known once, all at the same time.
+async fn contact(
+    rpc: &Rpc,
+    known: &[String],
+    addresses: &Addresses,
+    identity: &Identity,
+) -> Result<Contacted, StartError> {
+    let asked = known.iter().map(|url| async move { (url, rpc.members(url).await) });
+    let answers = futures_util::future::join_all(asked).await;
+    let mut contacted =
+        Contacted { answer: Contact::Silent, stranger: None, ours: identity.cluster_id };
+    for (url, answer) in answers {
+        let Some((cluster, members)) = answer else { continue };
+        if addresses.seeds.iter().any(|s| s.text == *url) {
+            peer_port(url, &members)?;
+        }
+        if identity.cluster_id.is_some_and(|ours| ours != cluster) {
+            contacted.stranger = Some((url.clone(), cluster));
+            if contacted.answer == Contact::Silent {
+                contacted.answer = Contact::Foreign;
+            }
+            continue;
+        }
+        let listed = identity.member.is_some_and(|own| members.iter().any(|m| m.id == own));
+        // One list that has us is enough to try: etcd itself knows whether it was removed.
+        let listed = listed || contacted.answer == Contact::Answers(Listed::Yes);
+        contacted.answer = Contact::Answers(if listed { Listed::Yes } else { Listed::No });
+    }
+    Ok(contacted)
+}
+
+/// A peer port answers clients too, so only the list tells it apart.
+fn peer_port(seed: &str, members: &[Member]) -> Result<(), StartError> {
+    let has = |urls: &[String]| urls.iter().any(|u| u == seed);
+    if members.iter().any(|m| has(&m.client)) {
+        return Ok(());
+    }
+    match members.iter().find(|m| has(&m.peer)) {
+        Some(member) => Err(StartError::PeerPort {
+            seed: seed.into(),
+            host: sight::host_of(&member.name).into(),
+            client: member.client.first().cloned().unwrap_or_default(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn refuse(
+    first: Start,
+    folder: &state::StateFolder,
+    contact: &Contacted,
+) -> Result<(), StartError> {
+    let path = folder.path().to_owned();
+    match first {
+        Start::RefuseData => Err(StartError::ForeignData { folder: path }),
+        Start::RefuseLost => Err(StartError::DataGone { folder: path }),
+        Start::RefuseForeign => {
+            let (seed, theirs) = contact.stranger.clone().unwrap_or_default();
+            let show = crate::cluster::identity::show_id;
+            let ours = contact.ours.map(show).unwrap_or_default();
+            Err(StartError::ForeignCluster { seed, theirs: show(theirs), ours })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn agent(
+    config: &Config,
+    addresses: Addresses,
+    listen: Listen,
+    etcd: Option<child::Program>,
+    folder: Arc<state::StateFolder>,
+    endpoints: Arc<Endpoints>,
+    rpc: Rpc,
+) -> Result<Arc<Agent>, StartError> {
+    let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
+    let child_program = match &config.child_program {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().map_err(|e| system("cannot find own program for", e))?,
+    };
+    let spawner = child::Spawner::start().map_err(|e| system("cannot start a thread for", e))?;
+    let identity = folder.identity();
+    let mut status = ClusterStatus::new(Role::Starting, &identity.instance);
+    status.etcd = etcd.as_ref().map(|e| e.version.to_string());
+    let own_url = listen
+        .client
+        .first()
+        .map(|url| url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
+        .unwrap_or_default();
+    Ok(Arc::new(Agent {
+        host: config.host.to_string(),
+        instance: identity.instance,
+        machine: identity.machine,
+        started: now_seconds(),
+        addresses,
+        listen,
+        own_url,
+        etcd,
+        child_program,
+        ideal: config.ideal_size.unwrap_or(IDEAL_SIZE),
+        store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
+        endpoints,
+        rpc,
+        spawner,
+        child: Mutex::new(None),
+        status: watch::Sender::new(status),
+        settled: watch::Sender::new(identity.cluster_uuid.is_some()),
+        claim: watch::Sender::new(None),
+        serving: watch::Sender::new(None),
+        folder,
+    }))
+}
+
+/// Claims the name while the caller waits, so that a name in use is refused at once. A store that is too slow for this
+/// is claimed later, by the presence loop.
+async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
+    let claimed = timeout(CLAIM, async {
+        match member::settle(agent).await {
+            Ok(()) => presence::claim(agent).await.map(Some),
+            Err(error @ StartError::ForeignCluster { .. }) => Err(ClaimError::Taken(error)),
+            // The founder may not have written its records yet.
+            Err(_) => Ok(None),
+        }
+    });
+    match claimed.await {
+        Ok(Ok(claim)) => {
+            agent.claim.send_replace(claim);
+            Ok(())
+        }
+        Ok(Err(ClaimError::Taken(error))) => Err(error),
+        Ok(Err(ClaimError::Store(_))) | Err(_) => Ok(()),
+    }
+}
+
+fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
+    let (stop, stopped) = watch::channel(None);
+    let handle_parts = (
+        Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
+        agent.status.subscribe(),
+        Arc::clone(&agent.folder),
+    );
+    let task = tokio::spawn(supervise(agent, first, no_server, stopped));
+    let (store, status, state) = handle_parts;
+    Handle { store, status, state, stop, task }
+}
+
+/// Runs the loops until a stop is asked for, then the stop.
+async fn supervise(
+    agent: Arc<Agent>,
+    first: Start,
+    no_server: bool,
+    mut wish: watch::Receiver<Option<StopMode>>,
+) {
+    // Everything in here ends with this function.
+    let mut loops = JoinSet::new();
+    loops.spawn(presence::run(Arc::clone(&agent)));
+    loops.spawn(sight::run(Arc::clone(&agent)));
+    let endpoints = Arc::clone(&agent.endpoints);
+    loops.spawn(async move { endpoints.review().await });
+    let mut deciding = JoinSet::new();
+    deciding.spawn(controller::run(Arc::clone(&agent)));
+    tokio::select! {
+        _ = wish.wait_for(Option::is_some) => {}
+        () = member::run(&agent, first, no_server) => {}
+    }
+    stop::run(&agent, wish, deciding).await;
+}

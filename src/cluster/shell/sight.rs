@@ -1,0 +1,157 @@
+//! What the status shows of the cluster, looked at once a second, by every agent for itself.
+//!
+//! Refuses to influence anything: the controller makes its own observations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Agent;
+use super::rpc::Member;
+use crate::cluster::decide::quorum;
+use crate::cluster::identity::show_id;
+use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
+use crate::cluster::status::{ClusterView, MemberView, Role};
+
+/// How often to look. Members do not tell when they are gone.
+const LOOK: Duration = Duration::from_secs(1);
+/// The characters that [`crate::cluster::flags::member_name`] puts after the host: a dash and eight of the instance.
+const NAME_TAIL: usize = 9;
+
+/// The host in a member's name.
+pub(super) fn host_of(name: &str) -> &str {
+    name.len().checked_sub(NAME_TAIL).and_then(|end| name.get(..end)).unwrap_or(name)
+}
+
+/// Looks for as long as it is polled.
+pub(super) async fn run(agent: Arc<Agent>) {
+    let mut settled = agent.settled.subscribe();
+    if settled.wait_for(|known| *known).await.is_err() {
+        return;
+    }
+    let mut known = agent.folder.remembered_endpoints();
+    loop {
+        if let Some(view) = look(&agent).await {
+            agent.status.send_if_modified(|status| {
+                let new = status.cluster.as_ref() != Some(&view);
+                if new {
+                    status.cluster = Some(view);
+                }
+                new
+            });
+        }
+        let urls = agent.endpoints.urls();
+        if urls != known && agent.folder.remember_endpoints(&urls).is_ok() {
+            known = urls;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The cluster as it is now; without anybody who answers, what is remembered of it, and that it is lost.
+async fn look(agent: &Agent) -> Option<ClusterView> {
+    let identity = agent.folder.identity();
+    let expected = identity.cluster_id?;
+    let earlier = agent.status.borrow().cluster.clone().unwrap_or_default();
+    let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
+    view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
+    let Some(members) = members(agent, expected).await else {
+        view.members = earlier.members;
+        view.members.iter_mut().for_each(|m| {
+            m.up = false;
+            m.leader = false;
+        });
+        view.note = Some("no member of the cluster answers".into());
+        return Some(view);
+    };
+    describe(agent, expected, &members, &mut view).await;
+    if view.quorum
+        && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
+    {
+        let size = lists.first().and_then(|l| l.first());
+        if let Some(size) = size.and_then(|e| keys::read::<SizeRecord>(&e.value)) {
+            view.desired = size.n;
+        }
+        let record = lists.get(1).and_then(|l| l.first());
+        if let Some(record) = record.and_then(|e| keys::read::<ClusterRecord>(&e.value)) {
+            view.uuid = record.uuid;
+        }
+    }
+    view.note = note(agent, &view);
+    Some(view)
+}
+
+/// The list of the first that answers and belongs to us: our own etcd, then the others.
+async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
+    let mut urls = agent.endpoints.urls();
+    if agent.serving.borrow().is_some() {
+        urls.insert(0, agent.own_url.clone());
+    }
+    for url in urls {
+        if let Some((cluster, members)) = agent.rpc.members(&url).await
+            && cluster == expected
+        {
+            return Some(members);
+        }
+    }
+    None
+}
+
+async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut ClusterView) {
+    let asked = members.iter().map(|member| async move {
+        let url = member.client.first()?;
+        let probe = agent.rpc.probe(url).await?;
+        (probe.cluster == expected && probe.member == member.id).then_some(probe)
+    });
+    let probes = futures_util::future::join_all(asked).await;
+    let mut leaders: HashMap<u64, usize> = HashMap::new();
+    for probe in probes.iter().flatten().filter(|p| p.leader != 0) {
+        *leaders.entry(probe.leader).or_default() += 1;
+    }
+    let leader = leaders.into_iter().max_by_key(|(_, votes)| *votes).map(|(id, _)| id);
+    for (member, probe) in members.iter().zip(&probes) {
+        view.members.push(MemberView {
+            host: host_of(&member.name).into(),
+            id: show_id(member.id),
+            role: if member.learner { Role::Learner } else { Role::Voter },
+            up: probe.as_ref().is_some_and(|p| p.leader != 0),
+            leader: leader == Some(member.id),
+            client: member.client.clone(),
+            peer: member.peer.clone(),
+        });
+    }
+    view.members.sort_by_key(|m| (m.role == Role::Learner, m.host.clone()));
+    view.leader = view.members.iter().find(|m| m.leader).map(|m| m.host.clone());
+    let voters = members.iter().filter(|m| !m.learner).count();
+    let up = view.members.iter().filter(|m| m.role == Role::Voter && m.up).count();
+    view.quorum = leader.is_some() && up >= quorum(voters);
+}
+
+fn note(agent: &Agent, view: &ClusterView) -> Option<String> {
+    if let Some((url, stranger)) = agent.endpoints.foreign() {
+        let stranger = show_id(stranger);
+        return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
+    }
+    let down = |m: &&MemberView| m.role == Role::Voter && !m.up;
+    let missing: Vec<&str> = view.members.iter().filter(down).map(|m| m.host.as_str()).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let voters = view.members.iter().filter(|m| m.role == Role::Voter).count();
+    let up = voters - missing.len();
+    let waiting = if view.quorum { "" } else { "waiting for quorum: " };
+    Some(format!("{waiting}{up} of {voters} voters up (missing {})", missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_member_is_its_name_without_the_instance() {
+        assert_eq!(host_of("h1-9f3c1234"), "h1");
+        assert_eq!(host_of("h-1.example-9f3c1234"), "h-1.example");
+        assert_eq!(host_of("default"), "default");
+        assert_eq!(host_of(""), "");
+    }
+}

@@ -1,0 +1,188 @@
+//! Stop and leave (3.7): each step has a limit, and a second wish cuts the waiting short.
+//!
+//! Refuses to return while a child of ours runs.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Agent, Serving, StopMode};
+use crate::cluster::identity::Phase;
+use crate::cluster::keys::{self, AwayRecord, LeaveRecord, PerHost};
+use crate::cluster::status::Role;
+use crate::store::{Op, Store, Txn};
+
+/// How long a note to the others may take.
+const NOTE: Duration = Duration::from_secs(1);
+/// How long handing over the leadership may take; 0.1 s is usual.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long the others may take to remove us.
+const REMOVAL: Duration = Duration::from_secs(10);
+/// How long the child may take to end after TERM, and after TERM when in a hurry.
+const TERM: Duration = Duration::from_secs(5);
+const TERM_HURRY: Duration = Duration::from_secs(1);
+/// How long a stopped host counts as away and not as dead.
+const AWAY: Duration = Duration::from_secs(600);
+
+/// Carries out the wish, and stronger ones that come meanwhile.
+pub(super) async fn run(
+    agent: &Agent,
+    mut wish: watch::Receiver<Option<StopMode>>,
+    deciding: JoinSet<()>,
+) {
+    let mode = wish.borrow().unwrap_or(StopMode::Now);
+    if mode < StopMode::Hurry {
+        tokio::select! {
+            _ = wish.wait_for(|w| *w >= Some(StopMode::Hurry)) => {}
+            () = politely(agent, mode, deciding) => {}
+        }
+    }
+    end_child(agent, &mut wish).await;
+}
+
+async fn politely(agent: &Agent, mode: StopMode, mut deciding: JoinSet<()>) {
+    let serving = agent.serving.borrow().clone();
+    let left = match (&serving, mode) {
+        (Some(serving), StopMode::Leave) => leave(agent, serving).await,
+        _ => false,
+    };
+    deciding.shutdown().await;
+    if let (Some(serving), false) = (&serving, left) {
+        note_absence(agent).await;
+        hand_over(agent, serving).await;
+    }
+    let claim = *agent.claim.borrow();
+    if let Some(claim) = claim {
+        // Without an answer the lease ends by itself.
+        drop(timeout(NOTE, agent.store.revoke(claim.lease)).await);
+    }
+}
+
+/// Leaves the cluster; false when it stays a member, since it is the only one or too few answer.
+async fn leave(agent: &Agent, serving: &Serving) -> bool {
+    let Some((_, members)) = agent.rpc.members(&agent.own_url).await else { return false };
+    let voters = members.iter().filter(|m| !m.learner).count();
+    let voting = members.iter().any(|m| m.id == serving.member && !m.learner);
+    let quorum = agent.status.borrow().cluster.as_ref().is_some_and(|c| c.quorum);
+    if (voting && voters == 1) || !quorum {
+        tracing::info!("stays a member: it is the only voter, or too few answer to take it out");
+        return false;
+    }
+    agent.say(Role::Leaving, None);
+    if let Err(error) = agent.folder.update(|i| i.phase = Phase::Leaving) {
+        tracing::error!(%error, "the wish to leave cannot be stored; staying a member");
+        return false;
+    }
+    let record = LeaveRecord {
+        v: keys::VERSION,
+        instance: agent.instance.clone(),
+        member: serving.member,
+        reason: "leave".into(),
+    };
+    let key = PerHost::Leave.of(&agent.host);
+    let put = Op::Put { key, value: keys::write(&record), lease: None };
+    let asked = agent.store.txn(Txn { when: Vec::new(), then: vec![put] }).await;
+    let removed = asked.is_ok() && timeout(REMOVAL, gone(agent)).await.is_ok();
+    if !removed && !remove_self(agent, serving).await {
+        tracing::warn!("the others did not take this member out; the next start finishes it");
+        return false;
+    }
+    // etcd ends by itself once it knows; what it knows no longer matters.
+    agent.set_child_down(TERM_HURRY).await;
+    let archived = agent.folder.archive("left");
+    let forgotten = agent.folder.update(|i| i.forget_membership());
+    if let Some(error) = archived.err().or(forgotten.err()) {
+        tracing::error!(%error, "the data of the member that left could not be put aside");
+    }
+    tracing::info!("left the cluster");
+    true
+}
+
+/// Waits until our etcd has ended, as it does when it learns of its removal.
+async fn gone(agent: &Agent) {
+    match agent.child() {
+        Some(child) => drop(child.ended().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
+    for url in agent.endpoints.urls().iter().filter(|u| **u != agent.own_url) {
+        let same = agent.rpc.probe(url).await.is_some_and(|p| p.cluster == serving.cluster);
+        if same && agent.rpc.remove(url, serving.member).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Tells the others that this absence is planned.
+async fn note_absence(agent: &Agent) {
+    let record = AwayRecord {
+        v: keys::VERSION,
+        seconds: AWAY.as_secs(),
+        why: "the agent was stopped".into(),
+    };
+    let key = PerHost::Away.of(&agent.host);
+    let put = Op::Put { key, value: keys::write(&record), lease: None };
+    let txn = Txn { when: Vec::new(), then: vec![put] };
+    if !matches!(timeout(NOTE, agent.store.txn(txn)).await, Ok(Ok(_))) {
+        tracing::debug!("the planned absence could not be announced");
+    }
+}
+
+/// Gives the leadership to another voter that answers, if we have it.
+async fn hand_over(agent: &Agent, serving: &Serving) {
+    let moved = timeout(HAND_OVER, async {
+        let own = agent.rpc.probe(&agent.own_url).await?;
+        if own.leader != serving.member {
+            return None;
+        }
+        let (_, members) = agent.rpc.members(&agent.own_url).await?;
+        for member in members.iter().filter(|m| !m.learner && m.id != serving.member) {
+            let up = match member.client.first() {
+                Some(url) => agent.rpc.probe(url).await.is_some_and(|p| p.leader == own.leader),
+                None => false,
+            };
+            if up && agent.rpc.move_leader(&agent.own_url, member.id).await.is_ok() {
+                return Some(());
+            }
+        }
+        None
+    });
+    if moved.await.is_err() {
+        tracing::debug!("the leadership was not handed over in time");
+    }
+}
+
+/// TERM, a while, KILL; at once when that is wished.
+async fn end_child(agent: &Agent, wish: &mut watch::Receiver<Option<StopMode>>) {
+    let Some(child) = agent.child() else { return };
+    let mode = *wish.borrow();
+    if mode < Some(StopMode::Now) {
+        child.signal(Signal::SIGTERM);
+        let limit = if mode < Some(StopMode::Hurry) { TERM } else { TERM_HURRY };
+        tokio::select! {
+            _ = timeout(limit, child.ended()) => {}
+            _ = wish.wait_for(|w| *w == Some(StopMode::Now)) => {}
+        }
+    }
+    child.signal(Signal::SIGKILL);
+    child.ended().await;
+    agent.set_child(None);
+}
+
+impl Agent {
+    /// Waits a while for the child's own end, then makes an end.
+    async fn set_child_down(&self, patience: Duration) {
+        let Some(child) = self.child() else { return };
+        if timeout(patience, child.ended()).await.is_err() {
+            child.signal(Signal::SIGKILL);
+            child.ended().await;
+        }
+        self.set_child(None);
+    }
+}

@@ -1,0 +1,167 @@
+//! What an agent does when it starts, as a table (3.5).
+//!
+//! Refuses to found a cluster whenever the folder knows of one or seeds were given.
+
+use super::identity::Phase;
+
+/// What is known when the decision is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// How far the folder had come.
+    pub phase: Phase,
+    /// etcd has written a log in the folder.
+    pub wal: bool,
+    /// The folder knows a cluster.
+    pub knows_cluster: bool,
+    /// `--seeds` named somebody other than ourselves.
+    pub seeds: bool,
+    /// Who answered.
+    pub contact: Contact,
+}
+
+/// Who answered at the seeds and at the endpoints that the folder remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// Nobody.
+    Silent,
+    /// Only members of another cluster than the folder's.
+    Foreign,
+    /// The cluster; is our member in its list?
+    Answers(Listed),
+}
+
+/// Whether our member id is in the cluster's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Yes.
+    Yes,
+    /// No, or we have no id.
+    No,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Found a cluster with a new uuid and token.
+    Found,
+    /// Go on founding with what is stored: nobody can have joined yet.
+    FoundAgain,
+    /// Ask seeds and remembered endpoints until they answer, then volunteer.
+    Seek,
+    /// Start etcd with the stored list.
+    Spawn,
+    /// Put the data aside and volunteer.
+    Archive,
+    /// The data are gone: ask for the removal of the old member, then volunteer.
+    DiskLost,
+    /// Finish leaving, then volunteer.
+    FinishLeaving,
+    /// Refuse: etcd data without identity.
+    RefuseData,
+    /// Refuse: the data are gone and nobody answers.
+    RefuseLost,
+    /// Refuse: only another cluster answers.
+    RefuseForeign,
+}
+
+/// The table. A member with data starts even when a stranger answers at a seed: its own peers may still come, and etcd
+/// itself keeps clusters with different ids apart.
+pub fn decide(facts: Facts) -> Start {
+    use Contact::{Answers, Foreign, Silent};
+    match (facts.phase, facts.wal, facts.contact) {
+        (Phase::None, true, _) => Start::RefuseData,
+        (Phase::None, false, Foreign) => Start::RefuseForeign,
+        (Phase::None, false, _) if facts.seeds || facts.knows_cluster => Start::Seek,
+        (Phase::None, false, _) => Start::Found,
+        (Phase::Bootstrapping, _, _) => Start::FoundAgain,
+        (Phase::Joining, _, Answers(Listed::Yes)) => Start::Spawn,
+        (Phase::Joining, _, Answers(Listed::No)) => Start::Archive,
+        (Phase::Joining | Phase::Member, true, Silent | Foreign) => Start::Spawn,
+        (Phase::Joining, false, Silent) => Start::Seek,
+        (Phase::Joining | Phase::Member, false, Foreign) => Start::RefuseForeign,
+        (Phase::Member, true, Answers(Listed::Yes)) => Start::Spawn,
+        (Phase::Member, true, Answers(Listed::No)) => Start::Archive,
+        (Phase::Member, false, Answers(Listed::Yes)) => Start::DiskLost,
+        (Phase::Member, false, Answers(Listed::No)) => Start::Archive,
+        (Phase::Member, false, Silent) => Start::RefuseLost,
+        (Phase::Leaving, true, Silent | Foreign) => Start::Spawn,
+        (Phase::Leaving, _, Answers(Listed::No)) => Start::Archive,
+        (Phase::Leaving, _, Answers(Listed::Yes)) => Start::FinishLeaving,
+        (Phase::Leaving, false, Silent | Foreign) => Start::Seek,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Contact::{Answers, Foreign, Silent};
+
+    const PHASES: [Phase; 5] =
+        [Phase::None, Phase::Bootstrapping, Phase::Joining, Phase::Member, Phase::Leaving];
+    const CONTACTS: [Contact; 4] = [Silent, Foreign, Answers(Listed::Yes), Answers(Listed::No)];
+
+    fn all() -> Vec<Facts> {
+        let mut all = Vec::new();
+        for bits in 0..8 {
+            let bit = |n: u8| bits >> n & 1 == 1;
+            for phase in PHASES {
+                all.extend(CONTACTS.map(|contact| Facts {
+                    phase,
+                    wal: bit(0),
+                    knows_cluster: bit(1),
+                    seeds: bit(2),
+                    contact,
+                }));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_cluster_is_founded_only_by_a_folder_that_knows_nothing() {
+        for facts in all() {
+            let clean = facts.phase == Phase::None && !facts.wal;
+            let alone = !facts.seeds && !facts.knows_cluster && facts.contact != Foreign;
+            assert_eq!(decide(facts) == Start::Found, clean && alone, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn etcd_is_never_started_as_existing_on_an_empty_folder_that_was_a_member() {
+        for facts in all().into_iter().filter(|f| f.phase == Phase::Member && !f.wal) {
+            assert_ne!(decide(facts), Start::Spawn, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_the_design_holds() {
+        let facts = |phase, wal, contact| Facts {
+            phase,
+            wal,
+            knows_cluster: phase != Phase::None,
+            seeds: true,
+            contact,
+        };
+        for (phase, wal, contact, want) in [
+            (Phase::None, false, Silent, Start::Seek),
+            (Phase::None, false, Answers(Listed::No), Start::Seek),
+            (Phase::None, true, Silent, Start::RefuseData),
+            (Phase::Bootstrapping, false, Silent, Start::FoundAgain),
+            (Phase::Bootstrapping, true, Silent, Start::FoundAgain),
+            (Phase::Joining, false, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Joining, true, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Joining, false, Answers(Listed::No), Start::Archive),
+            (Phase::Member, true, Silent, Start::Spawn),
+            (Phase::Member, true, Foreign, Start::Spawn),
+            (Phase::Member, true, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Member, true, Answers(Listed::No), Start::Archive),
+            (Phase::Member, false, Answers(Listed::Yes), Start::DiskLost),
+            (Phase::Member, false, Silent, Start::RefuseLost),
+            (Phase::Leaving, true, Answers(Listed::Yes), Start::FinishLeaving),
+            (Phase::None, false, Foreign, Start::RefuseForeign),
+        ] {
+            let got = decide(facts(phase, wal, contact));
+            assert_eq!(got, want, "{phase:?} wal={wal} {contact:?}");
+        }
+    }
+}
