@@ -116,14 +116,6 @@ impl Graph {
         diff.removed = gone.cloned().collect();
         diff
     }
-
-    /// All that run directly before `id`, in the order of names.
-    pub fn predecessors<'a>(
-        &'a self,
-        id: &'a ResourceId,
-    ) -> impl Iterator<Item = (&'a ResourceId, &'a Edge)> {
-        self.edges.iter().filter(move |((_, to), _)| to == id).map(|((from, _), edge)| (from, edge))
-    }
 }
 
 #[cfg(test)]
