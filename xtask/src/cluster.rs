@@ -180,6 +180,8 @@ struct Logs {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Exit code: the command's own; 6 when it timed out; with several nodes 1 \
+    when it failed in all, 8 when in some.")]
 struct Exec {
     /// The node; several with commas
     #[arg(required_unless_present = "all")]

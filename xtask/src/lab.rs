@@ -15,7 +15,7 @@ use crate::cluster::diff::{self, Conflict};
 use crate::cluster::spec::Wanted;
 use crate::cluster::up::{self, Manner};
 use crate::cluster::{MEMORY, NANO_CPUS, copy, down, logs, look, name, process, run};
-use crate::engine::{Container, Engine, Power};
+use crate::engine::{Container, Engine};
 use crate::image::{self, Given};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -125,30 +125,11 @@ impl Lab {
         })
     }
 
-    /// Kills a node as a power cut would: SIGKILL to everything in it. Its disk stays.
-    pub(crate) fn kill(&self, node: &str) -> anyhow::Result<()> {
-        self.power(node, Power::Kill)
-    }
-
-    /// Starts a killed or stopped node again.
-    pub(crate) fn start(&self, node: &str) -> anyhow::Result<()> {
-        self.power(node, Power::Start)
-    }
-
     /// What the node's main process wrote, as lines; stdout and stderr in the engine's order.
     pub(crate) fn logs(&self, node: &str) -> anyhow::Result<Vec<String>> {
         runtime()?.block_on(async {
             let lines = logs::all(&self.engine, &self.container(node)?).await?;
             Ok(lines.into_iter().map(|line| line.text).collect())
-        })
-    }
-
-    /// What `quorate status --json` says in each node, by host name; null where no agent answers.
-    pub(crate) fn status(&self) -> anyhow::Result<Vec<(String, serde_json::Value)>> {
-        runtime()?.block_on(async {
-            let ours = look::cluster(&self.engine, &self.spec.name).await?;
-            let view = look::view(&self.engine, &self.spec.name, &ours).await;
-            Ok(view.nodes.into_iter().map(|node| (node.node, node.agent)).collect())
         })
     }
 
@@ -162,10 +143,6 @@ impl Lab {
         runtime()?.block_on(remove(&self.engine, &self.spec.name))?;
         forget(&self.spec.name);
         Ok(())
-    }
-
-    fn power(&self, node: &str, power: Power) -> anyhow::Result<()> {
-        runtime()?.block_on(async { Ok(self.engine.power(&self.container(node)?, power).await?) })
     }
 
     fn container(&self, node: &str) -> anyhow::Result<String> {
@@ -287,4 +264,75 @@ async fn on_signal() {
         },
     }
     std::process::exit(code);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether to go on; where the engine is required its absence is a failure.
+    fn engine_there() -> bool {
+        let engine = runtime().unwrap().block_on(Engine::connect());
+        let required = std::env::var_os("CI").is_some()
+            || std::env::var("QUORATE_REQUIRE_ENGINE").is_ok_and(|value| value == "1");
+        match engine {
+            Ok(_) => true,
+            Err(failure) if required => panic!("this test needs an engine: {failure}"),
+            Err(failure) => {
+                eprintln!("skipped: 1 test of labs needs a container engine ({failure})");
+                false
+            }
+        }
+    }
+
+    fn left(name: &str) -> bool {
+        let listed = runtime().unwrap().block_on(async {
+            let engine = Engine::connect().await.unwrap();
+            look::list(&engine).await.unwrap()
+        });
+        !listed.of(name).is_empty()
+    }
+
+    #[test]
+    fn engine_a_lab_has_its_files_runs_commands_and_is_gone_when_dropped() {
+        if !engine_there() {
+            return;
+        }
+        let name = format!("t-lab-{:04x}", std::process::id() & 0xffff);
+        let file = |node: &str, path: &str, text: &str| NodeFile {
+            node: node.to_owned(),
+            path: path.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        };
+        let lab = Lab::up(LabSpec {
+            name: name.clone(),
+            nodes: 2,
+            voters: 1,
+            lease: Lease::Book,
+            agent: Agent::Manual,
+            files: vec![file("h2", "/srv/deep/x", "two\n")],
+        })
+        .unwrap();
+        assert_eq!(lab.nodes(), ["h1", "h2"]);
+        let second = Duration::from_secs(1);
+        let seen = lab.exec("h2", "cat /srv/deep/x; echo $COLUMNS >&2; exit 3", 9 * second);
+        let seen = seen.unwrap();
+        assert_eq!((seen.exit, seen.timed_out), (3, false));
+        assert_eq!(seen.lines, ["two", "80"]);
+
+        lab.upload("h1", "/new/y", b"y", 0o600).unwrap();
+        let mode = lab.exec("h1", "stat -c %a /new/y; ls -A /new", 9 * second).unwrap();
+        assert_eq!(mode.lines, ["600", "y"]);
+        assert!(lab.exec("h1", "sleep 60", second).unwrap().timed_out);
+
+        lab.upload("h1", "/new/y", b"z", 0o644).unwrap();
+        let again = lab.exec("h1", "cat /new/y; stat -c %a /new/y", 9 * second).unwrap();
+        assert_eq!(again.lines, ["z", "644"]);
+        assert_eq!(lab.logs("h1").unwrap(), Vec::<String>::new());
+        let unknown = lab.exec("h3", "true", second).unwrap_err().to_string();
+        assert_eq!(unknown, format!("cluster {name} has no node h3. It has h1, h2"));
+        assert!(left(&name));
+        drop(lab);
+        assert!(!left(&name));
+    }
 }

@@ -5,6 +5,8 @@
 //! Without an engine these tests are skipped and say so, and fail where `CI` is set or
 //! `QUORATE_REQUIRE_ENGINE=1`.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test, the helpers included")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::diff::Listed;
-use super::label::{self, Owner};
+use super::label::{self, Lease, Owner};
 use crate::engine::{Image, Labels};
 
 /// Images of nodes that are kept although no container uses them: the current one and the one
@@ -51,8 +51,7 @@ pub(crate) fn left_over(
     if all.is_empty() {
         return false;
     }
-    let kept =
-        all.iter().any(|labels| !matches!(label::get(labels, label::LEASE), "book" | "test"));
+    let kept = all.iter().any(|labels| label::get(labels, label::LEASE) != Lease::Book.as_str());
     if kept && ours.finished() {
         return false;
     }
@@ -87,7 +86,6 @@ pub(crate) fn old_images(images: &[Image], listed: &Listed) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::label::Lease;
     use super::super::spec::Wanted;
     use super::super::spec::tests::{PLACE, owner, wanted};
     use super::*;
@@ -114,8 +112,8 @@ mod tests {
             (Lease::Keep, false, Owned::Alive, 9999, false),
             (Lease::Book, true, Owned::Dead, 0, true),
             (Lease::Book, true, Owned::Alive, 9999, false),
-            (Lease::Test, false, Owned::Elsewhere, 3599, false),
-            (Lease::Test, true, Owned::Elsewhere, 3600, true),
+            (Lease::Book, false, Owned::Elsewhere, 3599, false),
+            (Lease::Book, true, Owned::Elsewhere, 3600, true),
             (Lease::Keep, true, Owned::Elsewhere, 9999, false),
         ] {
             let listed = listed(lease, finished, 1000);

@@ -17,7 +17,7 @@ pub(crate) const SPEC: &str = "dev.quorate.spec";
 pub(crate) const IMAGE_KEY: &str = "dev.quorate.image-key";
 /// The process that made it, as [`Owner`] writes it.
 pub(crate) const OWNER: &str = "dev.quorate.owner";
-/// `keep`, `book` or `test`.
+/// `keep` or `book`.
 pub(crate) const LEASE: &str = "dev.quorate.lease";
 /// When it was made, in seconds of Unix time (networks and volumes list no usable time).
 pub(crate) const MADE: &str = "dev.quorate.made";
@@ -37,10 +37,8 @@ pub(crate) const SCHEMA_NOW: &str = "1";
 pub(crate) enum Lease {
     /// The user's own: only `cluster down` removes it.
     Keep,
-    /// A chapter or an example: `gc` removes it once its maker is dead.
+    /// A chapter, an example or a test: `gc` removes it once its maker is dead.
     Book,
-    /// A test: like a chapter.
-    Test,
 }
 
 impl Lease {
@@ -49,7 +47,6 @@ impl Lease {
         match self {
             Lease::Keep => "keep",
             Lease::Book => "book",
-            Lease::Test => "test",
         }
     }
 }

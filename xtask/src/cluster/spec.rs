@@ -271,7 +271,7 @@ pub(crate) mod tests {
             Wanted { nano_cpus: 1, ..base.clone() },
             Wanted { internal: true, ..base.clone() },
             Wanted { agent: Agent::Manual, ..base.clone() },
-            Wanted { lease: Lease::Test, ..base.clone() },
+            Wanted { lease: Lease::Book, ..base.clone() },
         ] {
             assert_ne!(other.node_digest(2, &PLACE), digest, "{other:?}");
         }

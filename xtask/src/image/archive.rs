@@ -32,8 +32,8 @@ pub(crate) struct Built {
 /// A path that tar cannot hold.
 pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
     let layers = [tar(&contents.base)?, tar(&contents.agent)?];
-    let digests = layers.each_ref().map(|layer| hex(&Sha256::digest(layer)));
-    let key = hex(&Sha256::digest(format!("{}{}{arch}", digests[0], digests[1])))[..12].to_owned();
+    let digests = layers.each_ref().map(|layer| hex(Sha256::digest(layer)));
+    let key = hex(Sha256::digest(format!("{}{}{arch}", digests[0], digests[1])))[..12].to_owned();
     let mut labels: serde_json::Map<String, serde_json::Value> =
         LABELS.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     labels.insert("dev.quorate.image-key".to_owned(), json!(key));
@@ -58,7 +58,7 @@ pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
         ],
     });
     let config = serde_json::to_vec(&config)?;
-    let config_name = format!("{}.json", hex(&Sha256::digest(&config)));
+    let config_name = format!("{}.json", hex(Sha256::digest(&config)));
     let manifest = json!([{
         "Config": config_name,
         "RepoTags": [format!("{REPOSITORY}:{key}"), format!("{REPOSITORY}:latest")],
