@@ -1,4 +1,5 @@
-//! Validated names: kinds, resource identities, host names, and how they are written in a store key.
+//! Validated names: kinds, resource identities, host names, and how they are written in a store
+//! key.
 //!
 //! Refuses to know what a kind means, where a name came from, or anything about the world.
 
@@ -9,12 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use thiserror::Error;
 
 /// Bytes that a key segment keeps as they are, besides letters and digits.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b':')
-    .remove(b'-');
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'-');
 
 /// The longest name that may be exported or used for a host, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
@@ -29,10 +26,7 @@ pub struct ResourceId {
 impl ResourceId {
     /// An identity of these two parts. The parts are taken as they are.
     pub fn new(kind: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        ResourceId {
-            kind: kind.into(),
-            name: name.into(),
-        }
+        ResourceId { kind: kind.into(), name: name.into() }
     }
 
     /// The kind, for instance `file`.
@@ -86,9 +80,8 @@ impl HostName {
         if text.len() > 253 {
             return Err(HostNameError::TooLong);
         }
-        if let Some(bad) = text
-            .chars()
-            .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        if let Some(bad) =
+            text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
         {
             return Err(HostNameError::Character(bad));
         }
@@ -135,11 +128,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_nobody_would_write_is_not_decoded() {
-        assert_eq!(
-            decode_segment("%2ftmp"),
-            None,
-            "lower-case hex is not our form"
-        );
+        assert_eq!(decode_segment("%2ftmp"), None, "lower-case hex is not our form");
         assert_eq!(decode_segment("a b"), None);
         assert_eq!(decode_segment("%FF"), None);
     }

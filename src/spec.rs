@@ -37,10 +37,7 @@ pub struct Meta {
 
 impl Default for Meta {
     fn default() -> Self {
-        Meta {
-            noop: false,
-            autoedge: true,
-        }
+        Meta { noop: false, autoedge: true }
     }
 }
 

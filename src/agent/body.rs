@@ -1,6 +1,7 @@
 //! The loop: sources in, engine events through, commands out.
 //!
-//! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves data between them.
+//! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves
+//! data between them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;

@@ -15,8 +15,8 @@ pub(super) struct Desired {
     pub(super) graph: Arc<Graph>,
     /// One line for each export that was held or refused, and each warning.
     pub(super) messages: Vec<String>,
-    /// The resources that came from exports, own ones included. The next compilation wants them: on a conflict between
-    /// exporters, what was applied stays.
+    /// The resources that came from exports, own ones included. The next compilation wants them: on
+    /// a conflict between exporters, what was applied stays.
     pub(super) collected: Vec<Collected>,
 }
 

@@ -1,7 +1,9 @@
-//! The shell of the agent: one loop that turns sources into events, feeds the engine, and runs its commands.
+//! The shell of the agent: one loop that turns sources into events, feeds the engine, and runs its
+//! commands.
 //!
-//! Only data moves here; what runs when is the engine's, what a host takes from others is the collector's, who is a
-//! member is the cluster's decision. Refuses to keep a task for a resource that is idle.
+//! Only data moves here; what runs when is the engine's, what a host takes from others is the
+//! collector's, who is a member is the cluster's decision. Refuses to keep a task for a resource
+//! that is idle.
 
 mod body;
 mod desired;

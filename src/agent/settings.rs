@@ -106,8 +106,8 @@ impl Surroundings {
         base.join("quorate")
     }
 
-    /// The state folder of `host`, when none was named. It contains the host name, so that several agents on one
-    /// machine need no flags.
+    /// The state folder of `host`, when none was named. It contains the host name, so that several
+    /// agents on one machine need no flags.
     pub fn state_dir(&self, host: &HostName) -> PathBuf {
         match &self.state_directory {
             Some(folder) => folder.clone(),

@@ -1,7 +1,7 @@
 //! The agent's own interface: JSON over a socket in its state folder.
 //!
-//! A client writes one line, `{"get":"status"}`, and reads one JSON document. Refuses to change anything. The folder's
-//! mode (0700) says who may ask.
+//! A client writes one line, `{"get":"status"}`, and reads one JSON document. Refuses to change
+//! anything. The folder's mode (0700) says who may ask.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -56,7 +56,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens in `folder`, which is locked by this agent: a socket left by a killed one is replaced.
+    /// Listens in `folder`, which is locked by this agent: a socket left by a killed one is
+    /// replaced.
     pub fn listen(folder: &Path) -> std::io::Result<Socket> {
         let path = folder.join(NAME);
         if let Err(failure) = std::fs::remove_file(&path)

@@ -1,5 +1,5 @@
-//! From settings to a running loop, and from its end to an exit code. Everything that can be refused is refused here,
-//! before anything is changed.
+//! From settings to a running loop, and from its end to an exit code. Everything that can be
+//! refused is refused here, before anything is changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,7 +181,8 @@ fn stop_mode(stage: Stage) -> StopMode {
     }
 }
 
-/// The state folder to use. A temporary one is made here and left for the system to clean, as its data may be wanted.
+/// The state folder to use. A temporary one is made here and left for the system to clean, as its
+/// data may be wanted.
 fn state_dir(settings: &Settings) -> Result<PathBuf, Refusal> {
     if settings.tmp_prefix {
         let made = tempfile::Builder::new()

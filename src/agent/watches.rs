@@ -1,4 +1,5 @@
-//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and ticks.
+//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and
+//! ticks.
 //!
 //! Refuses to interpret events: it only says which vertices they touch.
 
@@ -48,7 +49,8 @@ impl Watches {
         self.hub.add(SOURCE, path, false).await
     }
 
-    /// Arms everything that a vertex watches. The error of one watch does not keep the others from being armed.
+    /// Arms everything that a vertex watches. The error of one watch does not keep the others from
+    /// being armed.
     pub(super) async fn add(
         &mut self,
         vertex: &VertexId,
@@ -121,7 +123,8 @@ impl Watches {
         self.ticks.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made up for.
+    /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made
+    /// up for.
     pub(super) fn due(&mut self, now: Instant) -> Vec<VertexId> {
         let mut due = Vec::new();
         while let Some(Reverse((at, ..))) = self.ticks.peek() {

@@ -1,4 +1,5 @@
-//! The command line of 2020: `run --file X` is gone, and the answer is the modern line for these very arguments.
+//! The command line of 2020: `run --file X` is gone, and the answer is the modern line for these
+//! very arguments.
 //!
 //! Refuses to run anything.
 

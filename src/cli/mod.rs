@@ -1,7 +1,7 @@
 //! The command line: arguments as typed, their meaning, exit codes and what is printed.
 //!
-//! Refuses to decide anything about resources or clusters: it turns arguments into settings, calls the part that does
-//! the work, and turns the result into text and an exit code.
+//! Refuses to decide anything about resources or clusters: it turns arguments into settings, calls
+//! the part that does the work, and turns the result into text and an exit code.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -9,11 +9,13 @@ use clap::{Subcommand, ValueEnum};
 use crate::agent::{self, ClusterSettings, Converged, Input, Settings};
 use crate::ident::HostName;
 
-/// Arguments of `run`. List flags may be repeated, or hold several values split by comma or semicolon.
+/// Arguments of `run`. List flags may be repeated, or hold several values split by comma or
+/// semicolon.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Without any of --seeds, --ideal-cluster-size, --client-urls and --server-urls the agent runs on its \
-own, on a store in its own memory.\nTERM stops and stays a member of the cluster; INT (ctrl-c) leaves it."
+    after_help = "Without any of --seeds, --ideal-cluster-size, --client-urls and --server-urls \
+the agent runs on its own, on a store in its own memory.\n\
+TERM stops and stays a member of the cluster; INT (ctrl-c) leaves it."
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -108,7 +110,8 @@ pub(super) struct Args {
         help_heading = "Cluster"
     )]
     no_server: bool,
-    /// Allow addresses beyond this machine without certificates: whoever reaches them can read and write everything
+    /// Allow addresses beyond this machine without certificates: whoever reaches them can read and
+    /// write everything
     #[arg(long, global = true, env = "QUORATE_INSECURE_NETWORK", help_heading = "Cluster")]
     insecure_network: bool,
 

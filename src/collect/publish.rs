@@ -1,4 +1,5 @@
-//! The publish planner: what this host has in the store and what it wants there in, transactions out.
+//! The publish planner: what this host has in the store and what it wants there in, transactions
+//! out.
 //!
 //! A set that fits one transaction is written by one. A larger one is written under a generation
 //! that collectors do not accept yet, and the last transaction accepts it.

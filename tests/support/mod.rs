@@ -1,6 +1,7 @@
 //! A real agent as a child process, for black-box tests.
 //!
-//! Refuses to look inside: tests see what a user sees, files, output, exit codes and `quorate status`.
+//! Refuses to look inside: tests see what a user sees, files, output, exit codes and `quorate
+//! status`.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `cargo xtask`: clusters in containers, examples, the verified book, tidy and tests.
 //!
-//! Drives the built agent and the container engine's API; never links the agent's library, so that examples and book
-//! test what users get. `ARCHITECTURE.md` maps the modules.
+//! Drives the built agent and the container engine's API; never links the agent's library, so that
+//! examples and book test what users get. `ARCHITECTURE.md` maps the modules.
 
 use std::process::ExitCode;
 
