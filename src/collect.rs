@@ -141,3 +141,6 @@ pub struct Collection {
 
 /// A list of live exports, cheap to clone.
 pub type Exports = Arc<[Arc<Export>]>;
+
+#[cfg(test)]
+mod tests;

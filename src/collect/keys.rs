@@ -38,8 +38,7 @@ pub fn presence_prefix() -> String {
 /// The key of a record.
 pub fn record(address: &Address) -> String {
     let Address { channel, kind, from, name } = address;
-    let [channel, kind, from, name] =
-        [channel, kind, from.as_str(), name].map(|part| encode_segment(part));
+    let [channel, kind, from, name] = [channel, kind, from.as_str(), name].map(encode_segment);
     format!("{PREFIX}{RECORD}/{channel}/{kind}/{from}/{name}")
 }
 

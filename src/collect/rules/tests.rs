@@ -81,7 +81,8 @@ fn superposition() -> Vec<Arc<Export>> {
 
 #[test]
 fn a_pattern_gives_the_paths_that_it_always_gave() {
-    let cases: [(&str, &str, &[(&str, &str)], &str); 14] = [
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, &str, Pairs<'_>, &str); 14] = [
         ("S1", "filea", &[("path", "/tmp/mgmtA/fA")], "/tmp/mgmtA/fA"),
         ("S2", "dir_a", &[("path", "/tmp/mgmtA/")], "/tmp/mgmtA/mgmtA/"),
         ("S3", "a", &[("path", "/tmp/x")], "/tmp/mgmtA/x"),
