@@ -253,7 +253,7 @@ fn any_wanted() -> impl Strategy<Value = Vec<Published>> {
             .into_iter()
             .map(|(name, content)| published(&format!("f{name}"), &content.to_string()))
             .collect()),
-        1 => large.prop_map(|(from, count, content)| many(from..from + count, &content.to_string())),
+        1 => large.prop_map(|(from, count, same)| many(from..from + count, &same.to_string())),
     ]
 }
 
