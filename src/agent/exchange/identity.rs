@@ -29,7 +29,7 @@ pub(super) async fn instance(state_dir: &Path) -> String {
                 return identity.instance;
             }
             _ => {
-                tracing::warn!(path = %path.display(), "damaged exchange identity; making a new one")
+                tracing::warn!(path = %path.display(), "exchange identity damaged, replaced")
             }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
