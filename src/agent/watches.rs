@@ -133,7 +133,7 @@ impl Watches {
             }
             let Some(Reverse((at, vertex, interval))) = self.ticks.pop() else { break };
             if self.held.contains_key(&vertex) {
-                let next = (at + interval).max(now);
+                let next = if at + interval > now { at + interval } else { now + interval };
                 self.ticks.push(Reverse((next, vertex.clone(), interval)));
                 due.push(vertex);
             }
