@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(mode.lines, ["600", "y"]);
         assert!(lab.exec("h1", "sleep 60", second).unwrap().timed_out);
 
-        lab.upload("h1", "/new/y", b"z", 0o644).unwrap();
+        lab.upload("h1", "/new/y", b"z\n", 0o644).unwrap();
         let again = lab.exec("h1", "cat /new/y; stat -c %a /new/y", 9 * second).unwrap();
         assert_eq!(again.lines, ["z", "644"]);
         assert_eq!(lab.logs("h1").unwrap(), Vec::<String>::new());

@@ -1,7 +1,7 @@
 //! What a long command tells while it works: bars on a terminal, the same words one a line
 //! elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,7 +31,9 @@ impl Ui {
     /// A finished line: what it is about, and what there is to say.
     pub(crate) fn line(&self, about: &str, text: &str) {
         if !self.silent {
-            println!("{about:<10}{text}");
+            // A reader that went away (`| head`) must not stop what is being made or removed.
+            let written = writeln!(std::io::stdout(), "{about:<10}{text}");
+            drop(written);
         }
     }
 

@@ -234,7 +234,7 @@ fn engine_what_a_killed_up_leaves_goes_with_gc_and_nothing_else_does() {
         // The engine finishes what it was asked for last.
         std::thread::sleep(Duration::from_millis(500));
         demo.expect(0, &[if done { "down" } else { "gc" }]);
-        assert_eq!(demo.left(), [other.clone()], "after {delay:?}");
+        assert_eq!(demo.left(), std::slice::from_ref(&other), "after {delay:?}");
     }
     assert_eq!(ask("DELETE", &format!("/containers/{other}"), &Value::Null).unwrap().0, 204);
 }
