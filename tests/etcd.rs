@@ -6,6 +6,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::cluster::shell::{Config, Handle, StopMode, start};
@@ -31,10 +32,18 @@ fn etcd() -> PathBuf {
         .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
 }
 
-/// A port that nobody uses at the moment.
+/// A port that nobody uses at the moment, outside the range that outgoing connections take theirs
+/// from: a connection of an agent could else sit on the port that its own etcd is to have later.
 fn port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-    free.expect("loopback has free ports").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = (std::process::id() % 400) as u16 * 50;
+        let port = 10_000 + (start + offset) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A host with its folder and its ports, started any number of times.
