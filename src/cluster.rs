@@ -1,7 +1,8 @@
-//! How hosts form one etcd cluster by themselves: keys, identity, decisions (pure), and the shell that carries them out.
+//! How hosts form one etcd cluster by themselves: keys, identity, decisions (pure), and the shell
+//! that carries them out.
 //!
-//! Everything here except [`shell`] takes values and returns values. Refuses to know what is stored for exports,
-//! graphs or resources, and refuses to act without a quorum that it has seen itself.
+//! Everything here except [`shell`] takes values and returns values. Refuses to know what is stored
+//! for exports, graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
 pub mod decide;

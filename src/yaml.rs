@@ -38,8 +38,8 @@ pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diag
     (program.filter(|_| errors == 0), found)
 }
 
-/// All that is to say about a file, as `quorate check` prints it. A file without an error among these
-/// compiles, whatever is collected.
+/// All that is to say about a file, as `quorate check` prints it. A file without an error among
+/// these compiles, whatever is collected.
 pub fn check(text: &str) -> Vec<Diagnostic> {
     parse(text).1
 }

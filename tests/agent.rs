@@ -38,7 +38,8 @@ fn a_missing_parent_fails_with_its_name_and_heals_within_a_second_of_mkdir() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - name: DIR/a/b/f\n    content: x\n  - name: DIR/g\n    content: y\n",
+        "graph: g\nresources:\n  file:\n  - name: DIR/a/b/f\n    content: x\n  - name: DIR/g\n    \
+        content: y\n",
     );
     let agent = site.agent(&["yaml", "DIR/site.yaml"]);
     let id = site.fill("file[DIR/a/b/f]");
@@ -55,7 +56,8 @@ fn a_local_directory_resource_is_made_before_what_lies_in_it() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - name: DIR/d/f\n    content: x\n  - name: dir\n    path: DIR/d/\n    state: exists\n",
+        "graph: g\nresources:\n  file:\n  - name: DIR/d/f\n    content: x\n  - name: dir\n    \
+        path: DIR/d/\n    state: exists\n",
     );
     let mut agent = site.agent(&["--converged-timeout", "0", "yaml", "DIR/site.yaml"]);
     assert_eq!(agent.end(10).code(), Some(0), "{}", agent.log());
@@ -99,7 +101,8 @@ fn meta_noop_around_a_destructive_command_executes_nothing() {
     std::fs::write(site.path("precious"), "data").unwrap();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  exec:\n  - name: destroy\n    cmd: rm -rf DIR/precious\n    shell: /bin/sh\n    meta:\n      noop: true\n",
+        "graph: g\nresources:\n  exec:\n  - name: destroy\n    cmd: rm -rf DIR/precious\n    \
+        shell: /bin/sh\n    meta:\n      noop: true\n",
     );
     let mut agent = site.agent(&["--converged-timeout", "0", "yaml", "DIR/site.yaml"]);
     assert_eq!(agent.end(10).code(), Some(0), "{}", agent.log());
@@ -184,7 +187,8 @@ fn a_timer_drives_an_exec_again_and_again() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  timer:\n  - name: t\n    interval: 1\n  exec:\n  - name: e\n    cmd: echo tick >> DIR/ticks\n    shell: /bin/sh\n\
+        "graph: g\nresources:\n  timer:\n  - name: t\n    interval: 1\n  exec:\n  - name: e\n    \
+        cmd: echo tick >> DIR/ticks\n    shell: /bin/sh\n\
          edges:\n- from: {kind: timer, name: t}\n  to: {kind: exec, name: e}\n  notify: true\n",
     );
     let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
@@ -197,7 +201,8 @@ fn an_own_export_is_collected_back_under_the_legacy_path() {
     std::fs::create_dir(site.path("in")).unwrap();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - name: '@@/tmp/x'\n    content: mine\n  kv:\n  - name: hello\n    value: world\n\
+        "graph: g\nresources:\n  file:\n  - name: '@@/tmp/x'\n    content: mine\n  kv:\n  - name: \
+        hello\n    value: world\n\
          collect:\n- kind: file\n  pattern: DIR/in/\n",
     );
     let agent = site.agent(&["yaml", "DIR/site.yaml"]);

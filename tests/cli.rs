@@ -32,6 +32,23 @@ edges:
   to: {kind: noop, name: a}
 ";
 
+/// A graph that removes a folder.
+const DESTROY: &str = "\
+graph: g
+resources:
+  exec:
+  - name: destroy
+    shell: /bin/sh
+    cmd: rm -rf DIR/precious
+";
+
+/// Shows that the graph that it is put behind has run.
+const WITNESS: &str = "  file:
+  - name: witness
+    path: DIR/witness
+    content: x
+";
+
 fn quorate(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUORATE_")) {
@@ -146,7 +163,7 @@ fn six_mistakes_at_six_places_are_six_diagnostics_and_1() {
         (6, "`content`?"),
         (7, "`file`?"),
         (12, "`autoedge`"),
-        (14, "`b`"),
+        (14, "noop[b] is declared twice"),
         (18, "gone"),
         (23, "noop[b]"),
     ] {
@@ -158,7 +175,8 @@ fn six_mistakes_at_six_places_are_six_diagnostics_and_1() {
 #[test]
 fn a_graph_with_a_mistake_is_refused_before_anything_starts() {
     let folder = tempfile::tempdir().expect("a folder");
-    let graph = "graph: g\nresources:\n  file:\n  - name: f\n    path: DIR/f\n    content: x\n  nop:\n  - name: n\n";
+    let graph = "graph: g\nresources:\n  file:\n  - name: f\n    path: DIR/f\n    content: x\n\
+    \x20 nop:\n  - name: n\n";
     let output = run_until_converged(folder.path(), graph);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("noop"), "{}", stderr(&output));
@@ -169,8 +187,8 @@ fn a_graph_with_a_mistake_is_refused_before_anything_starts() {
 fn meta_noop_around_a_destructive_command_executes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("precious")).expect("a folder in it");
-    let graph = "graph: g\nresources:\n  exec:\n  - name: destroy\n    shell: /bin/sh\n    cmd: rm -rf DIR/precious\n    meta:\n      noop: true\n  file:\n  - name: witness\n    path: DIR/witness\n    content: x\n";
-    let output = run_until_converged(folder.path(), graph);
+    let graph = format!("{DESTROY}    meta:\n      noop: true\n{WITNESS}");
+    let output = run_until_converged(folder.path(), &graph);
     assert!(folder.path().join("witness").exists(), "the graph ran: {}", stderr(&output));
     assert!(folder.path().join("precious").exists(), "{}", stderr(&output));
 }
@@ -179,8 +197,7 @@ fn meta_noop_around_a_destructive_command_executes_nothing() {
 fn the_same_command_without_noop_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("precious")).expect("a folder in it");
-    let graph = "graph: g\nresources:\n  exec:\n  - name: destroy\n    shell: /bin/sh\n    cmd: rm -rf DIR/precious\n";
-    let output = run_until_converged(folder.path(), graph);
+    let output = run_until_converged(folder.path(), DESTROY);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!folder.path().join("precious").exists());
 }
@@ -190,7 +207,8 @@ fn meta_parameters_that_are_unknown_or_not_built_are_refused_by_name() {
     for name in ["retyr", "realize", "reverse"] {
         let folder = tempfile::tempdir().expect("a folder");
         let graph = format!(
-            "graph: g\nresources:\n  file:\n  - name: f\n    path: DIR/f\n    content: x\n    meta:\n      {name}: true\n"
+            "graph: g\nresources:\n  file:\n  - name: f\n    path: DIR/f\n    content: x\n    \
+            meta:\n      {name}: true\n"
         );
         let output = run_until_converged(folder.path(), &graph);
         assert_eq!(output.status.code(), Some(1), "{name}: {}", stderr(&output));

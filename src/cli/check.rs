@@ -49,8 +49,12 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 fn finding(one: &Diagnostic) -> serde_json::Value {
+    let severity = match one.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
     json!({
-        "severity": match one.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "severity": severity,
         "message": one.message, "line": one.span.line, "column": one.span.column, "help": one.help,
     })
 }

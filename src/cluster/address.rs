@@ -1,4 +1,5 @@
-//! Which URLs an agent listens on, advertises and joins through (3.8), and which of them are refused.
+//! Which URLs an agent listens on, advertises and joins through (3.8), and which of them are
+//! refused.
 //!
 //! Refuses to resolve names itself: the shell resolves, this module judges.
 

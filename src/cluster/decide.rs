@@ -1,6 +1,8 @@
-//! Which change of membership comes next: one at a time, learner first, never below a healthy quorum (3.4).
+//! Which change of membership comes next: one at a time, learner first, never below a healthy
+//! quorum (3.4).
 //!
-//! Refuses to look at a clock or at the world: who is up, dead or overdue is said by the observation.
+//! Refuses to look at a clock or at the world: who is up, dead or overdue is said by the
+//! observation.
 
 mod rules;
 
@@ -118,7 +120,8 @@ impl Observation {
         !self.voters.is_empty() && self.up() >= quorum(self.voters.len())
     }
 
-    /// How many voters to aim for: the largest odd number that is wanted and that there are hosts for.
+    /// How many voters to aim for: the largest odd number that is wanted and that there are hosts
+    /// for.
     pub fn target(&self) -> usize {
         let staying = self.voters.iter().filter(|v| !v.dead && !v.leaving).count();
         let learners = self.learners.iter().filter(|l| !l.lost).count();

@@ -56,7 +56,8 @@ pub enum StartError {
     },
     /// The member's data are gone and nobody answers who could replace them.
     #[error(
-        "the etcd data of this member in {} are gone and no other member answers; start the others first",
+        "the etcd data of this member in {} are gone and no other member answers; start the others \
+        first",
         folder.display()
     )]
     DataGone {
@@ -85,7 +86,8 @@ pub enum StartError {
     },
     /// Others could not reach what would be advertised.
     #[error(
-        "this agent would advertise {url}, which other hosts cannot reach; pass {flag} http://ADDRESS:{port}"
+        "this agent would advertise {url}, which other hosts cannot reach; pass {flag} \
+        http://ADDRESS:{port}"
     )]
     LoopbackAdvertised {
         /// The URL.
@@ -97,7 +99,8 @@ pub enum StartError {
     },
     /// The network could read and write everything.
     #[error(
-        "{url} is reachable from the network without certificates; pass --insecure-network if that is what you want"
+        "{url} is reachable from the network without certificates; pass --insecure-network if that \
+        is what you want"
     )]
     InsecureNetwork {
         /// The URL.
@@ -123,7 +126,8 @@ pub enum StartError {
     },
     /// The seed belongs to another cluster.
     #[error(
-        "{seed} belongs to cluster {theirs} but this folder belongs to cluster {ours}; wrong seed, or it was set up anew"
+        "{seed} belongs to cluster {theirs} but this folder belongs to cluster {ours}; wrong seed, \
+        or it was set up anew"
     )]
     ForeignCluster {
         /// The seed.
@@ -174,7 +178,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The agent's exit code: 2 for bad usage, 1 when the system failed us, else 3, refused at start.
+    /// The agent's exit code: 2 for bad usage, 1 when the system failed us, else 3, refused at
+    /// start.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::BadUrl { .. } | StartError::NoSeeds => 2,

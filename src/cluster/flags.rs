@@ -1,6 +1,7 @@
 //! The flags of the etcd child (4.2) and the version that they are for.
 //!
-//! Refuses to leave anything to etcd's defaults that differ between versions or that could found a cluster by accident.
+//! Refuses to leave anything to etcd's defaults that differ between versions or that could found a
+//! cluster by accident.
 
 use super::identity::Identity;
 
@@ -47,7 +48,8 @@ impl std::fmt::Display for Version {
 pub enum Mode {
     /// Founds a cluster of one.
     New,
-    /// Joins, or starts again on its data. Always with a list: without one and without data, etcd would found a cluster.
+    /// Joins, or starts again on its data. Always with a list: without one and without data, etcd
+    /// would found a cluster.
     Existing,
 }
 
@@ -118,14 +120,16 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
     .collect()
 }
 
-/// The variables that the child may see. `ETCD_NAME` would end it and `ETCD_SNAPSHOT_COUNT` would be obeyed silently.
+/// The variables that the child may see. `ETCD_NAME` would end it and `ETCD_SNAPSHOT_COUNT` would
+/// be obeyed silently.
 pub fn keeps_variable(name: &str) -> bool {
     const KEPT: &[&str] =
         &["PATH", "HOME", "TMPDIR", "LANG", "GOMAXPROCS", "ETCD_UNSUPPORTED_ARCH"];
     KEPT.contains(&name)
 }
 
-/// The list of members for a joiner's flags: our own under our name, the others under their id. Unstarted members count.
+/// The list of members for a joiner's flags: our own under our name, the others under their id.
+/// Unstarted members count.
 pub fn initial_cluster<'a>(
     members: impl IntoIterator<Item = (u64, &'a [String])>,
     own: (u64, &str),

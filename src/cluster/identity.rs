@@ -1,6 +1,7 @@
 //! Who a state folder belongs to, and how far its membership has come: `identity.json`.
 //!
-//! Refuses to read or write files. The phase is stored before the act that it names, so that a crash in between is seen.
+//! Refuses to read or write files. The phase is stored before the act that it names, so that a
+//! crash in between is seen.
 
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +99,8 @@ impl Identity {
         self.instance.get(..8).unwrap_or(&self.instance)
     }
 
-    /// Forgets the membership but not the cluster: what remains is a host that knows where it once belonged.
+    /// Forgets the membership but not the cluster: what remains is a host that knows where it once
+    /// belonged.
     pub fn forget_membership(&mut self) {
         self.phase = Phase::None;
         self.member = None;
@@ -106,7 +108,8 @@ impl Identity {
     }
 }
 
-/// A member or cluster id as people see it in etcd's tools: hex digits, which JSON numbers could not hold exactly.
+/// A member or cluster id as people see it in etcd's tools: hex digits, which JSON numbers could
+/// not hold exactly.
 pub fn show_id(id: u64) -> String {
     format!("{id:016x}")
 }

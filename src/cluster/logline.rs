@@ -1,7 +1,7 @@
 //! What etcd's log lines mean (4.4).
 //!
-//! Refuses to read exit codes: etcd exits with 0 when it was removed and with 1 for nearly everything else, so the line
-//! decides.
+//! Refuses to read exit codes: etcd exits with 0 when it was removed and with 1 for nearly
+//! everything else, so the line decides.
 
 use serde::Deserialize;
 
@@ -111,12 +111,18 @@ mod tests {
     fn lines_are_told_apart() {
         for (text, level, class) in [
             (
-                r#"{"level":"fatal","msg":"discovery failed","error":"error validating peerURLs {..}: member count is unequal"}"#,
+                concat!(
+                    r#"{"level":"fatal","msg":"discovery failed","#,
+                    r#""error":"error validating peerURLs {..}: member count is unequal"}"#
+                ),
                 "fatal",
                 Some(Class::StaleList),
             ),
             (
-                r#"{"level":"warn","msg":"server error","error":"the member has been permanently removed from the cluster"}"#,
+                concat!(
+                    r#"{"level":"warn","msg":"server error","#,
+                    r#""error":"the member has been permanently removed from the cluster"}"#
+                ),
                 "warn",
                 Some(Class::Removed),
             ),

@@ -1,6 +1,8 @@
-//! The effects of clustering: the state folder, the etcd child, and the loops that keep the membership.
+//! The effects of clustering: the state folder, the etcd child, and the loops that keep the
+//! membership.
 //!
-//! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read here.
+//! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read
+//! here.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +46,8 @@ pub struct Config {
     pub advertise_client_urls: Vec<String>,
     /// `--advertise-server-urls`, as typed; empty is the server URLs.
     pub advertise_server_urls: Vec<String>,
-    /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster writes it.
+    /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
+    /// writes it.
     pub ideal_size: Option<u16>,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
@@ -85,8 +88,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Ends the membership's tasks and the etcd child; returns when the child is gone. The mode only
-    /// ever gets harder: a further signal sends the next one while the stop is under way.
+    /// Ends the membership's tasks and the etcd child; returns when the child is gone. The mode
+    /// only ever gets harder: a further signal sends the next one while the stop is under way.
     pub async fn stop(mut self, mut mode: watch::Receiver<StopMode>) {
         loop {
             let wanted = *mode.borrow_and_update();

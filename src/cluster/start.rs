@@ -64,8 +64,8 @@ pub enum Start {
     RefuseForeign,
 }
 
-/// The table. A member with data starts even when a stranger answers at a seed: its own peers may still come, and etcd
-/// itself keeps clusters with different ids apart.
+/// The table. A member with data starts even when a stranger answers at a seed: its own peers may
+/// still come, and etcd itself keeps clusters with different ids apart.
 pub fn decide(facts: Facts) -> Start {
     use Contact::{Answers, Foreign, Silent};
     match (facts.phase, facts.wal, facts.contact) {

@@ -1,4 +1,5 @@
-//! What is told about the cluster: the `role`, `reason` and `cluster` parts of `quorate status --json`.
+//! What is told about the cluster: the `role`, `reason` and `cluster` parts of `quorate status
+//! --json`.
 //!
 //! Refuses to decide anything; it only names what others found.
 

@@ -1,6 +1,7 @@
 //! The store over etcd, through single-endpoint channels that [`Endpoints`] chooses between.
 //!
-//! Refuses to talk to a member of another cluster than the one that it is bound to, and to wait without a bound.
+//! Refuses to talk to a member of another cluster than the one that it is bound to, and to wait
+//! without a bound.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,14 +21,18 @@ mod watching;
 
 pub use endpoints::{Bound, Endpoints};
 
-/// Entries per page of a range: large enough that a usual cluster is one page, small enough for one message.
+/// Entries per page of a range: large enough that a usual cluster is one page, small enough for one
+/// message.
 const PAGE: i64 = 1_000;
-/// How long a call may take before the store is called unavailable. Longer than an election and its detection.
+/// How long a call may take before the store is called unavailable. Longer than an election and its
+/// detection.
 const CALL: Duration = Duration::from_secs(10);
-/// How long one try may take before another endpoint is asked: a put sent to a survivor during an election hangs for
-/// 7 s on the server's side. Doubled with every try, for a store that is slow rather than dead.
+/// How long one try may take before another endpoint is asked: a put sent to a survivor during an
+/// election hangs for 7 s on the server's side. Doubled with every try, for a store that is slow
+/// rather than dead.
 const FIRST_TRY: Duration = Duration::from_secs(1);
-/// The largest answer that is accepted. The client's own limit of 4 MiB is less than a page may hold.
+/// The largest answer that is accepted. The client's own limit of 4 MiB is less than a page may
+/// hold.
 const MESSAGE: usize = 256 << 20;
 /// The pause between two tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -85,8 +90,9 @@ impl EtcdStore {
         .await
     }
 
-    /// Asks one endpoint after another until one answers or [`CALL`] is over. A write whose answer was lost is sent
-    /// again: all of ours either compare or put the same value, so the caller sees at worst `applied: false` and reads.
+    /// Asks one endpoint after another until one answers or [`CALL`] is over. A write whose answer
+    /// was lost is sent again: all of ours either compare or put the same value, so the caller sees
+    /// at worst `applied: false` and reads.
     async fn call<T, F, R>(&self, request: F) -> Result<T, StoreError>
     where
         F: Fn(Client) -> R,
@@ -111,7 +117,8 @@ impl EtcdStore {
                     tracing::debug!(endpoint = bound.url(), why, "store endpoint given up");
                     self.endpoints.fail(&bound);
                     limit *= 2;
-                    // Keeps a refusing endpoint, the only one left, from being asked in a tight loop.
+                    // Keeps a refusing endpoint, the only one left, from being asked in a tight
+                    // loop.
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -202,7 +209,8 @@ impl Store for EtcdStore {
 
     async fn refresh(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.call(|mut client: Client| async move {
-            // Opening the stream sends one refresh and waits for its answer; the header is not handed out.
+            // Opening the stream sends one refresh and waits for its answer; the header is not
+            // handed out.
             client.lease_keep_alive(lease.0).await?;
             Ok((None, ()))
         })
@@ -259,7 +267,8 @@ pub(crate) fn entry(kv: &KeyValue) -> Entry {
     }
 }
 
-/// The first key after all keys that begin with `prefix`; `\0`, which etcd reads as "to the end", when there is none.
+/// The first key after all keys that begin with `prefix`; `\0`, which etcd reads as "to the end",
+/// when there is none.
 fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {

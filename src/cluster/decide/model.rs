@@ -1,5 +1,5 @@
-//! A model of a cluster that obeys every decision: all small clusters one by one, larger ones at random.
-//! After each action the invariants of 3.4 are checked, and every cluster comes to rest.
+//! A model of a cluster that obeys every decision: all small clusters one by one, larger ones at
+//! random. After each action the invariants of 3.4 are checked, and every cluster comes to rest.
 
 use proptest::prelude::*;
 
@@ -78,7 +78,8 @@ impl Model {
         seen
     }
 
-    /// Does what was decided; an added learner becomes ready at once, a removed live one that did not ask is a spare again.
+    /// Does what was decided; an added learner becomes ready at once, a removed live one that did
+    /// not ask is a spare again.
     fn obey(&mut self, action: &Action) {
         match action {
             Action::AddLearner { host } => {
@@ -165,7 +166,8 @@ fn check_step(before: &Observation, after: &Observation, action: &Action) {
     );
 }
 
-/// A model with a leader among the voters that answer, if any do; at most one learner, as I2 keeps it.
+/// A model with a leader among the voters that answer, if any do; at most one learner, as I2 keeps
+/// it.
 fn models(hosts: &[Host], desired: u16) -> Vec<Model> {
     let learners = hosts.iter().filter(|h| matches!(h, Host::Learner { .. })).count();
     let leaders: Vec<usize> =

@@ -1,6 +1,7 @@
 //! The rules of the decision in their order; the first that wants something wins.
 //!
-//! Refuses to act for more than one rule at a time, so that every state in between is one that the rules have seen.
+//! Refuses to act for more than one rule at a time, so that every state in between is one that the
+//! rules have seen.
 
 use super::{Action, Decision, Learner, Observation, Spare, Voter, quorum};
 
@@ -39,7 +40,8 @@ fn leaving(seen: &Observation) -> Option<Action> {
     if seen.learners.is_empty() { add(seen) } else { promote_if_possible(seen) }
 }
 
-/// Rule 3: a dead voter is replaced; without a replacement it goes only if that makes the cluster safer.
+/// Rule 3: a dead voter is replaced; without a replacement it goes only if that makes the cluster
+/// safer.
 fn dead(seen: &Observation) -> Option<Action> {
     let voter = seen.voters.iter().filter(|v| v.dead).min_by_key(|v| v.id)?;
     let (n, up) = (seen.voters.len(), seen.up());
@@ -85,7 +87,8 @@ fn grow(seen: &Observation) -> Option<Action> {
         .then_some(Action::Promote { id: learner.id })
 }
 
-/// Rule 6: with two hosts, the second follows without a vote; a learner beyond the wanted size becomes a spare again.
+/// Rule 6: with two hosts, the second follows without a vote; a learner beyond the wanted size
+/// becomes a spare again.
 fn standby(seen: &Observation) -> Option<Action> {
     let n = seen.voters.len();
     if n >= usize::from(seen.desired) {

@@ -1,4 +1,5 @@
-//! The etcd child (4.3 to 4.5): found, spawned so that it never outlives the agent, its log read, its end reported.
+//! The etcd child (4.3 to 4.5): found, spawned so that it never outlives the agent, its log read,
+//! its end reported.
 //!
 //! Refuses to signal any process that is not a child of ours or an orphan that names our folder.
 
@@ -26,7 +27,8 @@ use crate::cluster::logline::{self, Class, Line};
 pub const SUBCOMMAND: &str = "etcd-child";
 /// Lines kept for the cause of an exit.
 const LINES_KEPT: usize = 200;
-/// The size at which `etcd.log` becomes `etcd.log.1`: days of an idle member, and little of any disk.
+/// The size at which `etcd.log` becomes `etcd.log.1`: days of an idle member, and little of any
+/// disk.
 const LOG_BYTES: u64 = 8 << 20;
 /// The same kind of trouble is told at most this often.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -35,8 +37,8 @@ const ORDERS: usize = 4;
 /// How long an orphan may take to end after TERM.
 const ORPHAN_TERM: Duration = Duration::from_secs(5);
 
-/// The body of the hidden subcommand: `PARENT PROGRAM ARGS...`. Becomes the program, in such a way that the kernel ends
-/// it with the agent. Returns only what went wrong.
+/// The body of the hidden subcommand: `PARENT PROGRAM ARGS...`. Becomes the program, in such a way
+/// that the kernel ends it with the agent. Returns only what went wrong.
 pub fn exec_child(args: Vec<OsString>) -> io::Error {
     let mut args = args.into_iter();
     let parent = args.next().and_then(|a| a.to_str().and_then(|t| t.parse::<i32>().ok()));
@@ -103,8 +105,8 @@ fn scrubbed(mut command: Command) -> Command {
 
 type Request = (Command, oneshot::Sender<io::Result<Child>>);
 
-/// The one thread that spawns. The parent-death signal fires when the thread that spawned ends, not the process, so it
-/// must not be one of the runtime's.
+/// The one thread that spawns. The parent-death signal fires when the thread that spawned ends, not
+/// the process, so it must not be one of the runtime's.
 pub(super) struct Spawner {
     requests: std::sync::mpsc::Sender<Request>,
 }
@@ -317,7 +319,8 @@ impl Log {
     }
 }
 
-/// Ends processes of etcd that hold our data folder without an agent: after a crash they may take a moment to go.
+/// Ends processes of etcd that hold our data folder without an agent: after a crash they may take a
+/// moment to go.
 pub(super) async fn end_orphans(data_dir: &Path) {
     let wanted = format!("--data-dir={}", data_dir.display());
     let mut signal = Signal::SIGTERM;

@@ -1,7 +1,7 @@
 //! The one host that changes the membership: the agent whose etcd leads.
 //!
-//! Refuses to act without a claim of its own that is newer than every other, on observations older than 2 s, and while a
-//! change is open.
+//! Refuses to act without a claim of its own that is newer than every other, on observations older
+//! than 2 s, and while a change is open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -329,7 +329,8 @@ fn order(seen: &Seen, ticket: &ChangeRecord, id: u64, members: &[Member]) -> Nom
     }
 }
 
-/// Closes a ticket: its end, its entry in the history and its order to the host are one transaction.
+/// Closes a ticket: its end, its entry in the history and its order to the host are one
+/// transaction.
 async fn close(
     store: &EtcdStore,
     fence: &Fence,

@@ -25,7 +25,8 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 /// How long the claim to the name may keep the start waiting, when somebody answers.
 const CLAIM: Duration = Duration::from_secs(2);
 
-/// Starts clustering. Returns as soon as the start is decided and every refusal is known; the cluster may still form.
+/// Starts clustering. Returns as soon as the start is decided and every refusal is known; the
+/// cluster may still form.
 ///
 /// # Errors
 /// One sentence each; see [`StartError`].
@@ -106,7 +107,8 @@ async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
         }
         let looked_up = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
         let mut answers: Vec<SocketAddr> = looked_up.map(Iterator::collect).unwrap_or_default();
-        // Debian maps a host's own name to 127.0.1.1; where there is another address, that one is meant.
+        // Debian maps a host's own name to 127.0.1.1; where there is another address, that one is
+        // meant.
         if answers.iter().any(|a| !a.ip().is_loopback()) {
             answers.retain(|a| !a.ip().is_loopback());
         }
@@ -267,8 +269,8 @@ fn agent(
     }))
 }
 
-/// Claims the name while the caller waits, so that a name in use is refused at once. A store that is too slow for this
-/// is claimed later, by the presence loop.
+/// Claims the name while the caller waits, so that a name in use is refused at once. A store that
+/// is too slow for this is claimed later, by the presence loop.
 async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
     let claimed = timeout(CLAIM, async {
         match member::settle(agent).await {

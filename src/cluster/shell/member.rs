@@ -1,6 +1,8 @@
-//! The membership of this host: seek, volunteer, start etcd, watch over it, and begin again when it ends.
+//! The membership of this host: seek, volunteer, start etcd, watch over it, and begin again when it
+//! ends.
 //!
-//! Refuses to start etcd without a stored list, a stored token and a phase on disk that names the start.
+//! Refuses to start etcd without a stored list, a stored token and a phase on disk that names the
+//! start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,7 +106,8 @@ async fn keep(agent: &Arc<Agent>, first: Start, no_server: bool) -> std::io::Res
     }
 }
 
-/// Founds a cluster: the token is random, so that a wiped folder founds a different cluster at the same address.
+/// Founds a cluster: the token is random, so that a wiped folder founds a different cluster at the
+/// same address.
 fn found(agent: &Agent) -> std::io::Result<Stage> {
     agent.folder.archive("found")?;
     agent.folder.update(|i| {
@@ -143,7 +146,8 @@ async fn seek(agent: &Agent, no_server: bool) -> Stage {
     Stage::Volunteer
 }
 
-/// Learns which cluster answers and checks that it is the folder's; remembers it when the folder had none.
+/// Learns which cluster answers and checks that it is the folder's; remembers it when the folder
+/// had none.
 pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
     let unknown = |why: String| StartError::Io {
         what: "cannot join through the seeds for",
@@ -398,7 +402,8 @@ fn mismatch(agent: &Agent) -> Option<String> {
     })
 }
 
-/// Writes the records that joining rests on. Only the founder can be here, and nobody can have written them.
+/// Writes the records that joining rests on. Only the founder can be here, and nobody can have
+/// written them.
 async fn record_cluster(agent: &Agent) {
     let identity = agent.folder.identity();
     let cluster = ClusterRecord {

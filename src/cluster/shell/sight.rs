@@ -15,7 +15,8 @@ use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
 const LOOK: Duration = Duration::from_secs(1);
-/// The characters that [`crate::cluster::flags::member_name`] puts after the host: a dash and eight of the instance.
+/// The characters that [`crate::cluster::flags::member_name`] puts after the host: a dash and eight
+/// of the instance.
 const NAME_TAIL: usize = 9;
 
 /// The host in a member's name.
@@ -48,7 +49,8 @@ pub(super) async fn run(agent: Arc<Agent>) {
     }
 }
 
-/// The cluster as it is now; without anybody who answers, what is remembered of it, and that it is lost.
+/// The cluster as it is now; without anybody who answers, what is remembered of it, and that it is
+/// lost.
 async fn look(agent: &Agent) -> Option<ClusterView> {
     let identity = agent.folder.identity();
     let expected = identity.cluster_id?;

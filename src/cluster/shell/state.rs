@@ -1,6 +1,8 @@
-//! The state folder: 0700, locked for the life of the agent, with `identity.json` written atomically.
+//! The state folder: 0700, locked for the life of the agent, with `identity.json` written
+//! atomically.
 //!
-//! Refuses a folder that another agent holds or that belongs to another host, before anything else is touched.
+//! Refuses a folder that another agent holds or that belongs to another host, before anything else
+//! is touched.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -110,7 +112,8 @@ impl StateFolder {
         kept.into_iter().take(surplus).try_for_each(fs::remove_dir_all)
     }
 
-    /// The client URLs of the voters, as they were last seen. A file that cannot be read names nobody.
+    /// The client URLs of the voters, as they were last seen. A file that cannot be read names
+    /// nobody.
     pub fn remembered_endpoints(&self) -> Vec<String> {
         let text = fs::read(self.path.join("endpoints.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()

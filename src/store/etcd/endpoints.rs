@@ -18,8 +18,9 @@ const PROBE: Duration = Duration::from_millis(500);
 const ROUND: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How often the active endpoint is checked and the members are listed again.
 const REVIEW: Duration = Duration::from_secs(2);
-/// HTTP/2 pings of channels with open streams, so that a hung member is noticed. etcd ends connections that are pinged
-/// more often than every 5 s unless it was told otherwise, as our children are.
+/// HTTP/2 pings of channels with open streams, so that a hung member is noticed. etcd ends
+/// connections that are pinged more often than every 5 s unless it was told otherwise, as our
+/// children are.
 const PING_OTHERS: Duration = Duration::from_secs(5);
 const PING_OURS: Duration = Duration::from_secs(2);
 const PING_ANSWER: Duration = Duration::from_secs(2);
@@ -50,7 +51,8 @@ impl Bound {
         self.cluster
     }
 
-    /// Whether an answer came from our cluster. A missing header, as some answers have, counts as ours.
+    /// Whether an answer came from our cluster. A missing header, as some answers have, counts as
+    /// ours.
     pub fn owns(&self, header: Option<&ResponseHeader>) -> bool {
         header.is_none_or(|h| h.cluster_id() == self.cluster)
     }
@@ -59,7 +61,8 @@ impl Bound {
 #[derive(Default)]
 struct Inner {
     urls: Vec<String>,
-    /// Asked too when none of the others is fit: the voters may all have changed while nobody looked.
+    /// Asked too when none of the others is fit: the voters may all have changed while nobody
+    /// looked.
     initial: Vec<String>,
     expected: Option<u64>,
     active: Option<Bound>,
@@ -78,8 +81,8 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Endpoints at these URLs. `ours` says that their etcd is started by agents. `expected` is the cluster's id, when
-    /// it is known; else the first that answers is believed.
+    /// Endpoints at these URLs. `ours` says that their etcd is started by agents. `expected` is the
+    /// cluster's id, when it is known; else the first that answers is believed.
     pub fn new(urls: Vec<String>, expected: Option<u64>, ours: bool) -> Arc<Self> {
         Arc::new(Endpoints {
             inner: Mutex::new(Inner { initial: urls.clone(), urls, expected, ..Inner::default() }),
@@ -160,7 +163,8 @@ impl Endpoints {
             drop(choosing);
             let free = self.guard().active.is_none();
             if free {
-                // No answer and nothing new: the members themselves cannot tell us when they are back.
+                // No answer and nothing new: the members themselves cannot tell us when they are
+                // back.
                 timeout(pause, changed).await.ok();
                 pause = (pause * 2).min(ROUND.1);
             }
@@ -237,8 +241,8 @@ impl Endpoints {
         Client::connect([url], Some(options)).await
     }
 
-    /// Checks the active endpoint and learns the voters' URLs from it, for as long as it is polled. Finds a replaced
-    /// member behind the same URL even when no call is made.
+    /// Checks the active endpoint and learns the voters' URLs from it, for as long as it is polled.
+    /// Finds a replaced member behind the same URL even when no call is made.
     pub async fn review(&self) {
         loop {
             tokio::time::sleep(REVIEW).await;

@@ -1,6 +1,7 @@
 //! A watch on one endpoint: whole revisions, in order, until the reader goes or the endpoint fails.
 //!
-//! Refuses to resume by itself: after an error the reader lists again, since only it knows what it has seen.
+//! Refuses to resume by itself: after an error the reader lists again, since only it knows what it
+//! has seen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::store::{Batch, Change, StoreError, WATCH_QUEUE, Watched};
 
 /// How long etcd may take to confirm a watch.
 const CREATE: Duration = Duration::from_secs(2);
-/// How often a quiet watch is asked whether it lives. Answers are not forwarded: up to 3.4.24 they may run ahead of
-/// events that were not sent yet (etcd-io/etcd#15220).
+/// How often a quiet watch is asked whether it lives. Answers are not forwarded: up to 3.4.24 they
+/// may run ahead of events that were not sent yet (etcd-io/etcd#15220).
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Opens a watch and forwards it to a bounded queue.

@@ -163,7 +163,8 @@ fn measure_agent(agent: &Path, folder: &Path, rounds: u32) -> anyhow::Result<Mea
     let (file, site, log) = (managed.join("motd"), folder.join("site.yaml"), folder.join("log"));
     let path = file.display();
     let graph = format!(
-        "graph: heal\nresources:\n  file:\n  - name: motd\n    path: {path}\n    state: exists\n    \
+        "graph: heal\nresources:\n  file:\n  - name: motd\n    path: {path}\n    state: \
+        exists\n    \
          content: |\n      {CONTENT}"
     );
     fs::write(&site, graph).context("cannot write the graph")?;

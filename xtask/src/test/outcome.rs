@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn counts_are_read_from_the_last_line_of_libtest_and_of_our_tools() {
-        let ran = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s";
+        let ran = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; \
+        finished in 0.1s";
         let broke =
             "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
         for (line, expected) in [

@@ -72,7 +72,8 @@ pub(super) fn check(metadata: &Metadata, permissions: &Permissions) -> Vec<Findi
         if !permissions.duplicates.contains_key(*name) {
             let versions = versions.iter().copied().collect::<Vec<_>>().join(" and ");
             let message = format!(
-                "`{name}` is built in as {versions}; if it has to be, add the reason to {PERMISSIONS}"
+                "`{name}` is built in as {versions}; if it has to be, add the reason to \
+                {PERMISSIONS}"
             );
             found.push(Finding::new("Cargo.lock", 0, message));
         }
@@ -159,7 +160,8 @@ mod tests {
     }
 
     fn permissions() -> Permissions {
-        let text = "licences = [\"MIT\", \"ISC\"]\n[exceptions]\nicons = \"pictures\"\n[duplicates]\nsyn = \"two generations of macros\"";
+        let text = "licences = [\"MIT\", \"ISC\"]\n[exceptions]\nicons = \
+        \"pictures\"\n[duplicates]\nsyn = \"two generations of macros\"";
         toml::from_str(text).expect("the fixture is TOML")
     }
 

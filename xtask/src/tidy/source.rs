@@ -59,14 +59,18 @@ impl Source {
 
     /// Modules that this file declares for tests only, as paths from the crate's root.
     pub(super) fn test_modules(&self) -> Vec<Vec<String>> {
-        let items = self.tree.items.iter();
-        let of_tests = items.filter_map(|item| match item {
+        let of_tests = self.tree.items.iter().filter_map(|item| match item {
             syn::Item::Mod(item) if item.content.is_none() && is_for_tests(&item.attrs) => {
-                Some(item.ident.to_string())
+                Some(item)
             }
             _ => None,
         });
-        of_tests.map(|name| [self.module.clone(), vec![name]].concat()).collect()
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let module = |item: &syn::ItemMod| match named_path(&item.attrs) {
+            Some(file) => module_of(&format!("{folder}/{file}")).unwrap_or_default(),
+            None => [self.module.clone(), vec![item.ident.to_string()]].concat(),
+        };
+        of_tests.map(module).collect()
     }
 
     /// Every path that code outside tests names: in `use`, in expressions and types, in the
@@ -98,6 +102,17 @@ pub(super) fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
         || attributes.iter().any(|attribute| {
             attribute.path().segments.last().is_some_and(|segment| segment.ident == "test")
         })
+}
+
+/// The file that `#[path = "…"]` names.
+fn named_path(attributes: &[syn::Attribute]) -> Option<String> {
+    attributes.iter().find_map(|attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 fn has_test_attribute(attributes: &[syn::Attribute]) -> bool {
@@ -321,5 +336,7 @@ fn f(x: crate::e::X) { println!(\"{}\", [crate::g::h()][0]); super::i(); self::j
         let source = Source::parse("src/x.rs", "#[cfg(test)]\nmod cases;\nmod other;");
         let source = source.expect("the fixture is Rust");
         assert_eq!(source.test_modules(), [["x", "cases"]]);
+        let named = Source::parse("src/x/y.rs", "#[cfg(test)]\n#[path = \"model.rs\"]\nmod m;");
+        assert_eq!(named.expect("the fixture is Rust").test_modules(), [["x", "model"]]);
     }
 }
