@@ -178,6 +178,17 @@ pub enum ChangeKind {
     Remove,
 }
 
+impl ChangeKind {
+    /// The word for people: what is being done to the host.
+    pub fn doing(self) -> &'static str {
+        match self {
+            ChangeKind::Add => "adding",
+            ChangeKind::Promote => "giving a vote to",
+            ChangeKind::Remove => "removing",
+        }
+    }
+}
+
 /// `change`: the ticket that makes changes one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRecord {

@@ -168,8 +168,8 @@ impl Agent {
             let new = status.role != role || status.reason != reason;
             if new {
                 match &reason {
-                    Some(reason) => tracing::info!(?role, "{reason}"),
-                    None => tracing::info!(?role, "role changed"),
+                    Some(reason) => tracing::info!("{}: {reason}", role.as_str()),
+                    None => tracing::info!("this host's role: {}", role.as_str()),
                 }
                 status.role = role;
                 status.reason.clone_from(&reason);

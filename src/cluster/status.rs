@@ -31,6 +31,24 @@ pub enum Role {
     Blocked,
 }
 
+impl Role {
+    /// The word in the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Standalone => "standalone",
+            Role::Client => "client",
+            Role::Volunteer => "volunteer",
+            Role::Starting => "starting",
+            Role::Learner => "learner",
+            Role::Voter => "voter",
+            Role::Waiting => "waiting",
+            Role::Leaving => "leaving",
+            Role::Removed => "removed",
+            Role::Blocked => "blocked",
+        }
+    }
+}
+
 /// One etcd member as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberView {

@@ -236,7 +236,7 @@ impl Publisher {
             }
         }
         if put + deleted > 0 {
-            tracing::info!(exports, put, deleted, "exports published");
+            tracing::info!("{exports} exported: {put} written, {deleted} withdrawn");
         }
         self.say(exports, messages);
         Ok(())

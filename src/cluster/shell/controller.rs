@@ -242,7 +242,7 @@ async fn carry_out(
     revision: i64,
 ) -> Result<Looked, StoreError> {
     let (url, id) = (&agent.own_url, ticket.member);
-    tracing::info!(kind = ?ticket.kind, host = ticket.host, why = ticket.why, "changing members");
+    tracing::info!("{} {}: {}", ticket.kind.doing(), ticket.host, ticket.why);
     let outcome = match ticket.kind {
         ChangeKind::Add => match agent.rpc.add_learner(url, &ticket.peer).await {
             Ok((id, members)) => {

@@ -381,11 +381,8 @@ async fn accept(agent: &Agent, mode: Mode, probe: &Probe) -> std::io::Result<()>
     agent.settled.send_replace(true);
     let serving = Serving { cluster: probe.cluster, member: probe.member };
     agent.serving.send_replace(Some(serving));
-    tracing::info!(
-        clients = agent.addresses.client.join(","),
-        peers = agent.addresses.peer.join(","),
-        "etcd serves"
-    );
+    let (clients, peers) = (agent.addresses.client.join(", "), agent.addresses.peer.join(", "));
+    tracing::info!("etcd serves clients at {clients} and peers at {peers}");
     Ok(())
 }
 

@@ -162,7 +162,7 @@ impl Memory {
         if decision.action.is_none() && self.said != decision.held {
             self.said.clone_from(&decision.held);
             for (host, reason) in &decision.held {
-                tracing::info!(host, reason, "no change of membership");
+                tracing::info!("{host}: {reason}");
             }
         }
     }
