@@ -322,4 +322,6 @@ async fn supervise(
         () = member::run(&agent, first, no_server) => {}
     }
     stop::run(&agent, wish, deciding).await;
+    // Aborted tasks hold the state folder until they have really ended.
+    loops.shutdown().await;
 }

@@ -41,12 +41,25 @@ pub(super) async fn run(agent: Arc<Agent>) {
                 new
             });
         }
-        let urls = agent.endpoints.urls();
+        let urls = worth_remembering(&agent);
         if urls != known && agent.folder.remember_endpoints(&urls).is_ok() {
             known = urls;
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Everybody who could tell about the cluster at the next start: who is asked now, and every voter
+/// seen.
+fn worth_remembering(agent: &Agent) -> Vec<String> {
+    let mut urls = agent.endpoints.urls();
+    if let Some(view) = &agent.status.borrow().cluster {
+        let voters = view.members.iter().filter(|m| m.role == Role::Voter);
+        urls.extend(voters.flat_map(|m| m.client.iter().cloned()));
+    }
+    urls.sort();
+    urls.dedup();
+    urls
 }
 
 /// The cluster as it is now; without anybody who answers, what is remembered of it, and that it is

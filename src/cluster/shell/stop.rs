@@ -72,6 +72,12 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
         return false;
     }
     agent.say(Role::Leaving, None);
+    // The way back: the founder has no seeds but these.
+    let others = members.iter().filter(|m| m.id != serving.member);
+    let urls: Vec<String> = others.flat_map(|m| m.client.iter().cloned()).collect();
+    if let Err(error) = agent.folder.remember_endpoints(&urls) {
+        tracing::warn!(%error, "where the others are cannot be remembered");
+    }
     if let Err(error) = agent.folder.update(|i| i.phase = Phase::Leaving) {
         tracing::error!(%error, "the wish to leave cannot be stored; staying a member");
         return false;
