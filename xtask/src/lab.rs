@@ -85,6 +85,38 @@ impl Lab {
         }
     }
 
+    /// A cluster that commands of the caller will make under this name, with the image made first. It is removed like any
+    /// other lab.
+    ///
+    /// # Errors
+    /// No engine answers, or there is no image.
+    pub(crate) fn promised(name: &str, nodes: u8) -> anyhow::Result<Lab> {
+        watch_signals();
+        remember(name);
+        let spec = LabSpec {
+            name: name.to_owned(),
+            nodes,
+            voters: nodes,
+            lease: Lease::Book,
+            agent: Agent::Running,
+            files: Vec::new(),
+        };
+        let prepare = async {
+            let engine = Engine::connect().await?;
+            let given = Given::from_environment();
+            let mut image = image::prepare(&engine, &given, &Ui::new(true, true)).await?;
+            image::ensure(&engine, &mut image).await?;
+            anyhow::Ok(engine)
+        };
+        match runtime()?.block_on(prepare) {
+            Ok(engine) => Ok(Lab { spec, engine, gone: false }),
+            Err(failure) => {
+                forget(name);
+                Err(failure)
+            }
+        }
+    }
+
     /// The cluster's name; `QUORATE_CLUSTER` of a `cargo xtask` that is to act on it.
     pub(crate) fn name(&self) -> &str {
         &self.spec.name

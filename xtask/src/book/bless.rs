@@ -10,6 +10,7 @@ use super::judge::{Seen, fits, recorded};
 use super::pattern::{Match, Op, Pattern, json};
 use super::problem::At;
 use super::record::{BlockRecord, ChapterRecord, FileRecord, SCHEMA};
+use super::topology;
 
 /// Lines of a file to replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ pub(crate) fn record(
     for (index, block) in chapter.blocks.iter().enumerate() {
         let (Some(id), true) = (block.id.as_deref(), recorded(block)) else { continue };
         let before = old.blocks.iter().find(|record| record.id == id);
-        let kept = before.filter(|record| still_good(block, record));
+        let kept = before.filter(|record| still_good(block, record, seen.get(&index)));
         match (kept, seen.get(&index)) {
             (Some(record), _) => blocks.push(record.clone()),
             (None, Some(seen)) => blocks.push(BlockRecord {
@@ -107,11 +108,14 @@ pub(crate) fn record(
 }
 
 /// Whether a record is of this very fence and still fits it.
-fn still_good(block: &Block, record: &BlockRecord) -> bool {
+fn still_good(block: &Block, record: &BlockRecord, seen: Option<&Seen>) -> bool {
     if record.fence != block.digest || record.output != BlockRecord::output_digest(&record.steps) {
         return false;
     }
-    let Action::Console(console) = &block.action else { return true };
+    let Action::Console(console) = &block.action else {
+        let Some(now) = seen.and_then(|seen| seen.steps.first()) else { return true };
+        return record.steps.first().is_some_and(|then| topology::same(&then.lines, &now.lines));
+    };
     let good = |(step, got): (&Step, &super::record::StepRecord)| {
         step.command == got.command
             && step.exit.is_none_or(|exit| exit == got.exit)

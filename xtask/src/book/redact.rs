@@ -129,8 +129,9 @@ impl Rules {
                 let name = memory.name(rule, value.as_str());
                 let after = &piece[value.end()..];
                 result.push_str(&name);
-                // In a table, keep the next column where it was.
-                if after.starts_with("  ") {
+                // In a table, keep the next column where it was; at the start of a line stands no table.
+                let first = start + value.start() == 0;
+                if after.starts_with("  ") && !first {
                     let gap = value.as_str().chars().count().saturating_sub(name.len());
                     result.push_str(&" ".repeat(gap));
                 }

@@ -5,7 +5,7 @@
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -37,93 +37,78 @@ pub(crate) trait Stage: Sync {
     fn generalise(&self, text: &str) -> String;
 }
 
-/// A stage of real nodes. Dropping it removes the cluster.
+/// A stage of real nodes. Dropping it removes the cluster, and so does a signal.
 pub(crate) struct Real {
-    name: String,
-    /// The cluster, unless the chapter makes it itself.
-    lab: Option<Lab>,
-    /// The first three numbers of its addresses with the last dot, when they differ from the book's.
-    subnet: Option<String>,
+    lab: Lab,
+    /// The first three numbers of its addresses with the last dot. Known at once where the runner made the cluster, and
+    /// from the first output that names its network where the chapter does.
+    subnet: Mutex<Option<String>>,
 }
 
 impl Real {
     /// Makes the cluster that the chapter wants.
     pub(crate) fn up(chapter: &Chapter) -> anyhow::Result<Real> {
         let name = cluster_name(&chapter.name, std::process::id());
-        if chapter.header.making != Making::Fresh {
-            return Ok(Real { name, lab: None, subnet: None });
+        let header = &chapter.header;
+        if header.making != Making::Fresh {
+            let lab = Lab::promised(&name, header.nodes)?;
+            return Ok(Real { lab, subnet: Mutex::new(None) });
         }
-        let spec = LabSpec {
-            name: name.clone(),
-            nodes: chapter.header.nodes,
-            voters: chapter.header.voters,
-            lease: Lease::Book,
-            agent: match chapter.header.agents {
-                Agents::Running => Agent::Running,
-                Agents::Manual => Agent::Manual,
-            },
-            files: Vec::new(),
+        let agent = match header.agents {
+            Agents::Running => Agent::Running,
+            Agents::Manual => Agent::Manual,
         };
+        let (nodes, voters) = (header.nodes, header.voters);
+        let spec = LabSpec { name, nodes, voters, lease: Lease::Book, agent, files: Vec::new() };
         let lab = Lab::up(spec)?;
         let hosts = lab.exec("h1", "cat /etc/hosts", Duration::from_secs(10))?;
-        let subnet = subnet_of(&hosts.lines);
-        Ok(Real { name, lab: Some(lab), subnet })
-    }
-
-    fn lab(&self) -> anyhow::Result<&Lab> {
-        self.lab.as_ref().context("the chapter makes its cluster itself: no node block can run")
+        Ok(Real { subnet: Mutex::new(subnet_of(&hosts.lines)), lab })
     }
 
     /// Removes the cluster and says so if something was left.
-    pub(crate) fn down(mut self) -> anyhow::Result<()> {
-        match self.lab.take() {
-            Some(lab) => lab.down(),
-            None => Ok(()),
-        }
+    pub(crate) fn down(self) -> anyhow::Result<()> {
+        self.lab.down()
     }
-}
 
-impl Drop for Real {
-    fn drop(&mut self) {
-        // A lab removes itself; a cluster that the chapter made is removed with the tool that made it.
-        if self.lab.is_none() {
-            let words = ["cluster", "down"].map(str::to_owned);
-            if let Err(error) = run_self(&words, &self.name, Duration::from_secs(60)) {
-                eprintln!("warning: cluster {} may be left: {error:#}", self.name);
-            }
-        }
+    fn subnet(&self) -> Option<String> {
+        self.subnet.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Stage for Real {
     fn nodes(&self) -> Vec<String> {
-        self.lab.as_ref().map(Lab::nodes).unwrap_or_default()
+        self.lab.nodes()
     }
 
     fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output> {
-        self.lab()?.exec(node, script, timeout)
+        self.lab.exec(node, script, timeout)
     }
 
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        self.lab()?.upload(node, path, bytes, 0o644)
+        self.lab.upload(node, path, bytes, 0o644)
     }
 
     fn host(&self, words: &[String], timeout: Duration) -> anyhow::Result<Output> {
-        run_self(words, &self.name, timeout)
+        let output = run_self(words, self.lab.name(), timeout)?;
+        let mut subnet = self.subnet.lock().unwrap_or_else(PoisonError::into_inner);
+        if subnet.is_none() {
+            *subnet = output.lines.iter().find_map(|line| network_in(line));
+        }
+        Ok(output)
     }
 
     fn logs(&self, node: &str) -> anyhow::Result<Vec<String>> {
-        self.lab()?.logs(node)
+        self.lab.logs(node)
     }
 
     fn localise(&self, text: &str) -> String {
-        self.subnet.as_ref().map_or_else(|| text.to_owned(), |own| text.replace(BOOK_SUBNET, own))
+        self.subnet().map_or_else(|| text.to_owned(), |own| text.replace(BOOK_SUBNET, &own))
     }
 
     fn generalise(&self, text: &str) -> String {
-        let text = replace_padded(text, &self.name, BOOK_NAME);
-        match &self.subnet {
-            Some(own) => replace_padded(&text, own, BOOK_SUBNET),
+        let text = text.replace(self.lab.name(), BOOK_NAME);
+        match self.subnet() {
+            Some(own) => replace_padded(&text, &own, BOOK_SUBNET),
             None => text,
         }
     }
@@ -135,13 +120,17 @@ pub(crate) fn cluster_name(chapter: &str, pid: u32) -> String {
     format!("book-{}-{:04x}", short.trim_end_matches('-'), pid & 0xffff)
 }
 
-/// The network of a node, from its own hosts file, when it is not the book's.
+/// The network of a node, from its own hosts file.
 fn subnet_of(hosts: &[String]) -> Option<String> {
-    let line = hosts.iter().find(|line| line.starts_with("10."))?;
+    let line = hosts.iter().find(|line| line.starts_with("10.91."))?;
     let address = line.split_whitespace().next()?;
-    let (network, _) = address.rsplit_once('.')?;
-    let network = format!("{network}.");
-    (network != BOOK_SUBNET).then_some(network)
+    address.rsplit_once('.').map(|(network, _)| format!("{network}."))
+}
+
+/// The network that a line names, as in `10.91.12.0/24`.
+fn network_in(line: &str) -> Option<String> {
+    let word = line.split_whitespace().find(|word| word.starts_with("10.91."))?;
+    word.strip_suffix("0/24").map(str::to_owned)
 }
 
 /// Replaces a word; where it is followed by a column of a table, the column stays in its place.
@@ -175,7 +164,6 @@ pub(crate) fn run_self(
     let child = Command::new(program)
         .args(words)
         .env("QUORATE_CLUSTER", cluster)
-        .env("QUORATE_LEASE", "book")
         .env("NO_COLOR", "1")
         .env("COLUMNS", "80")
         .stdin(Stdio::null())
@@ -228,6 +216,8 @@ mod tests {
     fn the_network_is_found_in_the_hosts_file() {
         let hosts = ["127.0.0.1 localhost".to_owned(), "10.91.7.11\th1".to_owned()];
         assert_eq!(subnet_of(&hosts), Some("10.91.7.".to_owned()));
-        assert_eq!(subnet_of(&["10.91.1.11\th1".to_owned()]), None);
+        assert_eq!(subnet_of(&["127.0.0.1 localhost".to_owned()]), None);
+        let line = "network   quorate-demo  10.91.12.0/24";
+        assert_eq!(network_in(line), Some("10.91.12.".to_owned()));
     }
 }
