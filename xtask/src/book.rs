@@ -1,8 +1,8 @@
 //! `cargo xtask book`: verify, record and build the book.
 //!
-//! A chapter is Markdown whose fences say where their commands run; `runner` runs them on a fresh cluster, `judge` compares
-//! what came back, `bless` writes it down, and `render` makes pages of what is written down. Building never runs a
-//! command, and running never builds.
+//! A chapter is Markdown whose fences say where their commands run; `runner` runs them on a fresh
+//! cluster, `judge` compares what came back, `bless` writes it down, and `render` makes pages of
+//! what is written down. Building never runs a command, and running never builds.
 
 use std::process::ExitCode;
 

@@ -85,8 +85,8 @@ impl Lab {
         }
     }
 
-    /// A cluster that commands of the caller will make under this name, with the image made first. It is removed like any
-    /// other lab.
+    /// A cluster that commands of the caller will make under this name, with the image made first.
+    /// It is removed like any other lab.
     ///
     /// # Errors
     /// No engine answers, or there is no image.

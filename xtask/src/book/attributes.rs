@@ -1,4 +1,5 @@
-//! The words in the braces of a fence: `{node=h1 id=first exit=1}`. It reads them and knows which exist.
+//! The words in the braces of a fence: `{node=h1 id=first exit=1}`. It reads them and knows which
+//! exist.
 
 use super::problem::{At, Problem};
 
@@ -35,7 +36,8 @@ pub(crate) struct Attribute {
     pub(crate) value: Option<String>,
 }
 
-/// Splits the info string of a fence into its language and its attributes; `None` if it has no braces.
+/// Splits the info string of a fence into its language and its attributes; `None` if it has no
+/// braces.
 pub(crate) fn parse(info: &str, at: &At) -> Result<Option<Vec<Attribute>>, Vec<Problem>> {
     let Some(open) = info.find('{') else { return Ok(None) };
     let one = |message: &str| vec![Problem::new(at.clone(), message)];

@@ -1,7 +1,8 @@
-//! Writes what came back into the chapters: expected lines that still match stay as they are, the others are replaced.
+//! Writes what came back into the chapters: expected lines that still match stay as they are, the
+//! others are replaced.
 //!
-//! It never accepts another exit code: whether a failure is wanted is for the author to write. Pure; files are written
-//! by the caller.
+//! It never accepts another exit code: whether a failure is wanted is for the author to write.
+//! Pure; files are written by the caller.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +78,8 @@ pub(crate) fn apply(text: &str, edits: &[&Edit]) -> String {
     lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
-/// The records of a chapter after a run. A block that was not run, or whose record still fits, keeps its record.
+/// The records of a chapter after a run. A block that was not run, or whose record still fits,
+/// keeps its record.
 pub(crate) fn record(
     chapter: &Chapter,
     seen: &BTreeMap<usize, Seen>,
@@ -99,7 +101,8 @@ pub(crate) fn record(
                 rules: seen.rules.iter().cloned().collect(),
                 steps: seen.steps.clone(),
             }),
-            // Not run in this round: whatever is on record stays, and `verify` says so if it is wrong.
+            // Not run in this round: whatever is on record stays, and `verify` says so if it is
+            // wrong.
             (None, None) => blocks.extend(before.cloned()),
         }
     }

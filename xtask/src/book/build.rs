@@ -1,5 +1,5 @@
-//! `book build`, `book serve` and `book preprocess`. mdBook itself is compiled only with the feature `book`; without it
-//! this program asks cargo for one that has it.
+//! `book build`, `book serve` and `book preprocess`. mdBook itself is compiled only with the
+//! feature `book`; without it this program asks cargo for one that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -80,7 +80,8 @@ fn check(out: &Path) -> anyhow::Result<Vec<String>> {
                 continue;
             }
             let name = path.strip_prefix(out)?.to_string_lossy().replace('\\', "/");
-            // The page for missing pages is made for the root of a site: its links are absolute on purpose.
+            // The page for missing pages is made for the root of a site: its links are absolute on
+            // purpose.
             let kinds = [".html", ".css"];
             if kinds.iter().any(|kind| name.ends_with(kind)) && name != "404.html" {
                 pages.insert(name.clone(), fs::read_to_string(&path)?);
@@ -146,7 +147,8 @@ mod with_mdbook {
     }
 
     impl Preprocessor for Recorded {
-        // The name in book.toml: registered in this process, it replaces the command that is named there.
+        // The name in book.toml: registered in this process, it replaces the command that is named
+        // there.
         fn name(&self) -> &str {
             "quorate"
         }

@@ -1,5 +1,5 @@
-//! `verify` and `bless` over many chapters: makes clusters, runs, reports, writes. What is right is decided in `judge` and
-//! `bless`.
+//! `verify` and `bless` over many chapters: makes clusters, runs, reports, writes. What is right is
+//! decided in `judge` and `bless`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -32,7 +32,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// Run everything so many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
@@ -85,7 +86,8 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> anyhow::Error {
     Exit::error(Exit::ABSENT, format!("no {what} {name}; {hint}"))
 }
 
-/// Runs chapters and compares with text and records. With `full`, every redaction rule must have fired.
+/// Runs chapters and compares with text and records. With `full`, every redaction rule must have
+/// fired.
 pub(crate) fn verify(
     library: &Library,
     pages: &[Page],
@@ -155,7 +157,8 @@ fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Dri
     drifts
 }
 
-/// Makes the cluster of a chapter, runs it, keeps the logs if something was wrong, and removes the cluster.
+/// Makes the cluster of a chapter, runs it, keeps the logs if something was wrong, and removes the
+/// cluster.
 fn play(
     library: &Library,
     page: &Page,
@@ -187,7 +190,8 @@ fn play(
         last: options.block.as_deref(),
         progress: &progress,
     };
-    // A panic must not leave a cluster: it is caught here, the cluster removed, and only then goes on.
+    // A panic must not leave a cluster: it is caught here, the cluster removed, and only then goes
+    // on.
     let result = catch_unwind(AssertUnwindSafe(|| runner::chapter(chapter, &stage, &run)));
     if result.as_ref().map_or(true, |outcome| !outcome.drifts.is_empty()) {
         keep_logs(&chapter.name, &stage, options);

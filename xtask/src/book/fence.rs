@@ -1,4 +1,5 @@
-//! Finds the fences of a chapter and reads them into blocks. It reports every mistake with its line and runs nothing.
+//! Finds the fences of a chapter and reads them into blocks. It reports every mistake with its line
+//! and runs nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

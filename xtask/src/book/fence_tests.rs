@@ -116,7 +116,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn no_text_makes_the_reader_panic(
-        text in "(```|~~~|console|yaml| |\\{|\\}|node=h1|id=a|bg=b|stop=b|file=x|exit=1|\"|\n|\\$ ls|> x|\\? 1|\\.\\.\\.|\\{\\{re:|é|- |\t){0,40}"
+        text in "(```|~~~|console|yaml| |\\{|\\}|node=h1|id=a|bg=b|stop=b|file=x|exit=1|\"|\n|\\$ \
+        ls|> x|\\? 1|\\.\\.\\.|\\{\\{re:|é|- |\t){0,40}"
     ) {
         let _any = chapter(&text);
     }

@@ -1,4 +1,5 @@
-//! The header of a chapter: TOML in an HTML comment on its first line. It refuses keys that it does not know.
+//! The header of a chapter: TOML in an HTML comment on its first line. It refuses keys that it does
+//! not know.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Compares what came back with what the chapter expects and with what is on record. Pure: it runs and reads nothing.
+//! Compares what came back with what the chapter expects and with what is on record. Pure: it runs
+//! and reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -148,7 +149,8 @@ fn difference(
     (first.map_or(step.line, |at| step.first + at), diff)
 }
 
-/// Compares a chapter and its files with the records: what a build must refuse. `files` are the present texts.
+/// Compares a chapter and its files with the records: what a build must refuse. `files` are the
+/// present texts.
 pub(crate) fn records(
     chapter: &Chapter,
     record: &ChapterRecord,

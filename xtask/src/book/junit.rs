@@ -19,7 +19,8 @@ pub(crate) fn report(all: &[Played]) -> String {
                 format!("<failure message=\"{head}\">{text}</failure>")
             });
             cases.push_str(&format!(
-                "    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\">{body}</testcase>\n",
+                "    <testcase classname=\"{}\" name=\"{}\" \
+                time=\"{seconds:.3}\">{body}</testcase>\n",
                 escape(&chapter.name),
                 escape(name)
             ));
@@ -38,7 +39,8 @@ pub(crate) fn report(all: &[Played]) -> String {
         tests += own;
         failures += failed;
         suites.push_str(&format!(
-            "  <testsuite name=\"{}\" tests=\"{own}\" failures=\"{failed}\">\n{cases}  </testsuite>\n",
+            "  <testsuite name=\"{}\" tests=\"{own}\" failures=\"{failed}\">\n{cases}  \
+            </testsuite>\n",
             escape(&chapter.name)
         ));
     }

@@ -1,5 +1,5 @@
-//! Loads what the repository holds of the book: chapters, examples, rules and records. It writes records and chapters for
-//! `bless`, and nothing else.
+//! Loads what the repository holds of the book: chapters, examples, rules and records. It writes
+//! records and chapters for `bless`, and nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +53,8 @@ impl Library {
         fs::write(&full, text).with_context(|| format!("cannot write {path}"))
     }
 
-    /// All pages of the book in the order of `SUMMARY.md`; every mistake in any of them is an error.
+    /// All pages of the book in the order of `SUMMARY.md`; every mistake in any of them is an
+    /// error.
     pub(crate) fn pages(&self) -> anyhow::Result<Vec<Page>> {
         let summary =
             self.read("book/src/SUMMARY.md").context("cannot read book/src/SUMMARY.md")?;
@@ -149,7 +150,8 @@ pub(crate) fn record_path(chapter: &str) -> String {
     format!("book/verified/{chapter}.json")
 }
 
-/// A page that begins with an example's README has the example's name, so that both share one record.
+/// A page that begins with an example's README has the example's name, so that both share one
+/// record.
 fn name_of(path: &str, first: &str) -> String {
     let example = first.strip_prefix("examples/").and_then(|rest| rest.strip_suffix("/README.md"));
     let file = path.rsplit('/').next().unwrap_or(path);
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_summary_names_the_pages_in_order() {
-        let summary = "# Summary\n\n[Front](front.md)\n\n- [One](./one.md)\n  - [Two](a/two.md)\n- [Draft]()\n";
+        let summary = "# Summary\n\n[Front](front.md)\n\n- [One](./one.md)\n  - [Two](a/two.md)\n- \
+        [Draft]()\n";
         assert_eq!(linked(summary), ["front.md", "one.md", "a/two.md"]);
     }
 }

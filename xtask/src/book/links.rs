@@ -1,4 +1,5 @@
-//! Checks built HTML: every internal link leads somewhere, and no page loads anything from another machine. Pure.
+//! Checks built HTML: every internal link leads somewhere, and no page loads anything from another
+//! machine. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -7,7 +8,8 @@ use regex::Regex;
 
 use super::source::beside;
 
-/// What is wrong with a built book. `pages` are the HTML files by path, `files` the paths of all files.
+/// What is wrong with a built book. `pages` are the HTML files by path, `files` the paths of all
+/// files.
 pub(crate) fn check(pages: &BTreeMap<String, String>, files: &BTreeSet<String>) -> Vec<String> {
     let anchors: BTreeMap<&str, BTreeSet<&str>> =
         pages.iter().map(|(path, html)| (path.as_str(), values(html, ids()))).collect();
@@ -63,7 +65,10 @@ fn links() -> &'static Regex {
 
 fn loads() -> &'static Regex {
     static LOADS: OnceLock<Regex> = OnceLock::new();
-    let text = r#"(?:<(?:script|link|img|iframe|source|video|audio)\s[^>]*?(?:href|src)="|url\(["']?|@import\s+["'])([^"')]+)"#;
+    let text = concat!(
+        r#"(?:<(?:script|link|img|iframe|source|video|audio)\s[^>]*?(?:href|src)="|"#,
+        r#"url\(["']?|@import\s+["'])([^"')]+)"#
+    );
     LOADS.get_or_init(|| Regex::new(text).expect("a constant that compiles"))
 }
 

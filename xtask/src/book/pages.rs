@@ -1,4 +1,5 @@
-//! The pages of the whole book, rendered from the records: what both ways into mdBook use. It starts no process.
+//! The pages of the whole book, rendered from the records: what both ways into mdBook use. It
+//! starts no process.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! The language of expected output, and what it says about lines that came back.
 //!
-//! A whole line `...` stands for any lines; `[..]` for any text in a line; `[NAME]` for a redacted value of that class,
-//! whatever its number; `{{re: REGEX}}` for a span. Nothing else is special. A run of two or more spaces equals any
-//! other such run, because a redacted or shorter value moves the columns of a table.
+//! A whole line `...` stands for any lines; `[..]` for any text in a line; `[NAME]` for a redacted
+//! value of that class, whatever its number; `{{re: REGEX}}` for a span. Nothing else is special. A
+//! run of two or more spaces equals any other such run, because a redacted or shorter value moves
+//! the columns of a table.
 
 use std::sync::OnceLock;
 
@@ -114,7 +115,8 @@ impl Pattern {
 
     fn unordered(&self, actual: &[String]) -> bool {
         let mut left: Vec<&String> = actual.iter().collect();
-        // Plain lines first: a line with wildcards must not take the only line that a plain one can have.
+        // Plain lines first: a line with wildcards must not take the only line that a plain one can
+        // have.
         let mut wanted: Vec<&Regex> = Vec::new();
         let mut gaps = false;
         for item in &self.items {
@@ -131,8 +133,8 @@ impl Pattern {
         all && (gaps || left.is_empty())
     }
 
-    /// The alignment with the fewest lines dropped and inserted. Used for diffs and for blessing, where expected
-    /// lines that still match must survive.
+    /// The alignment with the fewest lines dropped and inserted. Used for diffs and for blessing,
+    /// where expected lines that still match must survive.
     pub(crate) fn align(&self, actual: &[String]) -> Vec<Op> {
         let (rows, columns) = (self.items.len(), actual.len());
         let mut cost = vec![vec![0_u32; columns + 1]; rows + 1];
@@ -163,8 +165,8 @@ impl Pattern {
         merge_gaps(ops)
     }
 
-    /// The cheapest way on from expected line `at` and actual line `line`. A `...` that takes a line costs a little, so
-    /// that it does not swallow a line which replaces an expected one.
+    /// The cheapest way on from expected line `at` and actual line `line`. A `...` that takes a
+    /// line costs a little, so that it does not swallow a line which replaces an expected one.
     fn cheapest(
         &self,
         cost: &[Vec<u32>],
@@ -282,7 +284,8 @@ fn token<'a>(rest: &'a str, regex: &mut String) -> Result<&'a str, String> {
     Ok(chars.as_str())
 }
 
-/// A class of redacted values: letters only, since a number in the brackets means one certain value.
+/// A class of redacted values: letters only, since a number in the brackets means one certain
+/// value.
 fn class() -> &'static Regex {
     static CLASS: OnceLock<Regex> = OnceLock::new();
     CLASS.get_or_init(|| Regex::new(r"^\[([A-Z]+)\]").expect("a constant that compiles"))

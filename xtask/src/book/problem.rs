@@ -1,4 +1,5 @@
-//! A mistake in the book's own files: where, what, and the name that was probably meant. It decides nothing.
+//! A mistake in the book's own files: where, what, and the name that was probably meant. It decides
+//! nothing.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! When, where and from which commit the book was verified last: `target/book/provenance.json`, never checked in.
+//! When, where and from which commit the book was verified last: `target/book/provenance.json`,
+//! never checked in.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,8 @@
-//! The checked-in store: what each block gave back when it was blessed, in `book/verified/CHAPTER.json`.
+//! The checked-in store: what each block gave back when it was blessed, in
+//! `book/verified/CHAPTER.json`.
 //!
-//! It holds no date, host, duration or digest of a program: those change with each run. Keys are sorted because the fields
-//! below are; do not reorder them.
+//! It holds no date, host, duration or digest of a program: those change with each run. Keys are
+//! sorted because the fields below are; do not reorder them.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Replaces what changes from run to run by placeholders, so that the rest can be compared.
 //!
-//! The same value in a chapter gets the same number, so relations stay checkable. It is idempotent: what is a placeholder
-//! already is never touched, and a line is gone over until no rule fires any more.
+//! The same value in a chapter gets the same number, so relations stay checkable. It is idempotent:
+//! what is a placeholder already is never touched, and a line is gone over until no rule fires any
+//! more.
 
 use std::collections::BTreeMap;
 
@@ -129,7 +130,8 @@ impl Rules {
                 let name = memory.name(rule, value.as_str());
                 let after = &piece[value.end()..];
                 result.push_str(&name);
-                // In a table, keep the next column where it was; at the start of a line stands no table.
+                // In a table, keep the next column where it was; at the start of a line stands no
+                // table.
                 let first = start + value.start() == 0;
                 if after.starts_with("  ") && !first {
                     let gap = value.as_str().chars().count().saturating_sub(name.len());
@@ -229,7 +231,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
         #[test]
-        fn redaction_is_idempotent(line in "(\\[ID1\\]|\\[|\\]|ID|x|5s|[0-9a-f]{16}|  | |é|2026-01-02T03:04:05Z){0,12}") {
+        fn redaction_is_idempotent(
+            line in "(\\[ID1\\]|\\[|\\]|ID|x|5s|[0-9a-f]{16}|  | |é|2026-01-02T03:04:05Z){0,12}"
+        ) {
             let rules = rules();
             let mut memory = Memory::default();
             let once = rules.line(&line, &[], &mut memory);

@@ -1,5 +1,5 @@
-//! Turns a chapter and its record into the page that a reader sees: recorded lines, never patterns. Pure; it starts no
-//! process, so building the book runs nothing.
+//! Turns a chapter and its record into the page that a reader sees: recorded lines, never patterns.
+//! Pure; it starts no process, so building the book runs nothing.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,8 @@ fn stamp(chapter: &Chapter, stamp: Option<&Stamp>) -> String {
     let dirty = if stamp.dirty { " with local changes" } else { "" };
     let version = |name: &str| stamp.versions.get(name).map_or("?", String::as_str);
     format!(
-        "<p class=\"stamp\">verified at <code>{}</code>{dirty} on {}, agent {}, etcd {}, kernel {}</p>",
+        "<p class=\"stamp\">verified at <code>{}</code>{dirty} on {}, agent {}, etcd {}, kernel \
+        {}</p>",
         escape(stamp.short()),
         escape(stamp.day()),
         escape(version("agent")),

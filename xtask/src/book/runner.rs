@@ -1,4 +1,5 @@
-//! Runs the blocks of a chapter on a stage and collects what came back. It decides nothing about it: `judge` does.
+//! Runs the blocks of a chapter on a stage and collects what came back. It decides nothing about
+//! it: `judge` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -174,8 +175,8 @@ impl Player<'_> {
         }
     }
 
-    /// Runs a command in all nodes of a block at once; the output of several is grouped in their order. The exit code is
-    /// the first that is not the expected one.
+    /// Runs a command in all nodes of a block at once; the output of several is grouped in their
+    /// order. The exit code is the first that is not the expected one.
     fn everywhere(
         &self,
         block: &Block,

@@ -278,8 +278,11 @@ proptest! {
         word in "[a-z]{1,6}",
     ) {
         let at = at % lines.len();
-        let chapter = good(&format!("```console {{node=h1 id=a}}\n$ show\n{}\n```\n", lines.join("\n")));
-        let output = |lines: &[String]| run(&chapter, &Fake::default().on("show", &[(0, &lines.join("\n"))]));
+        let chapter = good(&format!("```console {{node=h1 id=a}}\n$ \
+        show\n{}\n```\n", lines.join("\n")));
+        let output = |lines: &[String]| {
+            run(&chapter, &Fake::default().on("show", &[(0, &lines.join("\n"))]))
+        };
         prop_assert_eq!(reports(&output(&lines).drifts), "");
         let mut other = lines.clone();
         other[at] = format!("{} {word}", other[at]);

@@ -1,4 +1,5 @@
-//! A small server of built pages for one reader on this machine. It reads files below its folder and nothing else.
+//! A small server of built pages for one reader on this machine. It reads files below its folder
+//! and nothing else.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -38,7 +39,8 @@ fn answer(mut stream: &TcpStream, folder: &Path) -> std::io::Result<()> {
         None => ("404 Not Found", "text/plain", b"not there\n".to_vec()),
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: \
+        close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

@@ -36,7 +36,8 @@ impl Source {
     }
 }
 
-/// Reads `path` and what it includes with a line `{{#include PATH}}`, relative to the file in which that line is.
+/// Reads `path` and what it includes with a line `{{#include PATH}}`, relative to the file in which
+/// that line is.
 pub(crate) fn load(path: &str, read: Read<'_>) -> Result<Source, Problem> {
     let mut source = Source { lines: Vec::new(), origins: Vec::new() };
     let start = At { file: Arc::from(path), line: 1 };

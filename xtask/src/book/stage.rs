@@ -1,7 +1,7 @@
 //! What a chapter runs on: a cluster of the lab, or one that the chapter makes itself.
 //!
-//! It translates between the cluster's real name and addresses and those that the book is written with, in both directions,
-//! so that a page reads the same wherever it was recorded.
+//! It translates between the cluster's real name and addresses and those that the book is written
+//! with, in both directions, so that a page reads the same wherever it was recorded.
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -40,8 +40,8 @@ pub(crate) trait Stage: Sync {
 /// A stage of real nodes. Dropping it removes the cluster, and so does a signal.
 pub(crate) struct Real {
     lab: Lab,
-    /// The first three numbers of its addresses with the last dot. Known at once where the runner made the cluster, and
-    /// from the first output that names its network where the chapter does.
+    /// The first three numbers of its addresses with the last dot. Known at once where the runner
+    /// made the cluster, and from the first output that names its network where the chapter does.
     subnet: Mutex<Option<String>>,
 }
 

@@ -1,4 +1,5 @@
-//! The picture of a cluster: from the status of its nodes to lines on record, and from those to SVG. Pure.
+//! The picture of a cluster: from the status of its nodes to lines on record, and from those to
+//! SVG. Pure.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -40,8 +41,8 @@ pub(crate) fn describe(statuses: &[(String, Option<Value>)]) -> Vec<String> {
     lines
 }
 
-/// Whether two descriptions show the same nodes in the same roles. Who leads is chance and not compared, whether anyone
-/// does is.
+/// Whether two descriptions show the same nodes in the same roles. Who leads is chance and not
+/// compared, whether anyone does is.
 pub(crate) fn same(one: &[String], other: &[String]) -> bool {
     let plain = |lines: &[String]| -> Vec<String> {
         let short = |line: &String| match line.strip_prefix("leader ") {
