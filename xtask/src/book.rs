@@ -62,6 +62,9 @@ enum Verb {
         /// Accept without asking
         #[arg(long)]
         yes: bool,
+        /// Record anew what still fits, too: lines that only a wildcard covers may have aged
+        #[arg(long)]
+        fresh: bool,
     },
     /// Build the pages from the records
     Build(build::Build),
@@ -97,9 +100,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let chosen = campaign::chosen(&pages, &options)?;
             campaign::verify(&library, &chosen, &options, full)
         }
-        Verb::Bless { options, yes } => {
+        Verb::Bless { options, yes, fresh } => {
             let chosen = campaign::chosen(&library.pages()?, &options)?;
-            campaign::bless(&library, &chosen, &|| library.pages(), &options, yes)
+            let manner = campaign::Manner { yes, fresh };
+            campaign::bless(&library, &chosen, &|| library.pages(), &options, manner)
         }
         Verb::Build(args) => build::run(&library, &args),
         Verb::Serve { build, addr } => {

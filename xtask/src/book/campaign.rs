@@ -43,6 +43,15 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
+/// How `bless` accepts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Without asking.
+    pub(crate) yes: bool,
+    /// Records that still fit are replaced too.
+    pub(crate) fresh: bool,
+}
+
 /// One chapter after its run.
 pub(crate) struct Played {
     /// The chapter.
@@ -256,9 +265,9 @@ pub(crate) fn bless(
     pages: &[Page],
     reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
     options: &Options,
-    yes: bool,
+    manner: Manner,
 ) -> anyhow::Result<ExitCode> {
-    if !yes && provenance::dirty("examples") {
+    if !manner.yes && provenance::dirty("examples") {
         let text = "examples/ has changes that are not committed; commit them, or give --yes";
         return Err(Exit::error(Exit::FAILED, text));
     }
@@ -270,7 +279,7 @@ pub(crate) fn bless(
             let blocks = &page.chapter.blocks;
             played.outcome.seen.retain(|at, _| blocks[*at].id.as_ref() == Some(id));
         }
-        good &= accept(library, &mut played, reload, yes)?;
+        good &= accept(library, &mut played, reload, manner)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
 }
@@ -280,7 +289,7 @@ fn accept(
     library: &Library,
     played: &mut Played,
     reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
-    yes: bool,
+    manner: Manner,
 ) -> anyhow::Result<bool> {
     let chapter = &played.page.chapter;
     let edits = bless::edits(chapter, &played.outcome.seen);
@@ -299,7 +308,7 @@ fn accept(
             println!("{line}");
         }
     }
-    if !texts.is_empty() && !yes && !confirmed()? {
+    if !texts.is_empty() && !manner.yes && !confirmed()? {
         println!("nothing written");
         return Ok(false);
     }
@@ -320,10 +329,17 @@ fn accept(
         }
         drift.is_none()
     });
-    let old = library.record(&page.chapter.name).unwrap_or_default();
+    let mut old = library.record(&page.chapter.name).unwrap_or_default();
+    if manner.fresh {
+        let chapter = &page.chapter;
+        let rerun = |id: &str| {
+            played.outcome.seen.keys().any(|at| chapter.blocks[*at].id.as_deref() == Some(id))
+        };
+        old.blocks.retain(|block| !rerun(&block.id));
+    }
     let files = library.files(&page.chapter);
     let new = bless::record(&page.chapter, &played.outcome.seen, &old, &files);
-    if new != old && !(new.blocks.is_empty() && new.files.is_empty()) {
+    if !(new.blocks.is_empty() && new.files.is_empty()) {
         library.write(&record_path(&page.chapter.name), &record::print(&new))?;
         println!("recorded {}", record_path(&page.chapter.name));
     }
