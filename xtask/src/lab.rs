@@ -5,9 +5,12 @@
 //! business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -79,6 +82,7 @@ impl Lab {
         match made {
             Ok(engine) => Ok(Lab { spec, engine, gone: false }),
             Err(failure) => {
+                wait_if_ending();
                 forget(&spec.name);
                 Err(failure)
             }
@@ -111,6 +115,7 @@ impl Lab {
         match runtime()?.block_on(prepare) {
             Ok(engine) => Ok(Lab { spec, engine, gone: false }),
             Err(failure) => {
+                wait_if_ending();
                 forget(name);
                 Err(failure)
             }
@@ -259,6 +264,57 @@ fn forget(name: &str) {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
 }
 
+/// Commands of ours that act on a lab at this moment, by process id.
+static ACTING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+/// How long such a command may take to undo what it did.
+const UNDO: Duration = Duration::from_secs(15);
+/// How often is looked whether it has ended: the thread that started it waits for it, this one cannot.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Says that a command acts on a lab until this is dropped: on a signal it is interrupted, and its
+/// lab removed when it has undone its part.
+pub(crate) struct Acting(u32);
+
+impl Acting {
+    /// The command with this process id acts; it must have a process group of its own.
+    pub(crate) fn new(pid: u32) -> Acting {
+        ACTING.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        Acting(pid)
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        ACTING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Whether a signal is ending this process: its cleaning up must not be overtaken.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Does not return once a signal is ending this process; the cleaning up ends it.
+pub(crate) fn wait_if_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+/// Interrupts the commands that act on labs and waits until they have ended.
+async fn interrupt_acting() {
+    let acting = || ACTING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for pid in acting().iter().filter_map(|pid| i32::try_from(*pid).ok()) {
+        // One that has ended meanwhile needs no signal.
+        let _ended = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGINT);
+    }
+    let ended = async {
+        while !acting().is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // Whatever it left after that is removed all the same.
+    drop(tokio::time::timeout(UNDO, ended).await);
+}
+
 /// From the first lab on, SIGINT and SIGTERM remove all labs before the process ends.
 fn watch_signals() {
     static ONCE: Once = Once::new();
@@ -279,10 +335,12 @@ async fn on_signal() {
         _ = interrupt.recv() => 130,
         _ = terminate.recv() => 143,
     };
+    ENDING.store(true, Ordering::SeqCst);
     let names: Vec<String> =
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
     eprintln!("interrupted; removing {}", names.join(", "));
     let clean = async {
+        interrupt_acting().await;
         let engine = Engine::connect().await?;
         for name in &names {
             remove(&engine, name).await?;

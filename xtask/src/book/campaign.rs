@@ -17,6 +17,7 @@ use super::record::ChapterRecord;
 use super::runner::{self, Outcome, Run};
 use super::stage::{Real, Stage as _};
 use super::{bless, junit, provenance, record, topology};
+use crate::lab;
 use crate::paths::{self, Exit};
 
 /// What to run, and how to tell.
@@ -202,6 +203,7 @@ fn play(
     // A panic must not leave a cluster: it is caught here, the cluster removed, and only then goes
     // on.
     let result = catch_unwind(AssertUnwindSafe(|| runner::chapter(chapter, &stage, &run)));
+    lab::wait_if_ending();
     if result.as_ref().map_or(true, |outcome| !outcome.drifts.is_empty()) {
         keep_logs(&chapter.name, &stage, options);
     }

@@ -80,7 +80,11 @@ pub(crate) fn run(chapter: &Chapter, block: &Block, seen: &Seen) -> Option<Drift
             None => format!("exit {}", got.exit),
         };
         let (index, diff) = difference(chapter, console, step, &got.lines);
-        return Some(drift(index, what, diff));
+        let mut found = drift(index, what, diff);
+        if wrong_exit.is_some() {
+            found.next = "if that code is wanted, say so with exit= in the block".to_owned();
+        }
+        return Some(found);
     }
     let trouble = seen.trouble.clone()?;
     let at = console.steps.get(seen.steps.len()).map_or(block.span.0, |step| step.line);

@@ -4,6 +4,7 @@
 //! with, in both directions, so that a page reads the same wherever it was recorded.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 
 use super::block::Chapter;
 use super::header::{Agents, Making};
-use crate::lab::{Agent, Lab, LabSpec, Lease, Output};
+use crate::lab::{self, Acting, Agent, Lab, LabSpec, Lease, Output};
 
 /// The network that the book is written for.
 const BOOK_SUBNET: &str = "10.91.1.";
@@ -169,7 +170,9 @@ pub(crate) fn run_self(
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer)
+        .process_group(0)
         .spawn()?;
+    let acting = Acting::new(child.id());
     // The reading thread ends with the last writer, so at the latest when the child is killed.
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -181,6 +184,8 @@ pub(crate) fn run_self(
     let received = receiver.recv_timeout(timeout);
     let timed_out = received.is_err();
     let exit = finish(child, timed_out)?;
+    drop(acting);
+    lab::wait_if_ending();
     let bytes = received.unwrap_or_else(|_| Ok(Vec::new()))?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(str::to_owned).collect();
