@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::exchange::{ExportsView, PublishView};
+use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
 use super::runs::{Finished, Runs};
 use super::settings::{Input, Settings};
@@ -54,7 +54,12 @@ pub(super) struct Body {
     pub(super) runs: Runs,
     pub(super) born: Instant,
     pub(super) wake_at: Option<Instant>,
+    /// The engine has been quiet for long enough.
+    pub(super) quiet: bool,
+    /// That was said, and nothing has happened since.
     pub(super) converged: bool,
+    /// How many resources of the program are exported.
+    pub(super) to_export: usize,
     /// Vertices whose watch could not be armed in full; the hub tells when it could.
     pub(super) unwatched: HashSet<VertexId>,
     /// The last error said of each resource: the log says it once.
@@ -79,6 +84,7 @@ enum News {
     Finished(Finished),
     Touched(Touched),
     Exports,
+    Published,
     Keys(Follow),
     Asked(Request),
     Signal(Signal),
@@ -90,13 +96,14 @@ impl Body {
     /// Runs until everything has stopped.
     pub(super) async fn run(&mut self, sources: &mut Sources) {
         self.rebuild().await;
-        let out_of_time = self.settings.max_runtime.map(|limit| self.born + limit);
+        let out_of_time = self.settings.max_runtime.and_then(|limit| self.born.checked_add(limit));
         while !self.stopped && self.stage != Stage::Killed {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
                 Some(touched) = sources.touched.recv() => News::Touched(touched),
                 Ok(()) = self.exports.changed() => News::Exports,
+                Ok(()) = self.published.changed() => News::Published,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
                 signal = sources.signals.next() => News::Signal(signal),
@@ -104,6 +111,9 @@ impl Body {
                 () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
             };
             self.handle(news).await;
+            if let Some(event) = self.converged_changed() {
+                self.feed(event).await;
+            }
         }
     }
 
@@ -112,6 +122,8 @@ impl Body {
             News::Finished(finished) => self.finished(finished).await,
             News::Touched(touched) => self.touched(touched).await,
             News::Exports => self.rebuild().await,
+            // Whether this completes the exchange is looked at after each of them.
+            News::Published => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
                 let answer = match request.topic {
@@ -125,8 +137,9 @@ impl Body {
             News::Due => self.due().await,
             News::OutOfTime => {
                 tracing::error!("not done within --max-runtime");
-                if let Some(event) = self.end(EXIT_TIME) {
-                    self.feed(event).await;
+                // Giving up does not wait for what may never end.
+                if self.end(EXIT_TIME).is_some() {
+                    self.feed(Event::Hurry).await;
                 }
             }
         }
@@ -176,6 +189,7 @@ impl Body {
                 self.unwatched.remove(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
+                    self.runs.forget(&vertex.resource);
                 }
             }
             Command::Run { vertex, run, refresh } => {
@@ -190,8 +204,9 @@ impl Body {
                 self.runs.start(vertex, run, found.resource.clone(), context);
             }
             Command::Cancel { run, .. } => self.runs.cancel(run),
-            Command::WakeAt(at) => self.wake_at = Some(self.born + at.0),
-            Command::Converged(converged) => return self.converged_changed(converged),
+            // Beyond what the clock can say is never.
+            Command::WakeAt(at) => self.wake_at = self.born.checked_add(at.0),
+            Command::Converged(quiet) => self.quiet = quiet,
             Command::Stopped => self.stopped = true,
         }
         None
@@ -279,7 +294,9 @@ impl Body {
                 self.collected = desired.collected;
                 self.graph = desired.graph;
                 self.generation += 1;
-                let mine = Some(publish::wanted(program));
+                let mine = publish::wanted(program);
+                self.to_export = mine.len();
+                let mine = Some(mine);
                 self.publish.send_if_modified(|before| {
                     let changed = *before != mine;
                     *before = mine;
@@ -295,7 +312,13 @@ impl Body {
         }
     }
 
-    fn converged_changed(&mut self, converged: bool) -> Option<Event> {
+    /// Says that all is done, once the engine is quiet and the exchange complete; gives what the
+    /// engine has to be told when that is the end.
+    fn converged_changed(&mut self) -> Option<Event> {
+        let converged = self.quiet && self.exchanged();
+        if converged == self.converged {
+            return None;
+        }
         self.converged = converged;
         let summary = self.engine.summary();
         let bad = summary.failed.len() + summary.blocked.len();
@@ -337,9 +360,23 @@ impl Body {
         Some(Event::Stop)
     }
 
+    /// What others export is known here, and what we export is in the store, or it is said why not.
+    fn exchanged(&self) -> bool {
+        if self.to_export == 0 && self.source.program.collect.is_empty() {
+            return true;
+        }
+        let ours = self.published.borrow();
+        let published = self.settings.noop || ours.exports >= self.to_export;
+        self.exports.borrow().state == StoreState::Live && (published || !ours.messages.is_empty())
+    }
+
     /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
     pub(super) fn settled(&self) -> bool {
-        self.engine.vertices().all(|one| !matches!(one.state, State::Pending | State::Running))
+        self.exchanged()
+            && self
+                .engine
+                .vertices()
+                .all(|one| !matches!(one.state, State::Pending | State::Running))
     }
 }
 

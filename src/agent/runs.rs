@@ -8,10 +8,23 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{RunId, VertexId};
+use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
+
+/// A run that starts so soon after one that did something is a resource that chases itself, or another
+/// one: its command touches what it watches, or two resources want one file.
+const SOON: Duration = Duration::from_millis(200);
+/// How many such runs in a row are free: somebody who deletes a file again and again cannot be told
+/// from a resource that does it to itself, and has to be answered at once for a while.
+const FREE: u32 = 200;
+/// The first pause of a resource that does not come to rest; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The end of one run.
 #[derive(Debug)]
@@ -29,6 +42,8 @@ pub(super) struct Finished {
 pub(super) struct Runs {
     tasks: JoinSet<Finished>,
     tokens: HashMap<RunId, CancellationToken>,
+    /// When the last run that was not in vain ended, and how many followed one another at once.
+    restless: HashMap<ResourceId, (Instant, u32)>,
 }
 
 impl Runs {
@@ -43,12 +58,34 @@ impl Runs {
         let token = CancellationToken::new();
         self.tokens.insert(run, token.clone());
         context.cancel = token;
+        let pause = self.pause(&vertex.resource);
         self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = context.cancel.cancelled() => {}
+            }
             // A panic in a kind is that resource's failure, never the agent's.
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
             Finished { vertex, run, result }
         });
+    }
+
+    /// How long the next run of this resource has to wait: not at all, unless it does not come to
+    /// rest.
+    fn pause(&mut self, resource: &ResourceId) -> Duration {
+        let Some((ended, soon)) = self.restless.get_mut(resource) else { return Duration::ZERO };
+        *soon =
+            if ended.elapsed() < SOON.max(pause_of(*soon)) { soon.saturating_add(1) } else { 0 };
+        if *soon == FREE + 1 {
+            tracing::warn!("{resource} does not come to rest: its runs are slowed down");
+        }
+        pause_of(*soon)
+    }
+
+    /// Forgets a resource that left the graph.
+    pub(super) fn forget(&mut self, resource: &ResourceId) {
+        self.restless.remove(resource);
     }
 
     /// Asks one run to give up.
@@ -64,6 +101,14 @@ impl Runs {
             match self.tasks.join_next().await {
                 Some(Ok(finished)) => {
                     self.tokens.remove(&finished.run);
+                    let resource = &finished.vertex.resource;
+                    match &finished.result {
+                        Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
+                        _ => {
+                            let now = Instant::now();
+                            self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
+                        }
+                    }
                     return finished;
                 }
                 // A task that was aborted has no run any more.
@@ -77,5 +122,26 @@ impl Runs {
     pub(super) async fn kill(&mut self) {
         self.tasks.shutdown().await;
         self.tokens.clear();
+    }
+}
+
+/// The pause of a resource whose runs followed one another at once so often.
+fn pause_of(soon: u32) -> Duration {
+    match soon.saturating_sub(FREE) {
+        0 => Duration::ZERO,
+        over => (PAUSE_MIN * (1 << over.min(6))).min(PAUSE_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_a_restless_resource_is_slowed_down_to_a_bound() {
+        assert!((0..=FREE).all(|soon| pause_of(soon) == Duration::ZERO));
+        assert!(pause_of(FREE + 1) >= PAUSE_MIN);
+        assert!((0..400).all(|soon| pause_of(soon) <= pause_of(soon + 1)));
+        assert_eq!(pause_of(u32::MAX), PAUSE_MAX);
     }
 }

@@ -21,6 +21,8 @@ pub const NAME: &str = "agent.sock";
 const REQUEST_QUEUE: usize = 16;
 /// The longest request line, in bytes.
 const REQUEST_BYTES_MAX: u64 = 4096;
+/// The longest answer that is read, in bytes: some hundred thousand resources.
+const REPLY_BYTES_MAX: u64 = 64 << 20;
 /// How long a client has for its line, and the agent for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause after a client could not be accepted.
@@ -131,7 +133,7 @@ pub fn ask(folder: &Path, topic: Topic) -> std::io::Result<String> {
     let question = serde_json::to_string(&Question { get: topic })?;
     stream.write_all(format!("{question}\n").as_bytes())?;
     let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
+    stream.take(REPLY_BYTES_MAX).read_to_string(&mut reply)?;
     Ok(reply)
 }
 

@@ -1,6 +1,7 @@
 //! `quorate status`: what the agent of this host is doing, asked over its socket.
 
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +13,10 @@ use crate::ident::HostName;
 
 /// Arguments of `status`.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes: 0 all is well; 1 no agent, or a resource failed; 2 bad usage.")]
+#[command(
+    after_help = "Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the graph \
+                  file is refused; 2 bad usage."
+)]
 pub(super) struct Args {
     /// The agent with this host name
     #[arg(long, env = "QUORATE_HOSTNAME", value_name = "NAME")]
@@ -43,7 +47,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
         return ExitCode::from(super::EXIT_FAILED);
     };
     print!("{}", render(&status));
-    let bad = count(&status, "failed") + count(&status, "blocked") > 0;
+    let refused = status["graph"]["error"].is_string();
+    let bad = refused || count(&status, "failed") + count(&status, "blocked") > 0;
     if bad { ExitCode::from(super::EXIT_FAILED) } else { ExitCode::SUCCESS }
 }
 
@@ -85,7 +90,10 @@ fn candidates(around: &Surroundings) -> Vec<PathBuf> {
     folders.extend(around.state_directory.clone());
     folders.extend(subfolders(&root, ""));
     folders.extend(subfolders(&std::env::temp_dir(), "quorate-"));
-    folders.retain(|folder| folder.join(socket::NAME).exists());
+    // A socket in somebody else's folder would answer what that user likes.
+    let me = nix::unistd::geteuid().as_raw();
+    let own = |folder: &PathBuf| std::fs::symlink_metadata(folder).is_ok_and(|of| of.uid() == me);
+    folders.retain(|folder| own(folder) && folder.join(socket::NAME).exists());
     folders.sort();
     folders.dedup();
     folders
@@ -117,6 +125,8 @@ fn resources(status: &Value) -> impl Iterator<Item = &Value> {
 fn render(status: &Value) -> String {
     let mut out = String::new();
     let mut line = |key: &str, value: String| {
+        // What other hosts wrote must not drive this terminal, nor forge a line.
+        let value = value.replace(char::is_control, "\u{fffd}");
         // Writing to a string cannot fail.
         let _written = writeln!(out, "{key:<10} {value}");
     };
@@ -137,6 +147,9 @@ fn render(status: &Value) -> String {
     line("graph", format!("{}{file}", text(graph, "name")));
     if let Some(error) = graph["error"].as_str() {
         line("", format!("the file is refused, the graph before it keeps running: {error}"));
+    }
+    if let Some(state @ ("syncing" | "stale")) = status["store"]["state"].as_str() {
+        line("store", format!("{state}: what other hosts export may be missing or old"));
     }
     line("resources", summary(status));
     for one in resources(status).filter(|one| one["error"].is_string()) {

@@ -84,9 +84,10 @@ pub fn decide(facts: Facts) -> Start {
         (Phase::Member, false, Answers(Listed::Yes)) => Start::DiskLost,
         (Phase::Member, false, Answers(Listed::No)) => Start::Archive,
         (Phase::Member, false, Silent) => Start::RefuseLost,
-        (Phase::Leaving, true, Silent | Foreign) => Start::Spawn,
+        // Its vote may be needed for its own removal: the data stay until the others took it out.
+        (Phase::Leaving, true, Silent | Foreign | Answers(Listed::Yes)) => Start::Spawn,
         (Phase::Leaving, _, Answers(Listed::No)) => Start::Archive,
-        (Phase::Leaving, _, Answers(Listed::Yes)) => Start::FinishLeaving,
+        (Phase::Leaving, false, Answers(Listed::Yes)) => Start::FinishLeaving,
         (Phase::Leaving, false, Silent | Foreign) => Start::Seek,
     }
 }
@@ -157,7 +158,8 @@ mod tests {
             (Phase::Member, true, Answers(Listed::No), Start::Archive),
             (Phase::Member, false, Answers(Listed::Yes), Start::DiskLost),
             (Phase::Member, false, Silent, Start::RefuseLost),
-            (Phase::Leaving, true, Answers(Listed::Yes), Start::FinishLeaving),
+            (Phase::Leaving, true, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Leaving, false, Answers(Listed::Yes), Start::FinishLeaving),
             (Phase::None, false, Foreign, Start::RefuseForeign),
         ] {
             let got = decide(facts(phase, wal, contact));

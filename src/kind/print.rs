@@ -64,7 +64,10 @@ impl Resource for Print {
             return Ok(Outcome::Unchanged);
         }
         tracing::info!(resource = %self.id, "{}", self.message);
-        let line = format!("{}: {}\n", self.id, self.message);
+        // The text may come from another host: it must not drive this terminal.
+        let tame = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+        let text: String = format!("{}: {}", self.id, self.message).chars().map(tame).collect();
+        let line = text + "\n";
         // Standard output may be a pipe that nobody reads; that must not hold up the loop.
         tokio::task::spawn_blocking(move || {
             let mut out = std::io::stdout().lock();

@@ -16,6 +16,7 @@ use library::Library;
 mod attributes;
 mod bless;
 mod block;
+mod browser;
 mod build;
 pub(crate) mod campaign;
 mod fence;

@@ -268,7 +268,8 @@ fn forget(name: &str) {
 static ACTING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// How long such a command may take to undo what it did.
 const UNDO: Duration = Duration::from_secs(15);
-/// How often is looked whether it has ended: the thread that started it waits for it, this one cannot.
+/// How often is looked whether it has ended: the thread that started it waits for it, this one
+/// cannot.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Says that a command acts on a lab until this is dropped: on a signal it is interrupted, and its

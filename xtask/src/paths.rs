@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 /// How a verb ended, other than well. Attached to an error as its root, it decides the exit code.
 #[derive(Debug)]
 pub(crate) struct Exit {
@@ -49,6 +51,13 @@ impl std::error::Error for Exit {}
 /// The repository's root: where the workspace's manifest lies.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The program that runs. Linux marks the name of one that was built anew in the meantime.
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where this program lies is not known")?;
+    let name = own.to_string_lossy();
+    Ok(name.strip_suffix(" (deleted)").map_or_else(|| own.clone(), PathBuf::from))
 }
 
 /// The target folder of this workspace.

@@ -139,7 +139,7 @@ fn command(runner: &Runner) -> anyhow::Result<Command> {
             command
         }
         Runner::Xtask(words) => {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = Command::new(paths::program()?);
             command.args(words);
             command
         }

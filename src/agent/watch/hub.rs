@@ -212,7 +212,8 @@ fn mask(content: bool) -> WatchMask {
         | WatchMask::EXCL_UNLINK
         | WatchMask::ONLYDIR
         | WatchMask::MASK_ADD;
-    if content { entries | WatchMask::MODIFY | WatchMask::CLOSE_WRITE } else { entries }
+    // Not MODIFY: who looks at every write sees files that are half written.
+    if content { entries | WatchMask::CLOSE_WRITE } else { entries }
 }
 
 fn refusal(error: &io::Error) -> Refusal {

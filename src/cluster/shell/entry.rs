@@ -311,12 +311,13 @@ async fn supervise(
 ) {
     // Everything in here ends with this function.
     let mut loops = JoinSet::new();
-    loops.spawn(presence::run(Arc::clone(&agent)));
     loops.spawn(sight::run(Arc::clone(&agent)));
     let endpoints = Arc::clone(&agent.endpoints);
     loops.spawn(async move { endpoints.review().await });
     let mut deciding = JoinSet::new();
     deciding.spawn(controller::run(Arc::clone(&agent)));
+    // Ended before the claim is given back, or it would claim the name anew.
+    deciding.spawn(presence::run(Arc::clone(&agent)));
     tokio::select! {
         _ = wish.wait_for(Option::is_some) => {}
         () = member::run(&agent, first, no_server) => {}

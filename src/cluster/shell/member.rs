@@ -454,7 +454,14 @@ async fn observe(agent: &Agent) {
 
 /// What follows the end of etcd.
 fn after(agent: &Agent, end: &End) -> std::io::Result<Stage> {
+    let phase = agent.folder.identity().phase;
     let exit = match end {
+        // Only who is no member yet may start over: a stranger on our port is no reason to put
+        // the data of a member aside.
+        End::Abandoned(why) if phase != Phase::Joining => {
+            agent.say(Role::Blocked, Some(why.clone()));
+            return Ok(again(phase));
+        }
         End::Abandoned(why) => {
             tracing::warn!("{why}; volunteering again");
             return abandon(agent, "failed");
@@ -462,7 +469,6 @@ fn after(agent: &Agent, end: &End) -> std::io::Result<Stage> {
         End::Exit(exit) => exit,
     };
     let sentence = exit.sentence();
-    let phase = agent.folder.identity().phase;
     match exit.class() {
         Some(Class::Removed) => {
             let text = "this member was removed from the cluster; data moved to archive/";
@@ -509,7 +515,9 @@ async fn give_up_member(agent: &Agent) -> std::io::Result<Stage> {
     };
     let key = PerHost::Leave.of(&agent.host);
     let put = Op::Put { key, value: keys::write(&leave), lease: None };
-    let txn = Txn { when: Vec::new(), then: vec![put] };
+    // The order that made the lost member must not be followed again.
+    let order = Op::Delete { key: PerHost::Nominate.of(&agent.host) };
+    let txn = Txn { when: Vec::new(), then: vec![put, order] };
     loop {
         let written: Result<_, StoreError> = agent.store.txn(txn.clone()).await;
         match written {

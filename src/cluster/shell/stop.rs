@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Agent, Serving, StopMode};
+use crate::cluster::decide::quorum;
 use crate::cluster::identity::Phase;
 use crate::cluster::keys::{self, AwayRecord, LeaveRecord, PerHost};
 use crate::cluster::status::Role;
@@ -115,7 +116,19 @@ async fn gone(agent: &Agent) {
     }
 }
 
+/// Takes this member out through another one, when the voters that remain have a quorum of their
+/// own. etcd's own check is off, so nobody else would refuse.
 async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
+    let Some((_, members)) = agent.rpc.members(&agent.own_url).await else { return false };
+    let others: Vec<_> = members.iter().filter(|m| !m.learner && m.id != serving.member).collect();
+    let mut up = 0;
+    for url in others.iter().filter_map(|m| m.client.first()) {
+        let probe = agent.rpc.probe(url).await;
+        up += usize::from(probe.is_some_and(|p| p.cluster == serving.cluster && p.leader != 0));
+    }
+    if up < quorum(others.len()) {
+        return false;
+    }
     for url in agent.endpoints.urls().iter().filter(|u| **u != agent.own_url) {
         let same = agent.rpc.probe(url).await.is_some_and(|p| p.cluster == serving.cluster);
         if same && agent.rpc.remove(url, serving.member).await.is_ok() {

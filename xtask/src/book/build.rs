@@ -19,6 +19,9 @@ pub(crate) struct Build {
     /// Where the pages go [default: target/book/html]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Open every page in Chromium: nothing on its console, no request, blocks as recorded
+    #[arg(long)]
+    browser: bool,
 }
 
 impl Build {
@@ -45,7 +48,10 @@ pub(crate) fn run(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
     if stamp.is_some() {
         fs::copy(provenance, out.join("provenance.json"))?;
     }
-    let wrong = check(&out)?;
+    let mut wrong = check(&out)?;
+    if args.browser {
+        wrong.extend(super::browser::check(library, &out)?);
+    }
     if !wrong.is_empty() {
         return Err(Exit::error(Exit::FAILED, wrong.join("\n       ")));
     }
@@ -62,6 +68,9 @@ fn again(args: &Build) -> anyhow::Result<ExitCode> {
     command.arg("build");
     if args.require_provenance {
         command.arg("--require-provenance");
+    }
+    if args.browser {
+        command.arg("--browser");
     }
     let status = command.arg("--out").arg(args.folder()?).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

@@ -9,11 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-
 use super::block::Chapter;
 use super::header::{Agents, Making};
 use crate::lab::{self, Acting, Agent, Lab, LabSpec, Lease, Output};
+use crate::paths;
 
 /// The network that the book is written for.
 const BOOK_SUBNET: &str = "10.91.1.";
@@ -159,7 +158,7 @@ pub(crate) fn run_self(
     cluster: &str,
     timeout: Duration,
 ) -> anyhow::Result<Output> {
-    let program = std::env::current_exe().context("where this program lies is not known")?;
+    let program = paths::program()?;
     let (mut reader, writer) = std::io::pipe()?;
     let started = Instant::now();
     let child = Command::new(program)

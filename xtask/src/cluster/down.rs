@@ -144,10 +144,10 @@ pub(crate) async fn collect(
         ui.line(verb, &format!("{name}: {}", removed.text()));
     }
     for tag in gc::old_images(&node_images(engine).await?, &listed) {
-        nothing = false;
-        if !dry_run {
-            engine.remove_image(&tag).await?;
+        if !dry_run && !engine.remove_image(&tag).await? {
+            continue;
         }
+        nothing = false;
         ui.line(verb, &tag);
     }
     if nothing {

@@ -44,6 +44,8 @@ impl Engine {
             }
         }
         let seen = self.docker.inspect_exec(&made.id).await?;
-        Ok((seen.exit_code.unwrap_or_default(), bytes))
+        let code =
+            seen.exit_code.ok_or_else(|| EngineError::other("the engine gave no exit code"))?;
+        Ok((code, bytes))
     }
 }

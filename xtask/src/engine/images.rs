@@ -57,9 +57,12 @@ impl Engine {
     }
 
     /// Removes an image's tag, and the image with its last one. One that is gone already is no
-    /// error.
-    pub(crate) async fn remove_image(&self, tag: &str) -> Answer<()> {
+    /// error. `false` when a container uses it, one of somebody else's perhaps: it stays.
+    pub(crate) async fn remove_image(&self, tag: &str) -> Answer<bool> {
         let options = query::RemoveImageOptionsBuilder::new().build();
-        gone(self.docker.remove_image(tag, Some(options), None).await.map(|_| ()))
+        match gone(self.docker.remove_image(tag, Some(options), None).await.map(|_| ())) {
+            Err(failure) if failure.trouble == Trouble::Conflict => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 }

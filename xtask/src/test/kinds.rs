@@ -50,6 +50,7 @@ pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     ]);
     if long {
         kinds.push(xtask("heal", &["bench", "heal"]));
+        kinds.push(xtask("browser", &["book", "build", "--browser"]));
     }
     kinds
 }
@@ -84,7 +85,7 @@ fn xtask(name: &str, args: &[&str]) -> Kind {
     Kind {
         name: name.into(),
         runner: Runner::Xtask(args.iter().map(|&word| word.into()).collect()),
-        engine: name != "heal",
+        engine: !["heal", "browser"].contains(&name),
         etcd: false,
         properties: false,
     }

@@ -217,9 +217,16 @@ impl Memory {
             (false, Some(seconds)) => DEAD_AFTER + Duration::from_secs(seconds),
             (false, None) => DEAD_AFTER,
         };
+        // The host lives under another instance: the folder of this member is gone.
+        let replaced = !fit
+            && !member.name.is_empty()
+            && seen.hosts.iter().any(|(name, record)| {
+                let short = record.instance.get(..8);
+                *name == host && short.is_some_and(|short| !member.name.ends_with(short))
+            });
         Voter {
             id: member.id,
-            leaving: seen.leaves.iter().any(|(_, l)| l.member == member.id),
+            leaving: replaced || seen.leaves.iter().any(|(_, l)| l.member == member.id),
             // One missed answer is enough to wait with a change, but not to call it dead.
             up: fit,
             dead: misses >= MISSES && since.elapsed() >= limit,
