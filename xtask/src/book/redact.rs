@@ -130,10 +130,8 @@ impl Rules {
                 let name = memory.name(rule, value.as_str());
                 let after = &piece[value.end()..];
                 result.push_str(&name);
-                // In a table, keep the next column where it was; at the start of a line stands no
-                // table.
-                let first = start + value.start() == 0;
-                if after.starts_with("  ") && !first {
+                // Numbered values stand in tables: the next column stays where it was.
+                if rule.numbered && after.starts_with("  ") {
                     let gap = value.as_str().chars().count().saturating_sub(name.len());
                     result.push_str(&" ".repeat(gap));
                 }

@@ -101,10 +101,15 @@ fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
 /// A block with a line above it that says where it acts.
 fn pre(id: &str, place: &str, language: &str, text: &str) -> String {
     let id = if id.is_empty() { String::new() } else { format!(" id=\"{}\"", escape(id)) };
+    // What a terminal showed gets no colours that it did not have.
+    let class = match language {
+        "console" | "text" | "" => "nohighlight".to_owned(),
+        language => format!("language-{}", escape(language)),
+    };
     // `<pre` at the start of its own line: only so may the text hold blank lines.
     format!(
         "<div class=\"where\"{id}>{place}</div>\n\n\
-         <pre class=\"recorded\"><code class=\"language-{language}\">{text}</code></pre>\n\n"
+         <pre class=\"recorded\"><code class=\"{class}\">{text}</code></pre>\n\n"
     )
 }
 
@@ -119,8 +124,7 @@ fn hidden(block: &Block) -> String {
         }
         Action::Topology { .. } | Action::NotRun(_) => Vec::new(),
     };
-    let body =
-        pre("", &escape(&block.place_name()), "text nohighlight", &escape(&commands.join("\n")));
+    let body = pre("", &escape(&block.place_name()), "text", &escape(&commands.join("\n")));
     format!(
         "<details class=\"setup\"><summary>1 setup step hidden</summary>\n\n{body}</details>\n\n"
     )
@@ -148,7 +152,7 @@ fn console_html(
     }
     let text: Vec<String> = steps.iter().map(|step| step_html(step, rules)).collect();
     let text = text.concat();
-    pre(&block.label(), &escape(&place), "console nohighlight", text.trim_end_matches('\n'))
+    pre(&block.label(), &escape(&place), "console", text.trim_end_matches('\n'))
 }
 
 fn step_html(step: &StepRecord, rules: &Rules) -> String {

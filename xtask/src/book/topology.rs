@@ -80,7 +80,9 @@ pub(crate) fn svg(lines: &[String], caption: &str) -> String {
         let angle = TAU * index as f64 / nodes.len().max(1) as f64 - TAU / 4.0;
         (CENTRE + RADIUS * angle.cos(), CENTRE + RADIUS * angle.sin())
     };
-    let mut svg = String::from("<svg viewBox=\"0 0 400 400\" role=\"img\" class=\"topology\">");
+    let lowest = (0..nodes.len()).map(|index| place(index).1).fold(0.0, f64::max);
+    let height = lowest + DISC + 30.0;
+    let mut svg = format!("<svg viewBox=\"0 0 400 {height:.0}\" role=\"img\" class=\"topology\">");
     // Writing to a string cannot fail.
     let _ok = write!(svg, "<title>{}</title>", escape(caption));
     for (one, a) in nodes.iter().enumerate() {
