@@ -15,8 +15,8 @@ use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
 
-/// A run that starts so soon after one that did something is a resource that chases itself, or another
-/// one: its command touches what it watches, or two resources want one file.
+/// A run that starts so soon after one that did something is a resource that chases itself, or
+/// another one: its command touches what it watches, or two resources want one file.
 const SOON: Duration = Duration::from_millis(200);
 /// How many such runs in a row are free: somebody who deletes a file again and again cannot be told
 /// from a resource that does it to itself, and has to be answered at once for a while.

@@ -14,8 +14,8 @@ use crate::ident::HostName;
 /// Arguments of `status`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the graph \
-                  file is refused; 2 bad usage."
+    after_help = "Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the \
+                  graph file is refused; 2 bad usage."
 )]
 pub(super) struct Args {
     /// The agent with this host name

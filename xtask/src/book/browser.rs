@@ -1,5 +1,5 @@
-//! The built pages in a real browser without a window: no message on its console, no request that leaves the folder, and
-//! the text of each recorded block is what the store holds.
+//! The built pages in a real browser without a window: no message on its console, no request that
+//! leaves the folder, and the text of each recorded block is what the store holds.
 //!
 //! Refuses to judge how a page looks.
 
@@ -143,7 +143,8 @@ fn text_of(dom: &str, id: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const DOM: &str = "<div class=\"where\" id=\"a\">h1</div><pre><code class=\"x\"><b>$ cat f</b>\n\
+    const DOM: &str = "<div class=\"where\" id=\"a\">h1</div>\
+                       <pre><code class=\"x\"><b>$ cat f</b>\n\
                        1 &lt; 2 &amp;&amp; 3\nend\n</code></pre>";
 
     #[test]
