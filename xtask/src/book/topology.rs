@@ -20,7 +20,12 @@ struct Node {
 pub(crate) fn describe(statuses: &[(String, Option<Value>)]) -> Vec<String> {
     let mut roles: BTreeMap<&str, &str> = BTreeMap::new();
     let mut leader = None;
-    for status in statuses.iter().filter_map(|(_, status)| status.as_ref()) {
+    // The leader's host sees a change of members first: what it says comes last and stands.
+    let leads = |(host, status): &&(String, Option<Value>)| {
+        status.as_ref().is_some_and(|one| one["cluster"]["leader"] == host.as_str())
+    };
+    let views = statuses.iter().chain(statuses.iter().filter(leads));
+    for status in views.filter_map(|(_, status)| status.as_ref()) {
         let cluster = &status["cluster"];
         leader = leader.or_else(|| cluster["leader"].as_str());
         for member in cluster["members"].as_array().into_iter().flatten() {
