@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -80,6 +80,10 @@ pub trait Kind: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// All fields that it accepts.
     fn fields(&self) -> &'static [FieldDef];
+    /// The values that its runs can send to others, as a table of the same form as the fields.
+    fn sends(&self) -> &'static [FieldDef] {
+        &[]
+    }
     /// What collecting it may do.
     fn power(&self) -> Power;
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
@@ -135,8 +139,26 @@ pub struct Context {
     pub apply: bool,
     /// A predecessor with a notifying edge changed.
     pub refresh: bool,
+    /// Where the run puts values for others to receive.
+    pub outbox: Outbox,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
+}
+
+/// The values that one run sends, by key of [`Kind::sends`]. What a run does not put is not sent.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox(Arc<Mutex<Fields>>);
+
+impl Outbox {
+    /// Sends this value under this key when the run ends well.
+    pub fn put(&self, key: &str, value: Value) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
+    }
+
+    /// Takes out what was put.
+    pub fn take(&self) -> Fields {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A resource of some kind, ready to be watched and run.

@@ -26,7 +26,7 @@ use crate::diag;
 use crate::engine::{Command, Engine, Event, State, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outcome};
+use crate::kind::{Context, Outbox, Outcome};
 use crate::spec::Collected;
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
@@ -199,6 +199,7 @@ impl Body {
                     host: self.settings.host.clone(),
                     apply: !found.meta.noop,
                     refresh,
+                    outbox: Outbox::default(),
                     cancel: tokio_util::sync::CancellationToken::new(),
                 };
                 self.runs.start(vertex, run, found.resource.clone(), context);

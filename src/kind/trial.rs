@@ -45,6 +45,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
         host: HostName::parse("h1").unwrap(),
         apply: true,
         refresh: false,
+        outbox: super::Outbox::default(),
         cancel: CancellationToken::new(),
     }
 }

@@ -194,6 +194,7 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
         host: HostName::parse("h1").unwrap(),
         apply: true,
         refresh: false,
+        outbox: crate::kind::Outbox::default(),
         cancel: CancellationToken::new(),
     };
     hub.add(1, path.clone(), false).await.unwrap();
