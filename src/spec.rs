@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
 
+mod meta;
+
+pub use meta::{Limit, Meta, Retry, Semaphore, SemaphoreError};
+
 /// The value of one field. Scalars were read by the type that the kind's field table gives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -25,21 +29,6 @@ pub enum Value {
 
 /// The fields of a resource by name. A field that is absent, or null in the file, is not in here.
 pub type Fields = BTreeMap<String, Value>;
-
-/// Meta parameters: how the engine treats a resource, whatever its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// Check only; never change anything.
-    pub noop: bool,
-    /// Take part in automatic edges.
-    pub autoedge: bool,
-}
-
-impl Default for Meta {
-    fn default() -> Self {
-        Meta { noop: false, autoedge: true }
-    }
-}
 
 /// How a resource is published to other hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod across;
 mod collect;
 mod edge;
 mod entry;
+mod meta;
 mod node;
 mod place;
 mod program;

@@ -286,7 +286,8 @@ impl Body {
         let program = &self.source.program;
         let host = &self.settings.host;
         let exports = self.exports.borrow_and_update().exports.clone();
-        match desired::compile(program, &exports, &self.collected, host, self.settings.noop) {
+        let everywhere = self.settings.everywhere();
+        match desired::compile(program, &exports, &self.collected, host, &everywhere) {
             Ok(desired) => {
                 for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
                     tracing::warn!("{message}");

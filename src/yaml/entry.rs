@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Entry, Key, Node};
-use super::{Sink, program, scalar, unbuilt};
+use super::{Sink, meta, program, scalar, unbuilt};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
 use crate::kind::Kind;
@@ -28,8 +28,6 @@ const DEFAULT_CHANNEL: &str = "default";
 
 /// The mark in front of a name that means hidden and exported.
 const MARK: &str = "@@";
-
-const META_KEYS: [&str; 2] = ["autoedge", "noop"];
 
 /// Keys of any resource besides its kind's fields.
 const COMMON_KEYS: [&str; 4] = ["name", "meta", "hidden", "export"];
@@ -118,7 +116,7 @@ impl Draft {
                 Some(text) => self.name = Some((text, value.span)),
                 None => self.name_refused = true,
             },
-            "meta" => meta(value, &mut self.meta, sink),
+            "meta" => self.meta = meta::read(value, sink),
             "hidden" => {
                 self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));
             }
@@ -156,35 +154,6 @@ fn export_switch(value: &Node, sink: &mut Sink) -> Option<bool> {
     scalar::boolean("export", value, sink)
 }
 
-fn meta(value: &Node, meta: &mut Meta, sink: &mut Sink) {
-    let entries = program::map(value, "`meta`", "of meta parameters", sink);
-    for Entry { key, value } in entries.unwrap_or_default() {
-        let name = key.text.as_str();
-        let known = META_KEYS.contains(&name);
-        match name {
-            _ if known && value.is_null() => {}
-            "noop" => meta.noop = scalar::boolean(name, value, sink).unwrap_or(true),
-            "autoedge" => meta.autoedge = scalar::boolean(name, value, sink).unwrap_or(true),
-            _ => unknown_meta(key, sink),
-        }
-    }
-}
-
-fn unknown_meta(key: &Key, sink: &mut Sink) {
-    let name = key.text.as_str();
-    if unbuilt::meta(name) {
-        let message = format!("meta parameter `{name}` is not built yet");
-        sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
-        return;
-    }
-    let found = Diagnostic::error(key.span, format!("unknown meta parameter `{name}`"));
-    if matches!(name, "hidden" | "export") {
-        sink.add(found.with_help(format!("`{name}` stands beside `name`, not below `meta`")));
-        return;
-    }
-    sink.add_with_hint(found, || suggest(name, META_KEYS, "known meta parameters"));
-}
-
 /// Reports a key that the resource cannot have; whether it was probably meant to be `name`.
 fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     let (name, kind_name) = (key.text.as_str(), kind.name());
@@ -200,7 +169,7 @@ fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     }
     let message = format!("unknown key `{name}` in `{kind_name}`");
     let found = Diagnostic::error(key.span, message);
-    let is_meta = META_KEYS.contains(&name) || unbuilt::meta(name);
+    let is_meta = meta::KEYS.contains(&name) || unbuilt::meta(name);
     if is_meta || ACCIDENTAL_META.contains(&name) {
         sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
         return false;
