@@ -39,6 +39,26 @@ pub struct Export {
     pub hidden: bool,
 }
 
+/// Where the value of a field comes from when another resource sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Who sends it, and runs first.
+    pub from: ResourceId,
+    /// What it is called there.
+    pub key: String,
+}
+
+/// [`Receive`] as declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveSpec {
+    /// Where the value comes from.
+    pub receive: Receive,
+    /// Where the field is named.
+    pub span: Span,
+    /// Where the sender is named.
+    pub from_span: Span,
+}
+
 /// One resource as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceSpec {
@@ -48,6 +68,8 @@ pub struct ResourceSpec {
     pub fields: Fields,
     /// How the engine treats it.
     pub meta: Meta,
+    /// Fields whose values other resources send, by field.
+    pub receives: BTreeMap<String, ReceiveSpec>,
     /// Set when it is published.
     pub export: Option<Export>,
     /// Where its name stands in the file.

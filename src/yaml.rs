@@ -16,6 +16,7 @@ mod node;
 mod place;
 mod program;
 mod read;
+mod receive;
 mod scalar;
 mod unbuilt;
 

@@ -106,6 +106,9 @@ pub struct Limit {
     pub burst: u32,
 }
 
+/// The longest time from one event to the next: about 136 years. A burst of them still fits.
+const RAREST: Duration = Duration::from_secs(u32::MAX as u64);
+
 impl Limit {
     /// So many events each second in the long run, and `burst` at once. `None` when that bounds
     /// nothing. The rate has to be above zero.
@@ -113,9 +116,10 @@ impl Limit {
         if !rate.is_finite() {
             return None;
         }
-        // What lies beyond an age of the world, or below a nanosecond, is as good as that.
-        let every = Duration::try_from_secs_f64(rate.recip()).unwrap_or(Duration::MAX);
-        Some(Limit { every: every.max(Duration::from_nanos(1)), burst: burst.max(1) })
+        // Beyond a century, or below a nanosecond, is as good as that.
+        let every = Duration::try_from_secs_f64(rate.recip()).unwrap_or(RAREST);
+        let every = every.clamp(Duration::from_nanos(1), RAREST);
+        Some(Limit { every, burst: burst.max(1) })
     }
 }
 
@@ -230,7 +234,7 @@ mod tests {
         assert_eq!(every(0.2), Some(Duration::from_secs(5)));
         assert_eq!(every(4.0), Some(Duration::from_millis(250)));
         assert_eq!(every(f64::INFINITY), None);
-        assert_eq!(every(f64::MIN_POSITIVE), Some(Duration::MAX), "never a panic");
+        assert_eq!(every(f64::MIN_POSITIVE), Some(RAREST), "never a panic");
         assert_eq!(every(f64::MAX), Some(Duration::from_nanos(1)));
     }
 

@@ -53,7 +53,7 @@ const FIELDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Keys of any resource.
-const KEYS: [&str; 2] = ["hosts", "recv"];
+const KEYS: [&str; 1] = ["hosts"];
 
 /// Meta parameters.
 const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
