@@ -5,7 +5,7 @@
 //! graph, the engine, or other resources.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ident::{HostName, ResourceId};
 use crate::spec::{Fields, Value};
 use crate::store::Store;
+use process::Line;
 
 mod exec;
 mod fields;
@@ -22,6 +23,8 @@ pub mod file;
 mod kv;
 mod noop;
 mod print;
+pub mod process;
+mod replace;
 mod timer;
 #[cfg(test)]
 mod trial;
@@ -106,6 +109,8 @@ pub enum Watch {
     Key(String),
     /// A tick every so often, the first after one interval.
     Every(Duration),
+    /// A command that is kept running: each line that it prints is an event, and so is its end.
+    Command(Line),
 }
 
 /// What automatic edges are made from.
@@ -135,6 +140,9 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// This host.
     pub host: HostName,
+    /// The agent's own folder, private to it; a kind keeps what has to survive a restart below
+    /// `kinds/` in it.
+    pub state_dir: Arc<Path>,
     /// Change what is wrong; otherwise only look.
     pub apply: bool,
     /// A predecessor with a notifying edge changed.

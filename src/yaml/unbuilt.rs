@@ -25,29 +25,7 @@ const KINDS: [&str; 18] = [
 ];
 
 /// Fields by kind.
-const FIELDS: [(&str, &[&str]); 3] = [
-    (
-        "exec",
-        &[
-            "donecmd",
-            "donecwd",
-            "doneshell",
-            "group",
-            "ifequals",
-            "ifequals_stdout",
-            "mtimes",
-            "nifcmd",
-            "nifcwd",
-            "nifshell",
-            "refreshonly",
-            "send_output",
-            "send_stderr",
-            "send_stdout",
-            "sig",
-            "user",
-            "watchfiles",
-        ],
-    ),
+const FIELDS: [(&str, &[&str]); 2] = [
     ("file", &["force", "fragments", "purge", "recurse", "selinux", "source", "symlink"]),
     ("print", &["refresh_only"]),
 ];
