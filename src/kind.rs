@@ -20,14 +20,21 @@ use process::Line;
 mod exec;
 mod fields;
 pub mod file;
+mod gzip;
 mod kv;
+mod line;
+mod msg;
 mod noop;
+mod password;
 mod print;
 pub mod process;
 mod replace;
+mod tar;
+mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod value;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +194,16 @@ pub trait Resource: Send + Sync + Debug {
     async fn run(&self, cx: &Context) -> Result<Outcome, String>;
 }
 
+/// What a run of a resource without effects says: a refresh counts as a change, so that it reaches
+/// those that come after.
+fn passed_on(cx: &Context) -> Outcome {
+    match (cx.refresh, cx.apply) {
+        (false, _) => Outcome::Unchanged,
+        (true, true) => Outcome::Changed("refreshed".to_owned()),
+        (true, false) => Outcome::WouldChange("refreshed".to_owned()),
+    }
+}
+
 /// Reads a field as text.
 pub fn str_field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     match fields.get(name) {
@@ -200,10 +217,17 @@ pub fn all() -> &'static [&'static dyn Kind] {
     &[
         &exec::ExecKind,
         &file::FileKind,
+        &gzip::GzipKind,
         &kv::KvKind,
+        &line::LineKind,
+        &msg::MsgKind,
         &noop::NoopKind,
+        &password::PasswordKind,
         &print::PrintKind,
+        &tar::TarKind,
+        &test::TestKind,
         &timer::TimerKind,
+        &value::ValueKind,
     ]
 }
 

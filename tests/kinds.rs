@@ -4,7 +4,7 @@ mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Site, wait_for};
+use support::{Site, state_of, wait_for};
 
 /// An exec that a command of its own triggers. That command notes its number, and prints a line for
 /// each one that comes out of `pipe`.
@@ -47,4 +47,41 @@ fn a_line_of_the_watched_command_runs_the_exec_and_a_swap_or_the_end_stops_the_c
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.end(10).code(), Some(0));
     assert!(kill(second, None).is_err(), "the end of the agent is the end of the command");
+}
+
+#[test]
+fn a_watched_command_that_fails_is_a_failure_until_it_runs_again() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  exec:\n  - name: x\n    cmd: echo run >> DIR/runs\n    shell: \
+        /bin/sh\n    watchcmd: test -e DIR/good && exec sleep 600; echo broken >&2; exit 3\n    \
+        watchshell: /bin/sh\n",
+    );
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let status = agent.status_where(5, "it fails", |one| state_of(one, "exec[x]") == "failed");
+    let error = status["resources"].to_string();
+    assert!(error.contains("exited with code 3; its last output: broken"), "{error}");
+    std::fs::write(site.path("good"), "").unwrap();
+    agent.status_where(10, "it is well again", |one| state_of(one, "exec[x]") == "ok");
+}
+
+#[test]
+fn a_kept_password_is_the_same_after_a_restart_and_in_no_log() {
+    let site = Site::new();
+    site.write("site.yaml", "graph: g\nresources:\n  password:\n  - name: p\n    length: 40\n");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let words = ["--converged-timeout", "0", "yaml", "DIR/site.yaml"];
+        let mut agent = site.agent(&words);
+        assert_eq!(agent.end(10).code(), Some(0));
+        let kept = std::fs::read_dir(site.path("state/kinds/password")).unwrap();
+        let files: Vec<_> = kept.map(|entry| entry.unwrap().path()).collect();
+        let [file] = files.as_slice() else { panic!("{files:?}") };
+        let password = std::fs::read_to_string(file).unwrap();
+        assert_eq!(password.len(), 40);
+        assert!(!agent.log().contains(&password));
+        seen.push(password);
+    }
+    assert_eq!(seen[0], seen[1]);
 }

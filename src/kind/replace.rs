@@ -4,14 +4,16 @@
 //! Refuses to write through a link or over anything but a regular file, and to leave half a file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
+use super::Outcome;
 use crate::ident::ResourceId;
 
 /// Every temporary file starts like this, so that people know where a left one comes from.
@@ -136,6 +138,64 @@ impl Write for Comparison {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Makes the file at `path` what `fill` writes, unless it is that already; `fill` is asked twice
+/// then, and has to write the same both times. A new file gets the mode 0644.
+pub(super) fn converge(
+    path: &Path,
+    apply: bool,
+    cancel: &CancellationToken,
+    fill: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<Outcome, String> {
+    let words = match open(path)? {
+        None => "created",
+        Some(old) => {
+            let mut to = Guarded { to: Comparison::with(old), cancel };
+            let compared = fill(&mut to).and_then(|()| to.to.is_same());
+            match compared {
+                Ok(true) => return Ok(Outcome::Unchanged),
+                Ok(false) => "written",
+                Err(error) => return Err(format!("{}: {}", path.display(), reason(&error))),
+            }
+        }
+    };
+    if !apply {
+        return Ok(Outcome::WouldChange(words.to_owned()));
+    }
+    replace(path, 0o644, |file| {
+        let mut to = Guarded { to: BufWriter::new(file), cancel };
+        fill(&mut to)?;
+        to.flush()
+    })?;
+    Ok(Outcome::Changed(words.to_owned()))
+}
+
+/// Lets long work on the blocking pool end when the run is given up.
+struct Guarded<'a, W> {
+    to: W,
+    cancel: &'a CancellationToken,
+}
+
+impl<W: Write> Write for Guarded<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(io::Error::other("cancelled")),
+            false => self.to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Work on files, on the pool for what blocks.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| format!("the file task ended early: {error}"))?
 }
 
 /// Where a resource keeps what has to survive a restart. Names may be long and hold anything, so

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::process::{self, Ended, Limits, Line, OUTPUT_MAX};
-use super::replace::state_file;
+use super::replace::{blocking, state_file};
 use super::{Context, FieldDef, FieldError, Kind, Outcome, Power, Resource, Watch};
 use crate::ident::ResourceId;
 use crate::spec::{Fields, Value};
@@ -92,7 +92,7 @@ impl Exec {
             return Ok(false);
         }
         if !self.mtimes.is_empty() {
-            let last = blocking(cx, &self.id, |note| stamp::load(&note)).await?;
+            let last = on_note(cx, &self.id, |note| stamp::load(&note)).await?;
             if is_newer(times, &last) {
                 return Ok(true);
             }
@@ -127,12 +127,12 @@ impl Exec {
     }
 
     /// The times of `mtimes`.
-    async fn times(&self, cx: &Context) -> Result<Times, String> {
+    async fn times(&self) -> Result<Times, String> {
         if self.mtimes.is_empty() {
             return Ok(Times::new());
         }
         let paths = self.mtimes.clone();
-        blocking(cx, &self.id, move |_| stamp::look(&paths)).await
+        blocking(move || stamp::look(&paths)).await
     }
 
     fn would_run(&self) -> Outcome {
@@ -152,7 +152,7 @@ impl Exec {
             }
         }
         if !times.is_empty() {
-            blocking(cx, &self.id, move |note| stamp::save(&note, &times)).await?;
+            on_note(cx, &self.id, move |note| stamp::save(&note, &times)).await?;
         }
         Ok(ended)
     }
@@ -180,15 +180,14 @@ impl Exec {
     }
 }
 
-/// Work on files, on the pool for it; gets the place of this resource's note.
-async fn blocking<T: Send + 'static>(
+/// Work on this resource's note, on the pool for it.
+async fn on_note<T: Send + 'static>(
     cx: &Context,
     id: &ResourceId,
     work: impl FnOnce(PathBuf) -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     let note = state_file(&cx.state_dir, id);
-    let done = tokio::task::spawn_blocking(move || work(note)).await;
-    done.map_err(|error| format!("the file task ended early: {error}"))?
+    blocking(move || work(note)).await
 }
 
 #[async_trait]
@@ -201,7 +200,7 @@ impl Resource for Exec {
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
-        let times = match self.times(cx).await {
+        let times = match self.times().await {
             // What makes the files may not be allowed to change anything either.
             Err(_) if !cx.apply => return Ok(self.would_run()),
             times => times?,
