@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod check;
 mod legacy;
 mod run;
+mod schema;
 mod status;
 
 /// The graph or the configuration is refused, or something went wrong while running.
@@ -55,6 +56,8 @@ enum Command {
     Check(check::Args),
     /// Show what the agent of this host is doing
     Status(status::Args),
+    /// Print the JSON Schema of graph files
+    Schema(schema::Args),
     /// Print a completion script for a shell
     ///
     /// For bash: `quorate completions bash > /etc/bash_completion.d/quorate`
@@ -79,11 +82,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "quorate", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// The exit code after the output was written: that nobody reads it any more is no failure.
+fn exit_after(written: std::io::Result<()>) -> ExitCode {
+    match written {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+            print_error(format!("the output cannot be written: {why}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
