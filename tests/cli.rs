@@ -100,6 +100,7 @@ fn every_flag_of_run_has_its_variable() {
         "advertise-server-urls",
         "ideal-cluster-size",
         "no-server",
+        "dead-after",
         "insecure-network",
         "prefix",
         "tmp-prefix",

@@ -126,7 +126,7 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
                 }
             }
             "pattern" => {
-                assert_eq!(wanted, "^[-+]?[0-9][0-9a-fA-FxXoO_]*$", "teach the test this pattern");
+                assert_eq!(wanted, "^[-+]?[0-9][0-9a-fA-FxXoO_.]*$", "teach the test this pattern");
                 if !value.as_str().is_none_or(looks_like_a_number) {
                     wrong.push(format!("{at}: {value} is no number"));
                 }
@@ -176,7 +176,7 @@ fn properties(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut
 fn looks_like_a_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.chars().all(|c| c.is_ascii_hexdigit() || "xXoO_".contains(c))
+        && digits.chars().all(|c| c.is_ascii_hexdigit() || "xXoO_.".contains(c))
 }
 
 fn is(value: &Value, name: &str) -> bool {

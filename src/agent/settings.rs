@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::cluster::shell::ClusterSettings;
 use crate::ident::HostName;
 
 /// Everything that `quorate run` was told.
@@ -58,27 +59,6 @@ pub struct Converged {
     pub after: Duration,
     /// Exit then.
     pub exit: bool,
-}
-
-/// The cluster flags as typed.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterSettings {
-    /// Client addresses of a cluster to join.
-    pub seeds: Vec<String>,
-    /// Where etcd serves clients.
-    pub client_urls: Vec<String>,
-    /// Where etcd serves peers.
-    pub server_urls: Vec<String>,
-    /// What others are told as client addresses.
-    pub advertise_client_urls: Vec<String>,
-    /// What others are told as peer addresses.
-    pub advertise_server_urls: Vec<String>,
-    /// How many voters the cluster should have.
-    pub ideal_size: Option<u16>,
-    /// Never run an etcd here.
-    pub no_server: bool,
-    /// Allow unprotected addresses beyond this machine.
-    pub insecure_network: bool,
 }
 
 /// What of the surroundings decides where state lies.

@@ -216,21 +216,9 @@ async fn membership(
     Ok((Membership::Cluster(Box::new(handle)), store, folder))
 }
 
-fn config(settings: &Settings, wanted: ClusterSettings, state_dir: PathBuf) -> cluster::Config {
-    cluster::Config {
-        host: settings.host.clone(),
-        state_dir,
-        seeds: wanted.seeds,
-        client_urls: wanted.client_urls,
-        server_urls: wanted.server_urls,
-        advertise_client_urls: wanted.advertise_client_urls,
-        advertise_server_urls: wanted.advertise_server_urls,
-        ideal_size: wanted.ideal_size,
-        no_server: wanted.no_server,
-        insecure_network: wanted.insecure_network,
-        etcd_path: None,
-        child_program: None,
-    }
+fn config(settings: &Settings, flags: ClusterSettings, state_dir: PathBuf) -> cluster::Config {
+    let host = settings.host.clone();
+    cluster::Config { host, state_dir, flags, etcd_path: None, child_program: None }
 }
 
 /// The metrics name every kind of resource and every role: not for whoever happens to be near.

@@ -109,6 +109,10 @@ pub(super) struct Args {
     #[arg(long, global = true, env = "QUORATE_IDEAL_CLUSTER_SIZE", value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..=7), help_heading = "Cluster")]
     ideal_cluster_size: Option<u16>,
+    /// How long a voter may be silent before another host takes its place [default: 60]
+    #[arg(long, global = true, env = "QUORATE_DEAD_AFTER", value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Cluster")]
+    dead_after: Option<u64>,
     /// Never run an etcd here; needs --seeds
     #[arg(
         long,
@@ -272,6 +276,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         ideal_size: args.ideal_cluster_size,
         no_server: args.no_server,
         insecure_network,
+        dead_after: args.dead_after.map(Duration::from_secs),
     });
     let converged = match (args.converged_timeout, args.converger_timeout) {
         (Some(seconds), _) => converged(seconds, !args.converged_timeout_no_exit),

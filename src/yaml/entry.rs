@@ -10,7 +10,7 @@ use super::node::{Entry, Key, Node};
 use super::{Sink, program, scalar, unbuilt};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
-use crate::kind::{FieldDef, FieldType, Kind};
+use crate::kind::Kind;
 use crate::spec::{Export, Fields, Meta, ResourceSpec};
 
 /// What is known about the resources of a file besides their specs.
@@ -29,19 +29,7 @@ const DEFAULT_CHANNEL: &str = "default";
 /// The mark in front of a name that means hidden and exported.
 const MARK: &str = "@@";
 
-/// The meta parameters, in the order of their names: help and schema come from it.
-pub(super) const META: &[FieldDef] = &[
-    FieldDef {
-        name: "autoedge",
-        ty: FieldType::Bool,
-        doc: "take part in automatic edges; true when absent",
-    },
-    FieldDef { name: "noop", ty: FieldType::Bool, doc: "look only, never change anything" },
-];
-
-fn meta_names() -> impl Iterator<Item = &'static str> + Clone {
-    META.iter().map(|one| one.name)
-}
+pub(super) const META_KEYS: [&str; 2] = ["autoedge", "noop"];
 
 /// Keys of any resource besides its kind's fields.
 pub(super) const COMMON_KEYS: [&str; 4] = ["name", "meta", "hidden", "export"];
@@ -172,7 +160,7 @@ fn meta(value: &Node, meta: &mut Meta, sink: &mut Sink) {
     let entries = program::map(value, "`meta`", "of meta parameters", sink);
     for Entry { key, value } in entries.unwrap_or_default() {
         let name = key.text.as_str();
-        let known = meta_names().any(|one| one == name);
+        let known = META_KEYS.contains(&name);
         match name {
             _ if known && value.is_null() => {}
             "noop" => meta.noop = scalar::boolean(name, value, sink).unwrap_or(true),
@@ -194,7 +182,7 @@ fn unknown_meta(key: &Key, sink: &mut Sink) {
         sink.add(found.with_help(format!("`{name}` stands beside `name`, not below `meta`")));
         return;
     }
-    sink.add_with_hint(found, || suggest(name, meta_names(), "known meta parameters"));
+    sink.add_with_hint(found, || suggest(name, META_KEYS, "known meta parameters"));
 }
 
 /// Reports a key that the resource cannot have; whether it was probably meant to be `name`.
@@ -212,7 +200,7 @@ fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     }
     let message = format!("unknown key `{name}` in `{kind_name}`");
     let found = Diagnostic::error(key.span, message);
-    let is_meta = meta_names().any(|one| one == name) || unbuilt::meta(name);
+    let is_meta = META_KEYS.contains(&name) || unbuilt::meta(name);
     if is_meta || ACCIDENTAL_META.contains(&name) {
         sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
         return false;

@@ -8,6 +8,26 @@ use serde_json::{Map, Value, json};
 use super::{collect, edge, entry, program};
 use crate::kind::{self, FieldDef, FieldType, Kind};
 
+/// The meta parameters by name, with what each takes and one sentence; those that a file may not
+/// have yet are left out.
+const META: [(&str, &str, &str); 12] = [
+    ("autoedge", "bool", "take part in automatic edges; true when absent"),
+    ("autogroup", "bool", "may be grouped with its like; true when absent"),
+    ("burst", "int", "how many events may come at once before `limit` holds them up"),
+    ("delay", "int", "milliseconds from a failure to its repetition"),
+    ("limit", "rate", "how many events a second may lead to runs; without a bound when absent"),
+    ("noop", "bool", "look only, never change anything"),
+    ("poll", "int", "seconds from one look to the next; 0 watches instead"),
+    ("retry", "int", "how often a failed run is repeated; -1 repeats it until it is good"),
+    ("retryreset", "bool", "a good run gives all repetitions back; true when absent"),
+    ("rewatch", "bool", "a graph that is swapped in starts it anew if it has failed"),
+    ("sema", "list", "locks that are held during a run, each `NAME` or `NAME:COUNT`"),
+    ("timeout", "int", "milliseconds that one run may take"),
+];
+
+/// A number in a spelling that YAML 1.1 has and 1.2 has not.
+const NUMBER: &str = "^[-+]?[0-9][0-9a-fA-FxXoO_.]*$";
+
 /// The schema of a file.
 pub fn schema() -> Value {
     schema_with(kind::all())
@@ -20,6 +40,7 @@ fn schema_with(kinds: &[&dyn Kind]) -> Value {
         ("text", scalar("any scalar; it is taken as the text of the file")),
         ("bool", truth()),
         ("int", whole_number()),
+        ("rate", rate()),
         ("list", json!({"type": ["array", "null"], "items": {"$ref": "#/$defs/element"}})),
         (
             "map",
@@ -30,12 +51,8 @@ fn schema_with(kinds: &[&dyn Kind]) -> Value {
         ("element", json!({"type": ["string", "number", "boolean"]})),
         ("name", json!({"type": ["string", "number", "boolean"]})),
         ("kind", json!({"enum": names})),
-        (
-            "meta",
-            json!({"description": "how the engine treats it, whatever its kind",
-            "type": ["object", "null"], "properties": fields(entry::META),
-            "additionalProperties": false}),
-        ),
+        ("meta", nullable(object(&entry::META_KEYS, meta_key, &[]))),
+        ("sender", object(&["key", "kind", "name"], sender_key, &["key", "kind", "name"])),
         ("end", object(&edge::END_KEYS, end_key, &["kind", "name"])),
         ("edge", object(&edge::KEYS, edge_key, &["from", "to"])),
         ("rule", object(&collect::KEYS, rule_key, &["kind"])),
@@ -128,8 +145,36 @@ fn truth() -> Value {
 fn whole_number() -> Value {
     json!({"anyOf": [
         {"type": ["integer", "null"]},
-        {"type": "string", "pattern": "^[-+]?[0-9][0-9a-fA-FxXoO_]*$"},
+        {"type": "string", "pattern": NUMBER},
     ]})
+}
+
+fn rate() -> Value {
+    json!({"anyOf": [
+        {"type": ["number", "null"]},
+        {"enum": [".inf", ".Inf", ".INF"]},
+        {"type": "string", "pattern": NUMBER},
+    ]})
+}
+
+/// Or nothing: what is left out takes its default.
+fn nullable(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
+fn meta_key(key: &str) -> Value {
+    let row = META.iter().find(|(name, ..)| *name == key);
+    row.map_or(Value::Null, |(_, def, doc)| reference(def, doc))
+}
+
+fn sender_key(key: &str) -> Value {
+    match key {
+        "kind" => reference("kind", "the kind of the resource that sends"),
+        "name" => reference("name", "its name"),
+        "key" => reference("name", "what it sends"),
+        _ => Value::Null,
+    }
 }
 
 fn top_key(key: &str) -> Value {
@@ -147,7 +192,9 @@ fn top_key(key: &str) -> Value {
 fn common_key(key: &str) -> Value {
     match key {
         "name" => reference("name", "the name; a leading `@@` hides and exports the resource"),
-        "meta" => json!({"$ref": "#/$defs/meta"}),
+        "meta" => reference("meta", "how the engine treats it, whatever its kind"),
+        "recv" => json!({"description": "fields whose values other resources send",
+            "type": ["object", "null"], "additionalProperties": {"$ref": "#/$defs/sender"}}),
         "hidden" => reference("bool", "exported, and not applied here"),
         "export" => reference("bool", "published for other hosts to collect"),
         _ => Value::Null,
