@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::settings::Input;
-use crate::engine::VertexView;
+use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
 use crate::ident::ResourceId;
 use crate::kind::Outcome;
@@ -64,7 +64,6 @@ impl Body {
             Outcome::Unchanged => None,
             Outcome::Changed(what) | Outcome::WouldChange(what) => Some(what),
         });
-        let since = self.born_at.saturating_add(one.since.0).as_millis();
         json!({
             "id": id.to_string(),
             "state": one.state.as_str(),
@@ -74,10 +73,14 @@ impl Body {
             "from": self.exporters(id),
             // What its last run did, or would have done.
             "outcome": outcome,
-            // In Unix time: a status changes when something does, and not with the clock.
-            "since_ms": u64::try_from(since).unwrap_or(u64::MAX),
+            "since_ms": self.unix_ms(one.since),
             "next_retry_ms": null,
         })
+    }
+
+    /// A moment in Unix time: a status changes when something does, and not with the clock.
+    fn unix_ms(&self, at: Timestamp) -> u64 {
+        u64::try_from(self.born_at.saturating_add(at.0).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The answer to a question for the graph.

@@ -315,4 +315,19 @@ mod tests {
         drop((socket, changed));
         assert_eq!(client.await.unwrap(), 1);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_and_does_not_read_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_changed, changes) = watch::channel(0);
+        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let mut client = connect(folder.path()).unwrap();
+        client.write_all(question(Topic::Status, true).as_bytes()).unwrap();
+        let long = "x".repeat(8 << 20);
+        socket.requests.recv().await.unwrap().answer.send(long.clone()).unwrap();
+        tokio::time::sleep(PATIENCE * 2).await;
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert!(got.len() < long.len(), "all of it was taken");
+    }
 }
