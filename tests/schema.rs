@@ -62,7 +62,10 @@ fn every_misspelt_key_is_refused() {
         validate(&schema, &schema, file, "", &mut found);
         found.is_empty()
     };
-    let file = |kind: &str, key: &str, value: Value| json!({"graph": "g", "resources": {kind: [{"name": "n", key: value}]}});
+    let file = |kind: &str, key: &str, value: Value| {
+        let resource = json!({"name": "n", key: value});
+        json!({"graph": "g", "resources": {kind: [resource]}})
+    };
     for kind in kind::all() {
         for field in kind.fields() {
             assert!(fits(&file(kind.name(), field.name, Value::Null)), "{}", field.name);

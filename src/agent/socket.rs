@@ -1,8 +1,9 @@
 //! The agent's own interface: JSON over a socket in its state folder.
 //!
-//! A client writes one line, `{"get":"status"}`, and reads one JSON document; or `{"watch":"status"}`,
-//! and reads one line now and one after each change, a few a second at most. A slow client skips what
-//! was in between. Refuses to change anything. The folder's mode (0700) says who may ask.
+//! A client writes one line, `{"get":"status"}`, and reads one JSON document; or
+//! `{"watch":"status"}`, and reads one line now and one after each change, a few a second at most.
+//! A slow client skips what was in between. Refuses to change anything. The folder's mode (0700)
+//! says who may ask.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;

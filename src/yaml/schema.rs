@@ -1,7 +1,7 @@
 //! The JSON Schema (2020-12) of a graph file, from the tables by which files are read.
 //!
-//! Refuses to say more than a schema can: what `quorate check` finds beyond it (names that are there
-//! twice, edges to nothing, cycles, what a kind says about a value) is not in here.
+//! Refuses to say more than a schema can: what `quorate check` finds beyond it (names that are
+//! there twice, edges to nothing, cycles, what a kind says about a value) is not in here.
 
 use serde_json::{Map, Value, json};
 
