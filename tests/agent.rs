@@ -349,3 +349,34 @@ fn a_graph_of_steps_takes_as_long_as_its_longest_path() {
         assert!((least..least + 1.0).contains(&took), "{name}: {took} s, not {least}");
     }
 }
+
+/// A number goes from a command through a value that is received into a file's content.
+#[test]
+fn what_one_resource_sends_is_written_by_the_one_that_receives_it() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: cat DIR/source\n    shell: /bin/sh\n    \
+         watchfiles: [DIR/source]\n  file:\n  - name: DIR/f\n    content: as written\n    recv:\n      \
+         content: {kind: exec, name: e, key: stdout}\n",
+    );
+    std::fs::write(site.path("source"), "one").unwrap();
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    for value in ["one", "two"] {
+        site.write("source", value);
+        wait_for(10, "the value arrives", || site.read("f").filter(|text| text.trim() == value));
+    }
+    agent.status_where(5, "all is well", |one| state_of(one, &site.fill("file[DIR/f]")) == "ok");
+}
+
+#[test]
+fn status_says_when_a_failed_resource_is_tried_again() {
+    let site = Site::new();
+    site.write("site.yaml", &exec("\"false\"", "{retry: 2, delay: 60000}"));
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let status = agent.status_where(10, "it fails", |one| state_of(one, "exec[e]") == "failed");
+    let one = &status["resources"][0];
+    assert_eq!(one["retries_left"], 2);
+    assert!(one["next_retry_ms"].as_u64() > one["since_ms"].as_u64(), "{one}");
+    assert_eq!(status["converged"], false, "another attempt comes");
+}
