@@ -356,8 +356,9 @@ fn what_one_resource_sends_is_written_by_the_one_that_receives_it() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: cat DIR/source\n    shell: /bin/sh\n    \
-         watchfiles: [DIR/source]\n  file:\n  - name: DIR/f\n    content: as written\n    recv:\n      \
+        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: cat DIR/source\n    \
+         shell: /bin/sh\n    watchfiles: [DIR/source]\n  file:\n  - name: DIR/f\n    \
+         content: as written\n    recv:\n      \
          content: {kind: exec, name: e, key: stdout}\n",
     );
     std::fs::write(site.path("source"), "one").unwrap();
