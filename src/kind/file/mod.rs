@@ -14,6 +14,7 @@ mod mirror;
 mod path;
 mod place;
 mod plan;
+mod pool;
 mod root;
 mod tree;
 
