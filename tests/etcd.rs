@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate::cluster::shell::{Config, Handle, StopMode, start};
+use quorate::cluster::shell::{ClusterSettings, Config, Handle, StopMode, start};
 use quorate::cluster::{ClusterStatus, Role, StartError};
 use quorate::ident::HostName;
 use quorate::store::contract::store_contract;
@@ -18,6 +18,8 @@ use quorate::store::{Op, Store, Txn};
 
 /// Longer than anything here takes on a loaded machine with two cores.
 const LONG: Duration = Duration::from_secs(40);
+/// A silent voter is replaced after this; without a flag it is a minute.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 fn etcd() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/etcd/usr/bin/etcd");
@@ -68,14 +70,14 @@ impl Site {
         Config {
             host: HostName::parse(&self.name).expect("a host name"),
             state_dir: self.dir.path().join("state"),
-            seeds: seeds.iter().map(|s| s.client_url()).collect(),
-            client_urls: vec![self.client_url()],
-            server_urls: vec![format!("http://127.0.0.1:{}", self.peer)],
-            advertise_client_urls: Vec::new(),
-            advertise_server_urls: Vec::new(),
-            ideal_size: Some(ideal),
-            no_server: false,
-            insecure_network: false,
+            flags: ClusterSettings {
+                seeds: seeds.iter().map(|s| s.client_url()).collect(),
+                client_urls: vec![self.client_url()],
+                server_urls: vec![format!("http://127.0.0.1:{}", self.peer)],
+                ideal_size: Some(ideal),
+                dead_after: Some(DEAD_AFTER),
+                ..ClusterSettings::default()
+            },
             etcd_path: Some(etcd()),
             child_program: Some(env!("CARGO_BIN_EXE_quorate").into()),
         }
@@ -246,6 +248,33 @@ async fn at_the_ideal_size_others_stay_volunteers_and_replace_one_that_leaves() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_voter_is_replaced_by_a_waiting_host_and_its_member_is_gone() {
+    let (sites, handles) = three().await;
+    let fourth = Site::new("h4");
+    let spare = fourth.start(3, &[&sites[0]]).await;
+    until(&spare, "volunteer", |s| s.role == Role::Volunteer && s.reason.is_none()).await;
+    assert!(put(&spare.store, "/quorate/1/kv/a", "1").await);
+    let [first, second, third] = handles;
+    // No word of farewell: etcd is killed, and the claim to the name runs out by itself.
+    stop(third, StopMode::Now).await;
+    until(&spare, "voter", |s| s.role == Role::Voter).await;
+    healthy(&[&spare, &first, &second], 3).await;
+    for handle in [&spare, &first, &second] {
+        until(handle, "three members", |s| {
+            s.cluster
+                .as_ref()
+                .is_some_and(|c| c.members.len() == 3 && c.members.iter().all(|m| m.host != "h3"))
+        })
+        .await;
+    }
+    assert_eq!(get(&spare.store, "/quorate/1/kv/a").await.as_deref(), Some("1"));
+    // Its old member was removed: it comes back as a volunteer with its data put aside.
+    let third = sites[2].start(3, &[&sites[0]]).await;
+    until(&third, "volunteer", |s| s.role == Role::Volunteer && s.reason.is_none()).await;
+    stop_all([first, second, third, spare]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_seed_founds_another_cluster_that_never_mixes_with_the_old_one() {
     let (sites, handles) = three().await;
     let uuid = |h: &Handle| h.status.borrow().cluster.as_ref().map(|c| c.uuid.clone());
@@ -294,18 +323,21 @@ async fn each_impossible_start_is_refused_in_one_sentence() {
 
     let other = Site::new("h2");
     let mut config = other.config(3, &[&site]);
-    config.server_urls = vec![format!("http://127.0.0.1:{}", site.peer)];
+    config.flags.server_urls = vec![format!("http://127.0.0.1:{}", site.peer)];
     let port = refusal(start(config).await);
     assert_eq!(port.0, 3);
     assert!(port.1.contains(&format!("port {} on 127.0.0.1 is taken", site.peer)), "{port:?}");
 
     let mut config = other.config(3, &[]);
-    config.seeds = vec![format!("http://127.0.0.1:{}", site.peer)];
+    config.flags.seeds = vec![format!("http://127.0.0.1:{}", site.peer)];
     let peer = refusal(start(config).await);
     assert_eq!(peer.0, 3);
-    assert!(
-        peer.1.contains(&format!("is the peer port of h1; pass --seeds {}", site.client_url()))
-    );
+    let advice = format!("is the peer port of h1; pass --seeds {}", site.client_url());
+    assert!(peer.1.contains(&advice), "{peer:?}");
+    let mut config = other.config(3, &[]);
+    config.flags.seeds = vec![format!("http://localhost:{}", site.peer)];
+    let named = refusal(start(config).await);
+    assert!(named.1.contains(&advice), "a name for the same address: {named:?}");
 
     assert!(put(&handle.store, "/quorate/1/kv/a", "1").await, "the first is undisturbed");
     stop_all([handle]).await;
@@ -324,9 +356,9 @@ fn a_killed_agent_leaves_no_etcd_and_rejoins_when_it_is_started_again() {
         let parts: Vec<&str> = spec.split('|').collect();
         let mut config = Site::new("h2").config(3, &[]);
         config.state_dir = parts[0].into();
-        config.seeds = vec![parts[1].into()];
-        config.client_urls = vec![parts[2].into()];
-        config.server_urls = vec![parts[3].into()];
+        config.flags.seeds = vec![parts[1].into()];
+        config.flags.client_urls = vec![parts[2].into()];
+        config.flags.server_urls = vec![parts[3].into()];
         runtime.block_on(async {
             let _agent = start(config).await.unwrap();
             std::future::pending::<()>().await;

@@ -2,10 +2,14 @@
 //!
 //! Refuses to parse command lines and to open anything.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::desired::Everywhere;
+pub use crate::cluster::shell::ClusterSettings;
 use crate::ident::HostName;
+use crate::spec::Semaphore;
 
 /// Everything that `quorate run` was told.
 #[derive(Clone, Debug)]
@@ -22,12 +26,32 @@ pub struct Settings {
     pub follow: bool,
     /// Change nothing.
     pub noop: bool,
+    /// How many resources may run at once; `None` bounds nothing.
+    pub sema: Option<u32>,
     /// Detect convergence.
     pub converged: Option<Converged>,
     /// Give up after this long.
     pub max_runtime: Option<Duration>,
     /// Cluster settings; `None` runs on its own.
     pub cluster: Option<ClusterSettings>,
+    /// Serve metrics.
+    pub metrics: Option<MetricsSettings>,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Allow an address beyond this machine.
+    pub insecure_network: bool,
+}
+
+impl Settings {
+    /// What they say about every resource.
+    pub(super) fn everywhere(&self) -> Everywhere {
+        Everywhere { noop: self.noop, lock: self.sema.map(Semaphore::anonymous) }
+    }
 }
 
 /// Where the graph comes from.
@@ -46,27 +70,6 @@ pub struct Converged {
     pub after: Duration,
     /// Exit then.
     pub exit: bool,
-}
-
-/// The cluster flags as typed.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterSettings {
-    /// Client addresses of a cluster to join.
-    pub seeds: Vec<String>,
-    /// Where etcd serves clients.
-    pub client_urls: Vec<String>,
-    /// Where etcd serves peers.
-    pub server_urls: Vec<String>,
-    /// What others are told as client addresses.
-    pub advertise_client_urls: Vec<String>,
-    /// What others are told as peer addresses.
-    pub advertise_server_urls: Vec<String>,
-    /// How many voters the cluster should have.
-    pub ideal_size: Option<u16>,
-    /// Never run an etcd here.
-    pub no_server: bool,
-    /// Allow unprotected addresses beyond this machine.
-    pub insecure_network: bool,
 }
 
 /// What of the surroundings decides where state lies.

@@ -1,5 +1,5 @@
-//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and
-//! ticks.
+//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
+//! and commands.
 //!
 //! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
 //! has no watch left is looked at every now and then instead.
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{HubHandle, Scope, Touched, WatchError};
+use super::watch::{Commands, HubHandle, Scope, Touched, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
@@ -24,6 +24,7 @@ const POLL: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
+    commands: Vec<u64>,
     keys: Vec<String>,
 }
 
@@ -40,7 +41,9 @@ struct Tick {
 /// All watches of the running graph.
 pub(super) struct Watches {
     hub: HubHandle,
+    commands: Commands,
     next: u64,
+    /// Whose watch an id of the hub or of a command is.
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
     ticks: BinaryHeap<Reverse<Tick>>,
@@ -50,9 +53,10 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn new(hub: HubHandle) -> Self {
+    pub(super) fn new(hub: HubHandle, commands: Commands) -> Self {
         Watches {
             hub,
+            commands,
             next: SOURCE + 1,
             paths: HashMap::new(),
             keys: BTreeMap::new(),
@@ -87,6 +91,17 @@ impl Watches {
                     held.keys.push(key);
                     continue;
                 }
+                Watch::Command(line) => {
+                    let id = self.next;
+                    self.next += 1;
+                    // After an error it is tried again and again, and told when it runs.
+                    self.paths.insert(id, vertex.clone());
+                    held.commands.push(id);
+                    if let Err(why) = self.commands.add(id, line).await {
+                        result = Err(why);
+                    }
+                    continue;
+                }
                 Watch::Every(interval) => {
                     let (at, vertex) = (now + interval, vertex.clone());
                     self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
@@ -115,6 +130,10 @@ impl Watches {
             self.paths.remove(&id);
             self.unpoll(id, vertex);
         }
+        for id in held.commands {
+            self.commands.remove(id);
+            self.paths.remove(&id);
+        }
         for key in held.keys {
             if let Some(vertices) = self.keys.get_mut(&key) {
                 vertices.remove(vertex);
@@ -123,6 +142,11 @@ impl Watches {
                 }
             }
         }
+    }
+
+    /// Ends the commands that are watched: in good order, or at once.
+    pub(super) async fn stop(&mut self, at_once: bool) {
+        self.commands.stop(at_once).await;
     }
 
     /// Whose path was touched, and why it is not watched any more, if so.

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +24,7 @@ mod member;
 mod presence;
 mod rpc;
 mod sight;
+mod silence;
 pub mod state;
 mod stop;
 
@@ -36,31 +37,44 @@ pub struct Config {
     pub host: HostName,
     /// The state folder itself.
     pub state_dir: PathBuf,
-    /// `--seeds`, as typed.
-    pub seeds: Vec<String>,
-    /// `--client-urls`, as typed; empty is loopback.
-    pub client_urls: Vec<String>,
-    /// `--server-urls`, as typed; empty is loopback.
-    pub server_urls: Vec<String>,
-    /// `--advertise-client-urls`, as typed; empty is the client URLs.
-    pub advertise_client_urls: Vec<String>,
-    /// `--advertise-server-urls`, as typed; empty is the server URLs.
-    pub advertise_server_urls: Vec<String>,
-    /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
-    /// writes it.
-    pub ideal_size: Option<u16>,
-    /// `--no-server`: never run etcd here.
-    pub no_server: bool,
-    /// `--insecure-network`.
-    pub insecure_network: bool,
+    /// The flags.
+    pub flags: ClusterSettings,
     /// The etcd program; without it `QUORATE_ETCD`, then the search path.
     pub etcd_path: Option<PathBuf>,
     /// The program whose hidden `etcd-child` subcommand starts etcd; without it, this program.
     pub child_program: Option<PathBuf>,
 }
 
+/// The cluster flags as typed.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSettings {
+    /// `--seeds`: client addresses of a cluster to join.
+    pub seeds: Vec<String>,
+    /// `--client-urls`: where etcd serves clients; empty is loopback.
+    pub client_urls: Vec<String>,
+    /// `--server-urls`: where etcd serves peers; empty is loopback.
+    pub server_urls: Vec<String>,
+    /// `--advertise-client-urls`: what others are told; empty is the client URLs.
+    pub advertise_client_urls: Vec<String>,
+    /// `--advertise-server-urls`: what others are told; empty is the server URLs.
+    pub advertise_server_urls: Vec<String>,
+    /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
+    /// writes it.
+    pub ideal_size: Option<u16>,
+    /// `--no-server`: never run etcd here.
+    pub no_server: bool,
+    /// `--insecure-network`: allow unprotected addresses beyond this machine.
+    pub insecure_network: bool,
+    /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
+    /// replaced; without it [`DEAD_AFTER`]. The host that decides goes by its own.
+    pub dead_after: Option<Duration>,
+}
+
 /// How many voters are wanted when nobody says.
 pub const IDEAL_SIZE: u16 = 5;
+
+/// How long a silent voter is waited for when nobody says.
+pub const DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// How an agent goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,6 +155,7 @@ struct Agent {
     etcd: Option<child::Program>,
     child_program: PathBuf,
     ideal: u16,
+    dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,

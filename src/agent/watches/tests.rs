@@ -7,6 +7,10 @@ fn vertex(name: &str) -> VertexId {
     VertexId { resource: ResourceId::new("file", name), generation: 1 }
 }
 
+fn on(hub: HubHandle) -> Watches {
+    Watches::new(hub, Commands::new().0)
+}
+
 fn exhausted() -> Option<WatchError> {
     Some(WatchError { message: "none left".to_owned(), exhausted: true })
 }
@@ -18,7 +22,7 @@ fn path(name: &str) -> Vec<Watch> {
 #[tokio::test]
 async fn a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
     let hub = HubHandle::answering(|path| if path == "/one" { exhausted() } else { None });
-    let mut watches = Watches::new(hub);
+    let mut watches = on(hub);
     let (one, two) = (vertex("one"), vertex("two"));
     let start = Instant::now();
     assert_eq!(watches.add(&one, path("/one"), start).await, Ok(()), "it is no error");
@@ -35,7 +39,7 @@ async fn a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
 
 #[tokio::test]
 async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
-    let mut watches = Watches::new(HubHandle::answering(|_| None));
+    let mut watches = on(HubHandle::answering(|_| None));
     let one = vertex("one");
     let start = Instant::now();
     watches.add(&one, path("/one"), start).await.unwrap();
@@ -53,7 +57,7 @@ async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
 #[tokio::test]
 async fn any_other_error_is_one() {
     let denied = || Some(WatchError { message: "denied".to_owned(), exhausted: false });
-    let mut watches = Watches::new(HubHandle::answering(move |_| denied()));
+    let mut watches = on(HubHandle::answering(move |_| denied()));
     let added = watches.add(&vertex("one"), path("/one"), Instant::now()).await;
     assert_eq!((added, watches.next_tick()), (Err("denied".to_owned()), None));
 }

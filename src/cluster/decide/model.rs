@@ -78,14 +78,14 @@ impl Model {
         seen
     }
 
-    /// Does what was decided; an added learner becomes ready at once, a removed live one that did
-    /// not ask is a spare again.
+    /// Does what was decided; an added learner is not ready yet, a removed live one that did not
+    /// ask is a spare again.
     fn obey(&mut self, action: &Action) {
         match action {
             Action::AddLearner { host } => {
                 let n: usize = host[1..].parse().unwrap();
                 assert_eq!(self.hosts[n], Host::Spare);
-                self.hosts[n] = Host::Learner { ready: true, lost: false };
+                self.hosts[n] = Host::Learner { ready: false, lost: false };
             }
             Action::Promote { id } => {
                 let n = *id as usize - 1;
@@ -109,6 +109,9 @@ impl Model {
         for count in 0.. {
             let before = self.observe();
             let Some(action) = decide(&before).action else {
+                if self.learner_becomes_ready() {
+                    continue;
+                }
                 self.check_rest(&before);
                 return count;
             };
@@ -118,6 +121,13 @@ impl Model {
             check_step(&before, &self.observe(), &action);
         }
         0
+    }
+
+    /// Time passes while nothing is decided; whether that changed anything.
+    fn learner_becomes_ready(&mut self) -> bool {
+        let waiting = Host::Learner { ready: false, lost: false };
+        let found = self.hosts.iter_mut().find(|host| **host == waiting);
+        found.map(|host| *host = Host::Learner { ready: true, lost: false }).is_some()
     }
 
     /// I8: at rest, the size is what it should be, unless a voter is in the way that may return.
@@ -227,9 +237,15 @@ fn three_hosts_form_in_four_actions_learner_first() {
     let up = Host::Voter(Health::Up, false);
     let mut model = Model { hosts: vec![up, Host::Spare, Host::Spare], desired: 3, leader: 0 };
     let mut said = Vec::new();
-    while let Some(action) = decide(&model.observe()).action {
-        model.obey(&action);
-        said.push(action);
+    loop {
+        match decide(&model.observe()).action {
+            Some(action) => {
+                model.obey(&action);
+                said.push(action);
+            }
+            None if model.learner_becomes_ready() => {}
+            None => break,
+        }
     }
     assert_eq!(
         said,

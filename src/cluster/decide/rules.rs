@@ -88,11 +88,12 @@ fn grow(seen: &Observation) -> Option<Action> {
 }
 
 /// Rule 6: with two hosts, the second follows without a vote; a learner beyond the wanted size
-/// becomes a spare again.
+/// becomes a spare again, unless it is on its way to take somebody's place.
 fn standby(seen: &Observation) -> Option<Action> {
     let n = seen.voters.len();
     if n >= usize::from(seen.desired) {
-        let learner = seen.learners.first()?;
+        let replaces = seen.voters.iter().any(|v| v.dead || v.leaving);
+        let learner = seen.learners.first().filter(|_| !replaces)?;
         return Some(Action::Remove { id: learner.id, why: "enough voters" });
     }
     (n == 1 && seen.learners.is_empty()).then(|| add(seen)).flatten()

@@ -85,7 +85,7 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
     {
         watchers.spawn(rouse(Arc::clone(&agent.store), prefix, Arc::clone(&wake)));
     }
-    let mut memory = Memory::default();
+    let mut memory = Memory::new(agent.dead_after);
     loop {
         let looked = look(agent, serving, &store, &mut memory).await;
         let pause = match looked {
@@ -93,7 +93,7 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
             Ok(Looked::Forming) => FORMING,
             Ok(Looked::Calm) => CALM,
             Ok(Looked::Follower) => {
-                memory = Memory::default();
+                memory = Memory::new(agent.dead_after);
                 CALM / 2
             }
             Err(error) => {

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member, now_seconds,
-    presence, sight, state, stop,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
+    now_seconds, presence, sight, state, stop,
 };
 use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -33,12 +33,13 @@ const CLAIM: Duration = Duration::from_secs(2);
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let listen = if config.no_server { Listen::default() } else { listen(&addresses).await? };
-    let etcd = match config.no_server {
+    let listen =
+        if config.flags.no_server { Listen::default() } else { listen(&addresses).await? };
+    let etcd = match config.flags.no_server {
         true => None,
         false => Some(child::find(config.etcd_path.as_deref()).await?),
     };
-    if !config.no_server {
+    if !config.flags.no_server {
         child::end_orphans(&folder.etcd_dir()).await;
         ports_are_free(&listen)?;
     }
@@ -56,21 +57,21 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, &folder, &contact)?;
-    if first == Start::Found && config.no_server {
+    if first == Start::Found && config.flags.no_server {
         return Err(StartError::NoSeeds);
     }
 
-    let endpoints = Endpoints::new(known, identity.cluster_id, !config.no_server);
+    let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
     let agent = agent(&config, addresses, listen, etcd, folder, endpoints, rpc)?;
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
-    Ok(run(agent, first, config.no_server))
+    Ok(run(agent, first, config.flags.no_server))
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
-    if config.no_server {
-        let seeds = address::seeds(&config.seeds)?;
+    if config.flags.no_server {
+        let seeds = address::seeds(&config.flags.seeds)?;
         let none = Vec::new();
         return Ok(Addresses {
             listen_client: Vec::new(),
@@ -81,12 +82,12 @@ fn addresses(config: &Config) -> Result<Addresses, StartError> {
         });
     }
     address::choose(Typed {
-        client: &config.client_urls,
-        peer: &config.server_urls,
-        advertise_client: &config.advertise_client_urls,
-        advertise_peer: &config.advertise_server_urls,
-        seeds: &config.seeds,
-        insecure: config.insecure_network,
+        client: &config.flags.client_urls,
+        peer: &config.flags.server_urls,
+        advertise_client: &config.flags.advertise_client_urls,
+        advertise_peer: &config.flags.advertise_server_urls,
+        seeds: &config.flags.seeds,
+        insecure: config.flags.insecure_network,
     })
 }
 
@@ -169,8 +170,8 @@ async fn contact(
         Contacted { answer: Contact::Silent, stranger: None, ours: identity.cluster_id };
     for (url, answer) in answers {
         let Some((cluster, members)) = answer else { continue };
-        if addresses.seeds.iter().any(|s| s.text == *url) {
-            peer_port(url, &members)?;
+        if let Some(seed) = addresses.seeds.iter().find(|s| s.text == *url) {
+            peer_port(seed, &members).await?;
         }
         if identity.cluster_id.is_some_and(|ours| ours != cluster) {
             contacted.stranger = Some((url.clone(), cluster));
@@ -187,15 +188,22 @@ async fn contact(
     Ok(contacted)
 }
 
-/// A peer port answers clients too, so only the list tells it apart.
-fn peer_port(seed: &str, members: &[Member]) -> Result<(), StartError> {
-    let has = |urls: &[String]| urls.iter().any(|u| u == seed);
-    if members.iter().any(|m| has(&m.client)) {
+/// A peer port answers clients too, so only the list tells it apart. The seed may be a name while
+/// the members advertise addresses.
+async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
+    let looked_up = tokio::net::lookup_host((seed.host.as_str(), seed.port)).await;
+    let addresses: Vec<SocketAddr> = looked_up.map(Iterator::collect).unwrap_or_default();
+    let means_seed = |url: &String| {
+        let at = Url::parse("--seeds", url, seed.port).ok();
+        let address = at.and_then(|at| at.address().map(|address| (address, at.port).into()));
+        *url == seed.text || address.is_some_and(|one| addresses.contains(&one))
+    };
+    if members.iter().any(|m| m.client.iter().any(means_seed)) {
         return Ok(());
     }
-    match members.iter().find(|m| has(&m.peer)) {
+    match members.iter().find(|m| m.peer.iter().any(means_seed)) {
         Some(member) => Err(StartError::PeerPort {
-            seed: seed.into(),
+            seed: seed.text.clone(),
             host: sight::host_of(&member.name).into(),
             client: member.client.first().cloned().unwrap_or_default(),
         }),
@@ -255,7 +263,8 @@ fn agent(
         own_url,
         etcd,
         child_program,
-        ideal: config.ideal_size.unwrap_or(IDEAL_SIZE),
+        ideal: config.flags.ideal_size.unwrap_or(IDEAL_SIZE),
+        dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::child::{self, Exit, Running};
 use super::rpc::Probe;
-use super::{Agent, Serving, now_seconds};
+use super::{Agent, Serving, now_seconds, silence};
 use crate::cluster::StartError;
+use crate::cluster::address::{CLIENT_PORT, Url};
 use crate::cluster::flags::{self, Child, Mode};
 use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{
@@ -39,11 +40,14 @@ const HEALTHY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What comes next.
+#[derive(Clone, Copy)]
 enum Stage {
     Found,
     Seek,
     Volunteer,
     Run(Mode),
+    /// Put the data aside, for this reason, and volunteer.
+    Abandon(&'static str),
     DiskLost,
 }
 
@@ -54,55 +58,80 @@ enum End {
     Abandoned(String),
 }
 
-/// Keeps the membership; returns only when the state folder cannot be written.
+/// Keeps the membership, for as long as it is polled. What the state folder refuses is tried again:
+/// a full disk may be cleared.
 pub(super) async fn run(agent: &Arc<Agent>, first: Start, no_server: bool) {
-    if let Err(error) = keep(agent, first, no_server).await {
-        let path = agent.folder.path().display();
-        agent.say(Role::Blocked, Some(format!("cannot write to {path}: {error}")));
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn keep(agent: &Arc<Agent>, first: Start, no_server: bool) -> std::io::Result<()> {
+    let mut member = Membership { failed: None, pause: BACKOFF.0 };
     let mut stage = match first {
         Start::Found => Stage::Found,
         Start::FoundAgain => Stage::Run(Mode::New),
         Start::Spawn => Stage::Run(Mode::Existing),
-        Start::Archive => abandon(agent, "removed")?,
-        Start::DiskLost => Stage::DiskLost,
-        Start::FinishLeaving => Stage::DiskLost,
+        Start::Archive => Stage::Abandon("removed"),
+        Start::DiskLost | Start::FinishLeaving => Stage::DiskLost,
         // The refusals never come here.
         _ => Stage::Seek,
     };
-    // The change that added the member which failed last; a nomination of it is not followed twice.
-    let mut failed = None;
-    let mut pause = BACKOFF.0;
     loop {
-        stage = match stage {
-            Stage::Found => found(agent)?,
-            Stage::Seek => seek(agent, no_server).await,
-            Stage::DiskLost => give_up_member(agent).await?,
+        match member.pass(agent, stage, no_server).await {
+            Ok(next) => stage = next,
+            Err(error) => {
+                let path = agent.folder.path().display();
+                agent.say(Role::Blocked, Some(format!("cannot write to {path}: {error}")));
+                tokio::time::sleep(BACKOFF.1).await;
+            }
+        }
+    }
+}
+
+/// What the membership remembers from one stage to the next.
+struct Membership {
+    /// The change that added the member which failed last; a nomination of it is not followed
+    /// twice.
+    failed: Option<i64>,
+    /// The pause before etcd is started again.
+    pause: Duration,
+}
+
+impl Membership {
+    /// Goes through one stage; gives the next. After an error the same stage can be passed again.
+    async fn pass(
+        &mut self,
+        agent: &Arc<Agent>,
+        stage: Stage,
+        no_server: bool,
+    ) -> std::io::Result<Stage> {
+        match stage {
+            Stage::Found => found(agent),
+            Stage::Seek => Ok(seek(agent, no_server).await),
+            Stage::Abandon(reason) => abandon(agent, reason),
+            Stage::DiskLost => give_up_member(agent).await,
             Stage::Volunteer => {
-                let order = volunteer(agent, failed).await;
-                failed = Some(order.seq);
-                follow(agent, &order)?
+                let order = volunteer(agent, self.failed).await;
+                self.failed = Some(order.seq);
+                follow(agent, &order)
             }
-            Stage::Run(mode) => {
-                let started = Instant::now();
-                let end = serve(agent, mode).await?;
-                agent.serving.send_replace(None);
-                agent.set_child(None);
-                if started.elapsed() > HEALTHY {
-                    pause = BACKOFF.0;
-                }
-                let next = after(agent, &end)?;
-                if matches!(next, Stage::Run(_)) {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(BACKOFF.1);
-                }
-                next
-            }
-        };
+            Stage::Run(mode) => self.serve(agent, mode).await,
+        }
+    }
+
+    async fn serve(&mut self, agent: &Agent, mode: Mode) -> std::io::Result<Stage> {
+        let started = Instant::now();
+        let end = serve(agent, mode).await;
+        if let (Err(_), Some(running)) = (&end, agent.child()) {
+            running.signal(Signal::SIGKILL);
+            running.ended().await;
+        }
+        agent.serving.send_replace(None);
+        agent.set_child(None);
+        if started.elapsed() > HEALTHY {
+            self.pause = BACKOFF.0;
+        }
+        let next = after(agent, &end?)?;
+        if matches!(next, Stage::Run(_)) {
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(BACKOFF.1);
+        }
+        Ok(next)
     }
 }
 
@@ -124,18 +153,29 @@ fn found(agent: &Agent) -> std::io::Result<Stage> {
 /// Waits until the cluster answers and is ours.
 async fn seek(agent: &Agent, no_server: bool) -> Stage {
     let role = if no_server { Role::Client } else { Role::Volunteer };
+    if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
+        let seeds: Vec<String> = known(agent).into_iter().map(|seed| seed.text).collect();
+        agent.say(role, Some(format!("waiting for an answer from {}", seeds.join(", "))));
+    }
     loop {
-        let seeds: Vec<&str> = agent.addresses.seeds.iter().map(|s| s.text.as_str()).collect();
-        let waiting = format!("waiting for an answer from {}", seeds.join(", "));
-        if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
-            agent.say(role, Some(waiting));
-        }
-        match settle(agent).await {
+        let mut asked = std::pin::pin!(settle(agent));
+        let answer = tokio::select! {
+            answer = &mut asked => answer,
+            // Long before the store gives up, a plain connection tells what is the matter.
+            why = unreachable(agent) => {
+                agent.say(role, Some(why));
+                asked.await
+            }
+        };
+        match answer {
             Ok(()) => break,
             Err(error @ StartError::ForeignCluster { .. }) => {
                 agent.say(Role::Blocked, Some(error.to_string()));
             }
-            Err(error) => agent.say(role, Some(error.to_string())),
+            Err(error) => {
+                let why = silence::reasons(&known(agent)).await;
+                agent.say(role, Some(why.unwrap_or_else(|| error.to_string())));
+            }
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -144,6 +184,24 @@ async fn seek(agent: &Agent, no_server: bool) -> Stage {
         std::future::pending::<()>().await;
     }
     Stage::Volunteer
+}
+
+/// Why nobody can be reached; waits for ever while somebody can.
+async fn unreachable(agent: &Agent) -> String {
+    tokio::time::sleep(AGAIN).await;
+    match silence::reasons(&known(agent)).await {
+        Some(why) => why,
+        None => std::future::pending().await,
+    }
+}
+
+/// Everybody who may answer: the seeds, or, without any, who answered last time.
+fn known(agent: &Agent) -> Vec<Url> {
+    if !agent.addresses.seeds.is_empty() {
+        return agent.addresses.seeds.clone();
+    }
+    let urls = agent.endpoints.urls();
+    urls.iter().filter_map(|url| Url::parse("--seeds", url, CLIENT_PORT).ok()).collect()
 }
 
 /// Learns which cluster answers and checks that it is the folder's; remembers it when the folder

@@ -91,7 +91,9 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
     };
     let key = PerHost::Leave.of(&agent.host);
     let put = Op::Put { key, value: keys::write(&record), lease: None };
-    let asked = agent.store.txn(Txn { when: Vec::new(), then: vec![put] }).await;
+    // Without this the offer outlives the membership for a moment, and is taken up again.
+    let withdraw = Op::Delete { key: PerHost::Volunteer.of(&agent.host) };
+    let asked = agent.store.txn(Txn { when: Vec::new(), then: vec![put, withdraw] }).await;
     let removed = asked.is_ok() && timeout(REMOVAL, gone(agent)).await.is_ok();
     if !removed && !remove_self(agent, serving).await {
         tracing::warn!("the others did not take this member out; the next start finishes it");

@@ -88,11 +88,15 @@ fn open(program: &Path, page: &Path) -> anyhow::Result<Seen> {
     })
 }
 
-/// The addresses of the pages' own requests in Chromium's log of its network.
+/// The addresses of the pages' own requests in Chromium's log of its network: those that an origin
+/// started. The browser's own, for updates and the time of day, come from none.
 fn requests(log: &str) -> Vec<String> {
-    static URL: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#""url":"(https?:[^"]+)""#).expect("a valid pattern"));
-    let mut found: Vec<String> = URL.captures_iter(log).map(|one| one[1].to_owned()).collect();
+    static REQUEST: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r#""initiator":"([^"]*)".*"url":"(https?:[^"]+)""#;
+        Regex::new(pattern).expect("a valid pattern")
+    });
+    let started = REQUEST.captures_iter(log).filter(|one| &one[1] != "not an origin");
+    let mut found: Vec<String> = started.map(|one| one[2].to_owned()).collect();
     found.sort();
     found.dedup();
     found
@@ -162,8 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_leaves_the_folder_is_seen() {
-        let log = r#"{"params":{"url":"file:///x"}},{"params":{"url":"https://a.example/f.woff"}}"#;
+    fn a_request_that_leaves_the_folder_is_seen_and_the_browsers_own_is_not() {
+        let log = r#"
+{"params":{"initiator":"null","method":"GET","url":"file:///x"},"phase":1},
+{"params":{"initiator":"null","method":"GET","url":"https://a.example/f.woff"},"phase":1},
+{"params":{"priority":"LOW","url":"https://a.example/f.woff"},"phase":1},
+{"params":{"initiator":"not an origin","method":"POST","url":"https://up.example/"},"phase":1},
+"#;
         assert_eq!(requests(log), ["https://a.example/f.woff"]);
     }
 }

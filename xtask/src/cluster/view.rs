@@ -72,7 +72,20 @@ impl View {
     pub(crate) fn healthy(&self) -> bool {
         let managed = self.nodes.iter().any(|node| node.managed);
         let voters = !managed || self.voting() == self.target();
-        !self.nodes.is_empty() && voters && self.nodes.iter().all(Node::healthy)
+        let all = self.nodes.iter().all(Node::healthy) && self.behind().is_empty();
+        !self.nodes.is_empty() && voters && all
+    }
+
+    /// Nodes that vote already and have not noticed yet: their own word would contradict the count.
+    fn behind(&self) -> Vec<&str> {
+        let voters = self.voters_seen();
+        let behind = |node: &&Node| {
+            node.managed
+                && node.healthy()
+                && node.role() != "voter"
+                && voters.contains(&node.node.as_str())
+        };
+        self.nodes.iter().filter(behind).map(|node| node.node.as_str()).collect()
     }
 
     /// How many members vote in the end: agents keep that number odd, an even one would not be
@@ -88,11 +101,16 @@ impl View {
 
     /// How many members vote, as the leader's agent sees it, or else the first one that answers.
     pub(crate) fn voting(&self) -> usize {
+        self.voters_seen().len()
+    }
+
+    fn voters_seen(&self) -> Vec<&str> {
         let leads = self.nodes.iter().find(|node| node.leader() == Some(node.node.as_str()));
         let asked = leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()));
         let members = asked.and_then(|node| node.agent["cluster"]["members"].as_array());
         let votes = |member: &&Value| member["role"] == "voter" && member["up"] != false;
-        members.map_or(0, |members| members.iter().filter(votes).count())
+        let names = members.into_iter().flatten().filter(votes);
+        names.map(|member| member["host"].as_str().unwrap_or_default()).collect()
     }
 
     /// What is still missing, as one sentence; nothing when it is healthy.
@@ -102,6 +120,7 @@ impl View {
         }
         let mut what: Vec<String> =
             (self.nodes.iter()).filter(|node| !node.healthy()).map(Node::account).collect();
+        what.extend(self.behind().iter().map(|node| format!("{node} is about to vote")));
         if self.nodes.iter().any(|node| node.managed) {
             what.push(format!("{} of {} voters", self.voting(), self.target()));
         }
@@ -257,6 +276,11 @@ mod tests {
                 vec![voter(1, 2), voter(2, 2), running(3, "learner", Some("h2"), 2)],
                 3,
                 Some("2 of 3 voters"),
+            ),
+            (
+                vec![voter(1, 3), voter(2, 3), running(3, "learner", Some("h2"), 3)],
+                3,
+                Some("h3 is about to vote, 3 of 3 voters"),
             ),
             (
                 vec![voter(1, 2), voter(2, 2), running(3, "starting", Some("h2"), 2)],

@@ -204,6 +204,7 @@ fn context() -> Context {
     Context {
         store: Arc::new(MemoryStore::new()),
         host: HostName::parse("h1").unwrap(),
+        state_dir: std::path::Path::new("/nonexistent").into(),
         apply: true,
         refresh: false,
         outbox: crate::kind::Outbox::default(),

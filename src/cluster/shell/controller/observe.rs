@@ -16,10 +16,9 @@ use crate::cluster::shell::sight;
 use crate::store::etcd::EtcdStore;
 use crate::store::{Entry, StoreError};
 
-/// How long a voter may be silent before it counts as dead, when its agent's claim is gone too.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
-/// The same when the agent lives: its own supervision comes first.
-const DEAD_AFTER_WITH_AGENT: Duration = Duration::from_secs(600);
+/// How many times longer a silent voter is waited for while its agent lives, whose own supervision
+/// comes first.
+const WITH_AGENT: u32 = 10;
 /// Answers in a row that must be missed before a voter can count as dead.
 const MISSES: u32 = 3;
 /// How long a learner may take to become ready.
@@ -138,6 +137,7 @@ fn per_host<T: serde::de::DeserializeOwned>(kind: PerHost, list: &[Entry]) -> Ve
 /// Since when things are as they are, by this host's monotonic clock.
 #[derive(Default)]
 pub(super) struct Memory {
+    dead_after: Duration,
     misses: HashMap<u64, (u32, Instant)>,
     learner_since: HashMap<u64, Instant>,
     ready_since: HashMap<u64, Instant>,
@@ -146,6 +146,18 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Nothing seen yet; `dead_after` is how long a silent voter is waited for.
+    pub(super) fn new(dead_after: Duration) -> Self {
+        Memory {
+            dead_after,
+            misses: HashMap::new(),
+            learner_since: HashMap::new(),
+            ready_since: HashMap::new(),
+            ticket: None,
+            said: Vec::new(),
+        }
+    }
+
     /// How long this ticket has been open for us.
     pub(super) fn ticket_age(&mut self, seq: i64) -> Duration {
         match self.ticket {
@@ -213,9 +225,9 @@ impl Memory {
         let (misses, since) = *entry;
         let away = seen.away.iter().find(|(h, _)| *h == host).map(|(_, a)| a.seconds);
         let limit = match (seen.alive(&host), away) {
-            (true, _) => DEAD_AFTER_WITH_AGENT,
-            (false, Some(seconds)) => DEAD_AFTER + Duration::from_secs(seconds),
-            (false, None) => DEAD_AFTER,
+            (true, _) => self.dead_after * WITH_AGENT,
+            (false, Some(seconds)) => self.dead_after + Duration::from_secs(seconds),
+            (false, None) => self.dead_after,
         };
         // The host lives under another instance: the folder of this member is gone.
         let replaced = !fit
