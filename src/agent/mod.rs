@@ -10,6 +10,7 @@ mod desired;
 pub mod exchange;
 mod ladder;
 mod metrics;
+mod receivers;
 mod report;
 mod runs;
 mod settings;

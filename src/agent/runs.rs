@@ -15,6 +15,7 @@ use tracing::Instrument;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
+use crate::spec::Fields;
 
 /// A run that starts so soon after one that did something is a resource that chases itself, or
 /// another one: its command touches what it watches, or two resources want one file.
@@ -36,6 +37,8 @@ pub(super) struct Finished {
     pub(super) run: RunId,
     /// What came of it.
     pub(super) result: Result<Outcome, String>,
+    /// What it sends.
+    pub(super) sent: Fields,
     /// How long it took, without the pause before it.
     pub(super) took: Duration,
     /// What is logged of it is logged in here.
@@ -75,7 +78,14 @@ impl Runs {
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
             let span = tracing::Span::current();
-            Finished { vertex, run, result, took: start.elapsed(), span }
+            Finished {
+                vertex,
+                run,
+                result,
+                sent: context.outbox.take(),
+                took: start.elapsed(),
+                span,
+            }
         };
         self.tasks.spawn(task.instrument(span));
     }

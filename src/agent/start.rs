@@ -12,11 +12,12 @@ use super::body::{Body, Sources};
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
 use super::metrics;
+use super::receivers::Receivers;
 use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
 use super::socket::Socket;
 use super::source::{self, Source};
-use super::watch::{Hub, Touched};
+use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::shell::{self as cluster, StopMode, state};
@@ -101,7 +102,8 @@ impl Agent {
         })?;
         let signals = Signals::new()
             .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
-        let (watches, touched) = watches(&settings).await?;
+        let (watched, commands) = Commands::new();
+        let (watches, touched) = watches(&settings, watched).await?;
         let exchange =
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
@@ -119,7 +121,7 @@ impl Agent {
                 converged_after: settings.converged.map(|one| one.after),
             }),
             settings,
-            state_dir,
+            state_dir: Arc::from(state_dir),
             instance,
             store,
             source,
@@ -130,6 +132,7 @@ impl Agent {
             collected: Vec::new(),
             watches,
             runs: Runs::default(),
+            receivers: Receivers::default(),
             born: Instant::now(),
             born_at: since_1970(),
             graph_since: std::time::Duration::ZERO,
@@ -147,7 +150,7 @@ impl Agent {
         };
         Ok(Agent {
             body,
-            sources: Sources { touched, socket, signals, keys },
+            sources: Sources { touched, commands, socket, signals, keys },
             exchange,
             membership,
             _metrics: metrics,
@@ -161,6 +164,7 @@ impl Agent {
         if stage == Stage::Killed {
             self.body.runs.kill().await;
         }
+        self.body.watches.stop(stage == Stage::Killed).await;
         self.exchange.stop().await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
@@ -168,9 +172,12 @@ impl Agent {
             loop {
                 tokio::select! {
                     () = &mut stop => break,
-                    signal = self.sources.signals.next() => {
-                        stage = stage.after(signal);
-                        modes.send_replace(stop_mode(stage));
+                    asked = self.sources.signals.next() => {
+                        // On the way out there is nothing to look at again.
+                        if let Heard::End(signal) = asked {
+                            stage = stage.after(signal);
+                            modes.send_replace(stop_mode(stage));
+                        }
                     }
                 }
             }
@@ -248,9 +255,12 @@ async fn serve_metrics(
 }
 
 /// The one inotify instance, with a watch on the graph file if it is followed.
-async fn watches(settings: &Settings) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
+async fn watches(
+    settings: &Settings,
+    commands: Commands,
+) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
     let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
-    let watches = Watches::new(hub);
+    let watches = Watches::new(hub, commands);
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         watches.add_source(path).await.map_err(Refusal::failed)?;
@@ -276,10 +286,20 @@ fn follow_keys(store: Arc<dyn Store>) -> mpsc::Receiver<Follow> {
     follow::follow(store, &format!("{}kv/", store::PREFIX))
 }
 
-/// INT and TERM as they come.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// INT or TERM: to end.
+    End(Signal),
+    /// HUP: to look again at the file and at what failed.
+    Again,
+}
+
+/// INT, TERM and HUP as they come.
 pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -287,14 +307,16 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next signal.
-    pub(super) async fn next(&mut self) -> Signal {
+    /// What the next signal asks for.
+    pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Heard::End(Signal::Interrupt),
+            _ = self.terminate.recv() => Heard::End(Signal::Terminate),
+            _ = self.hangup.recv() => Heard::Again,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{collect, edge, entry, program};
+use super::{collect, edge, entry, meta, program};
 use crate::kind::{self, FieldDef, FieldType, Kind};
 
 /// The meta parameters by name, with what each takes and one sentence; those that a file may not
@@ -51,7 +51,7 @@ fn schema_with(kinds: &[&dyn Kind]) -> Value {
         ("element", json!({"type": ["string", "number", "boolean"]})),
         ("name", json!({"type": ["string", "number", "boolean"]})),
         ("kind", json!({"enum": names})),
-        ("meta", nullable(object(&entry::META_KEYS, meta_key, &[]))),
+        ("meta", nullable(object(&meta::KEYS, meta_key, &[]))),
         ("sender", object(&["key", "kind", "name"], sender_key, &["key", "kind", "name"])),
         ("end", object(&edge::END_KEYS, end_key, &["kind", "name"])),
         ("edge", object(&edge::KEYS, edge_key, &["from", "to"])),
