@@ -28,7 +28,7 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "priority",
         ty: FieldType::Str,
-        doc: "`Emerg`, `Alert`, `Crit`, `Err`, `Warning`, `Notice`, `Info` (the default) or `Debug`",
+        doc: "`Emerg`, `Alert`, `Crit`, `Err`, `Warning`, `Notice`, `Info` (if absent) or `Debug`",
     },
     FieldDef {
         name: "fields",
