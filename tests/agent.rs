@@ -359,3 +359,46 @@ fn seconds_of_steps(edges: &[&str]) -> f64 {
     assert_eq!(agent.end(20).code(), Some(0));
     started.elapsed().as_secs_f64()
 }
+
+#[test]
+fn a_source_tree_is_mirrored_and_a_change_in_either_is_healed() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  file:\n  - name: DIR/dst/\n    source: DIR/src/\n    \
+        recurse: true\n    force: true\n",
+    );
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let id = site.fill("file[DIR/dst/]");
+    let status = agent.status_where(10, "no source fails", |one| state_of(one, &id) == "failed");
+    let error = status["resources"].to_string();
+    assert!(error.contains(&site.fill("the source DIR/src/ does not exist")), "{error}");
+    std::fs::create_dir_all(site.path("src/a/b")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(site.path(name), text).unwrap();
+    let holds = |text: &str| site.read("dst/a/b/f").filter(|found| found == text);
+    write("src/a/b/f", "one");
+    wait_for(5, "the tree is copied", || holds("one"));
+    write("src/a/b/f", "two");
+    wait_for(5, "the source's change is copied", || holds("two"));
+    write("dst/a/b/f", "vandalism");
+    wait_for(5, "the copy is healed", || holds("two"));
+    std::fs::rename(site.path("dst"), site.path("elsewhere")).unwrap();
+    wait_for(5, "a moved copy is made again", || holds("two"));
+}
+
+#[test]
+fn what_leaves_the_graph_is_purged_from_a_purged_directory() {
+    let site = Site::new();
+    let purged = "graph: g\nresources:\n  file:\n  - name: DIR/d/\n    state: exists\n    \
+        recurse: true\n    purge: true\n";
+    let files = "  - name: DIR/d/a\n    content: a\n  - name: DIR/d/b\n    content: b\n";
+    site.write("site.yaml", &format!("{purged}{files}"));
+    let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    wait_for(10, "both are made", || site.read("d/a").and(site.read("d/b")));
+    std::fs::write(site.path("d/stray"), "").unwrap();
+    wait_for(5, "a stray goes", || site.read("d/stray").is_none().then_some(()));
+    let (kept, _) = files.split_at(files.find("  - name: DIR/d/b").unwrap());
+    site.write("site.yaml", &format!("{purged}{kept}"));
+    wait_for(5, "what left the graph goes", || site.read("d/b").is_none().then_some(()));
+    assert_eq!(site.read("d/a").as_deref(), Some("a"));
+}
