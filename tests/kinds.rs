@@ -97,3 +97,41 @@ fn a_kept_password_is_the_same_after_a_restart_and_in_no_log() {
     }
     assert_eq!(seen[0], seen[1]);
 }
+
+/// The exec is kept from running while the file `made` is there, so it sends nothing.
+const RECEIVING: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: echo received; touch DIR/made
+    shell: /bin/sh
+    creates: DIR/made
+  line:
+  - name: DIR/lines
+    recv:
+      content: {kind: exec, name: x, key: stdout}
+  kv:
+  - name: k
+    recv:
+      value: {kind: exec, name: x, key: stdout}
+";
+
+#[test]
+fn who_receives_waits_for_what_was_not_sent_and_does_nothing_until_then() {
+    let site = Site::new();
+    site.write("site.yaml", RECEIVING);
+    std::fs::write(site.path("made"), "").unwrap();
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let line = site.fill("line[DIR/lines]");
+    for id in [line.as_str(), "kv[k]"] {
+        let status = agent.status_where(5, "it waits", |one| state_of(one, id) == "failed");
+        assert!(status["resources"].to_string().contains("has not sent `stdout` yet"));
+    }
+    assert_eq!(site.read("lines"), None);
+    std::fs::remove_file(site.path("made")).unwrap();
+    for id in [line.as_str(), "kv[k]"] {
+        agent.status_where(5, "it has it", |one| state_of(one, id) == "ok");
+    }
+    assert_eq!(site.read("lines").as_deref(), Some("received\n"));
+}
