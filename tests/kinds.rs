@@ -135,3 +135,39 @@ fn who_receives_waits_for_what_was_not_sent_and_does_nothing_until_then() {
     }
     assert_eq!(site.read("lines").as_deref(), Some("received\n"));
 }
+
+const WATCHING_FILES: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: echo run >> DIR/runs
+    shell: /bin/sh
+    watchfiles: [DIR/one, DIR/several/]
+  tar:
+  - name: DIR/tree.tar
+    inputs: [DIR/several]
+";
+
+#[test]
+fn a_watched_file_runs_an_exec_and_an_archive_follows_what_lies_deep_in_its_inputs() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("several/deep")).unwrap();
+    std::fs::write(site.path("several/deep/f"), "old").unwrap();
+    site.write("site.yaml", WATCHING_FILES);
+    let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    wait_for(5, "the exec runs at the start", || runs(&site, 1));
+    let archive = |text: &str| {
+        let bytes = std::fs::read(site.path("tree.tar")).unwrap_or_default();
+        bytes.windows(text.len()).any(|part| part == text.as_bytes()).then_some(())
+    };
+    wait_for(5, "the archive is made", || archive("old"));
+    std::fs::create_dir(site.path("one")).unwrap();
+    wait_for(5, "the exec runs by a path that came", || runs(&site, 2));
+    std::fs::remove_dir(site.path("one")).unwrap();
+    wait_for(5, "the exec runs by a path that went", || runs(&site, 3));
+    std::fs::create_dir(site.path("several/new")).unwrap();
+    wait_for(5, "the exec runs by what came into a directory", || runs(&site, 4));
+    std::fs::write(site.path("several/deep/f"), "fresh").unwrap();
+    wait_for(5, "the archive follows", || archive("fresh"));
+}
