@@ -70,12 +70,14 @@ fn a_line_of_the_watched_command_runs_the_exec_and_a_swap_or_the_end_stops_the_c
 fn a_watched_command_that_fails_is_a_failure_until_it_runs_again() {
     let site = Site::new();
     site.write("site.yaml", FAILING);
-    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let mut agent = site.agent(&["yaml", "DIR/site.yaml"]);
     let status = agent.status_where(5, "it fails", |one| state_of(one, "exec[x]") == "failed");
     let error = status["resources"].to_string();
     assert!(error.contains("exited with code 3; its last output: broken"), "{error}");
     std::fs::write(site.path("good"), "").unwrap();
     agent.status_where(10, "it is well again", |one| state_of(one, "exec[x]") == "ok");
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.end(10).code(), Some(0), "nothing of it is left behind");
 }
 
 #[test]

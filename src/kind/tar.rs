@@ -2,8 +2,8 @@
 //!
 //! Equal inputs always give equal bytes: entries are sorted, and have neither owner nor time. So
 //! the archive is compared with what it should be and written only when it differs. It watches the
-//! archive and everything in its inputs. Refuses to write half an archive, and to follow links: they
-//! are stored as links.
+//! archive and everything in its inputs. Refuses to write half an archive, and to follow links:
+//! they are stored as links.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
