@@ -35,7 +35,10 @@ mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod unfilled;
 mod value;
+
+pub use unfilled::unfilled;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
