@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::ident::{HostName, ResourceId};
 use crate::kind::Resource;
-use crate::spec::{Fields, Meta};
+use crate::spec::{Fields, Meta, Receive};
 
 mod autoedge;
 mod compile;
 mod cycle;
 
-pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes};
+pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes, stated_edges};
 pub use cycle::declared_cycles;
 
 /// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.
@@ -37,6 +37,8 @@ pub struct Vertex {
     pub fields: Fields,
     /// How the engine treats it.
     pub meta: Meta,
+    /// Fields whose values other resources send.
+    pub receives: BTreeMap<String, Receive>,
     /// Who wants it.
     pub origin: Origin,
     /// What watches and runs.
@@ -48,6 +50,7 @@ impl PartialEq for Vertex {
         self.id == other.id
             && self.fields == other.fields
             && self.meta == other.meta
+            && self.receives == other.receives
             && self.origin == other.origin
     }
 }

@@ -11,10 +11,12 @@ mod across;
 mod collect;
 mod edge;
 mod entry;
+mod meta;
 mod node;
 mod place;
 mod program;
 mod read;
+mod receive;
 mod scalar;
 mod unbuilt;
 

@@ -12,22 +12,23 @@ use tokio::time::Instant;
 
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
+use super::receivers::{Found, Receivers};
 use super::runs::{Finished, Runs};
 use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
-use super::start::Signals;
+use super::start::{Heard, Signals};
 use super::watch::Touched;
 use super::watches::{SOURCE, Watches};
 use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::publish::{self, Published};
 use crate::diag;
-use crate::engine::{Command, Engine, Event, State, Timestamp, VertexId};
+use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outbox, Outcome};
-use crate::spec::Collected;
+use crate::kind::{Context, Outbox, Outcome, Watch};
+use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
 
@@ -52,6 +53,7 @@ pub(super) struct Body {
     pub(super) engine: Engine,
     pub(super) watches: Watches,
     pub(super) runs: Runs,
+    pub(super) receivers: Receivers,
     pub(super) born: Instant,
     pub(super) wake_at: Option<Instant>,
     /// The engine has been quiet for long enough.
@@ -87,7 +89,7 @@ enum News {
     Published,
     Keys(Follow),
     Asked(Request),
-    Signal(Signal),
+    Signal(Heard),
     Due,
     OutOfTime,
 }
@@ -133,7 +135,12 @@ impl Body {
                     tracing::debug!("a client went away before its answer");
                 }
             }
-            News::Signal(signal) => self.signal(signal).await,
+            News::Signal(Heard::End(signal)) => self.signal(signal).await,
+            News::Signal(Heard::Again) => {
+                tracing::info!("asked to look again: the graph file, and all that failed");
+                self.reload().await;
+                self.feed(Event::Revive).await;
+            }
             News::Due => self.due().await,
             News::OutOfTime => {
                 tracing::error!("not done within --max-runtime");
@@ -175,34 +182,22 @@ impl Body {
     async fn execute(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::Watch(vertex) => {
-                let resource = &self.graph.vertices.get(&vertex.resource)?.resource;
-                let watches = resource.watches();
-                let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
-                if let Some(why) = &error {
-                    tracing::warn!("{}: not watched: {why}", vertex.resource);
-                    self.unwatched.insert(vertex.clone());
-                }
-                return Some(Event::Watching { vertex, error });
+                let found = self.graph.vertices.get(&vertex.resource)?;
+                let polled = found.meta.poll.is_some();
+                let watches = if polled { Vec::new() } else { found.resource.watches() };
+                return Some(self.arm(vertex, watches).await);
             }
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
                 self.unwatched.remove(&vertex);
+                self.receivers.forget(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
                     self.runs.forget(&vertex.resource);
                 }
             }
-            Command::Run { vertex, run, refresh } => {
-                let found = self.graph.vertices.get(&vertex.resource)?;
-                let context = Context {
-                    store: self.store.clone(),
-                    host: self.settings.host.clone(),
-                    apply: !found.meta.noop,
-                    refresh,
-                    outbox: Outbox::default(),
-                    cancel: tokio_util::sync::CancellationToken::new(),
-                };
-                self.runs.start(vertex, run, found.resource.clone(), context);
+            Command::Run { vertex, run, refresh, received } => {
+                return self.start(vertex, run, refresh, received).await;
             }
             Command::Cancel { run, .. } => self.runs.cancel(run),
             // Beyond what the clock can say is never.
@@ -213,21 +208,75 @@ impl Body {
         None
     }
 
-    async fn finished(&mut self, finished: Finished) {
-        let id = &finished.vertex.resource;
-        match &finished.result {
+    /// Arms the watch of a vertex.
+    async fn arm(&mut self, vertex: VertexId, watches: Vec<Watch>) -> Event {
+        let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
+        if let Some(why) = &error {
+            tracing::warn!("{}: not watched: {why}", vertex.resource);
+            self.unwatched.insert(vertex.clone());
+        }
+        Event::Watching { vertex, error }
+    }
+
+    /// Starts a run of a vertex, with what it receives; gives what that leads to at once.
+    async fn start(
+        &mut self,
+        vertex: VertexId,
+        run: RunId,
+        refresh: bool,
+        received: Fields,
+    ) -> Option<Event> {
+        let found = self.graph.vertices.get(&vertex.resource)?;
+        let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
+        let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
+        let resource = match result {
+            Ok(resource) => resource,
+            Err(why) => {
+                let result = Err(why);
+                self.say(&vertex.resource, &result);
+                return Some(Event::Finished { vertex, run, result, sent: Fields::new() });
+            }
+        };
+        let context = Context {
+            store: self.store.clone(),
+            host: self.settings.host.clone(),
+            apply,
+            refresh,
+            outbox: Outbox::default(),
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
+        let mut armed = None;
+        if rearm && !polled {
+            self.watches.remove(&vertex).await;
+            let lost = self.unwatched.remove(&vertex);
+            let event = self.arm(vertex.clone(), resource.watches()).await;
+            // The run sees what happened before it; so only news of the watch is told.
+            let news = lost || self.unwatched.contains(&vertex);
+            armed = news.then_some(event);
+        }
+        self.runs.start(vertex, run, resource, context);
+        armed
+    }
+
+    /// Says in the log what a run did.
+    fn say(&mut self, id: &ResourceId, result: &Result<Outcome, String>) {
+        match result {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Changed(what)) => tracing::info!("{id}: {what}"),
             Ok(Outcome::WouldChange(what)) => tracing::info!("{id}: would be changed: {what}"),
             Err(why) if self.said.get(id) != Some(why) => tracing::error!("{id} failed: {why}"),
             Err(_) => {}
         }
-        match &finished.result {
+        match result {
             Err(why) => self.said.insert(id.clone(), why.clone()),
             Ok(_) => self.said.remove(id).inspect(|_| tracing::info!("{id}: works again")),
         };
-        let Finished { vertex, run, result } = finished;
-        self.feed(Event::Finished { vertex, run, result }).await;
+    }
+
+    async fn finished(&mut self, finished: Finished) {
+        let Finished { vertex, run, result, sent } = finished;
+        self.say(&vertex.resource, &result);
+        self.feed(Event::Finished { vertex, run, result, sent }).await;
     }
 
     async fn due(&mut self) {
@@ -286,7 +335,8 @@ impl Body {
         let program = &self.source.program;
         let host = &self.settings.host;
         let exports = self.exports.borrow_and_update().exports.clone();
-        match desired::compile(program, &exports, &self.collected, host, self.settings.noop) {
+        let everywhere = self.settings.everywhere();
+        match desired::compile(program, &exports, &self.collected, host, &everywhere) {
             Ok(desired) => {
                 for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
                     tracing::warn!("{message}");
@@ -373,11 +423,7 @@ impl Body {
 
     /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
     pub(super) fn settled(&self) -> bool {
-        self.exchanged()
-            && self
-                .engine
-                .vertices()
-                .all(|one| !matches!(one.state, State::Pending | State::Running))
+        self.exchanged() && self.engine.is_quiescent()
     }
 }
 

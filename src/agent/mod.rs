@@ -9,6 +9,7 @@ mod body;
 mod desired;
 pub mod exchange;
 mod ladder;
+mod receivers;
 mod report;
 mod runs;
 mod settings;

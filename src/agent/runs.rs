@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
+use crate::spec::Fields;
 
 /// A run that starts so soon after one that did something is a resource that chases itself, or
 /// another one: its command touches what it watches, or two resources want one file.
@@ -35,6 +36,8 @@ pub(super) struct Finished {
     pub(super) run: RunId,
     /// What came of it.
     pub(super) result: Result<Outcome, String>,
+    /// What it sends.
+    pub(super) sent: Fields,
 }
 
 /// All runs under way.
@@ -67,7 +70,7 @@ impl Runs {
             // A panic in a kind is that resource's failure, never the agent's.
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
-            Finished { vertex, run, result }
+            Finished { vertex, run, result, sent: context.outbox.take() }
         });
     }
 

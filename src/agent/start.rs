@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
+use super::receivers::Receivers;
 use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, Settings, Surroundings};
 use super::socket::Socket;
@@ -130,6 +131,7 @@ impl Agent {
             collected: Vec::new(),
             watches,
             runs: Runs::default(),
+            receivers: Receivers::default(),
             born: Instant::now(),
             wake_at: None,
             quiet: false,
@@ -163,9 +165,12 @@ impl Agent {
             loop {
                 tokio::select! {
                     () = &mut stop => break,
-                    signal = self.sources.signals.next() => {
-                        stage = stage.after(signal);
-                        modes.send_replace(stop_mode(stage));
+                    asked = self.sources.signals.next() => {
+                        // On the way out there is nothing to look at again.
+                        if let Heard::End(signal) = asked {
+                            stage = stage.after(signal);
+                            modes.send_replace(stop_mode(stage));
+                        }
                     }
                 }
             }
@@ -229,10 +234,20 @@ fn follow_keys(store: Arc<dyn Store>) -> mpsc::Receiver<Follow> {
     follow::follow(store, &format!("{}kv/", store::PREFIX))
 }
 
-/// INT and TERM as they come.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// INT or TERM: to end.
+    End(Signal),
+    /// HUP: to look again at the file and at what failed.
+    Again,
+}
+
+/// INT, TERM and HUP as they come.
 pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -240,14 +255,16 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next signal.
-    pub(super) async fn next(&mut self) -> Signal {
+    /// What the next signal asks for.
+    pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Heard::End(Signal::Interrupt),
+            _ = self.terminate.recv() => Heard::End(Signal::Terminate),
+            _ = self.hangup.recv() => Heard::Again,
         }
     }
 }

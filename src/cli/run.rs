@@ -160,6 +160,16 @@ pub(super) struct Args {
     /// Say what would change and change nothing
     #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
     noop: bool,
+    /// Run at most this many resources at once; 0 or less bounds nothing
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_SEMA",
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Behaviour"
+    )]
+    sema: Option<i64>,
     /// Do not follow changes of the graph file
     #[arg(long, global = true, env = "QUORATE_NO_WATCH", help_heading = "Behaviour")]
     no_watch: bool,
@@ -258,6 +268,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         },
         follow: !args.no_watch,
         noop: args.noop,
+        sema: args.sema.filter(|n| *n > 0).map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         converged,
         max_runtime: args.max_runtime.filter(|&s| s > 0).map(Duration::from_secs),
         cluster,

@@ -84,7 +84,7 @@ fn resources(
         }
         for item in list(value, &format!("`{}`", key.text), "of resources", sink) {
             if let Some(kind) = kind {
-                entry::read(*kind, item, &mut program.resources, shelf, sink);
+                entry::read(kinds, *kind, item, &mut program.resources, shelf, sink);
             }
         }
     }

@@ -53,25 +53,10 @@ const FIELDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Keys of any resource.
-const KEYS: [&str; 2] = ["hosts", "recv"];
+const KEYS: [&str; 1] = ["hosts"];
 
 /// Meta parameters.
-const META: [&str; 14] = [
-    "autogroup",
-    "burst",
-    "delay",
-    "dollar",
-    "limit",
-    "poll",
-    "realize",
-    "reset",
-    "retry",
-    "retryreset",
-    "reverse",
-    "rewatch",
-    "sema",
-    "timeout",
-];
+const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
 
 /// Keys of a full collect rule.
 const RULE: [&str; 24] = [
@@ -109,6 +94,9 @@ mod tests {
             for one in built.fields() {
                 assert!(!field(built.name(), one.name), "{} {}", built.name(), one.name);
             }
+        }
+        for built in super::super::meta::KEYS {
+            assert!(!meta(built), "{built}");
         }
         assert!(all().len() >= 6);
     }

@@ -43,6 +43,7 @@ fn spec(name: &str, pairs: &[(&str, &str)], export: Option<Marked>) -> ResourceS
         id: ResourceId::new("file", name),
         fields: fields(pairs),
         meta: Meta::default(),
+        receives: BTreeMap::new(),
         export,
         span: Span::default(),
         field_spans: BTreeMap::new(),
