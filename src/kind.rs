@@ -5,7 +5,7 @@
 //! graph, the engine, or other resources.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,16 +15,26 @@ use tokio_util::sync::CancellationToken;
 use crate::ident::{HostName, ResourceId};
 use crate::spec::{Fields, Value};
 use crate::store::Store;
+use process::Line;
 
 mod exec;
 mod fields;
 pub mod file;
+mod gzip;
 mod kv;
+mod line;
+mod msg;
 mod noop;
+mod password;
 mod print;
+pub mod process;
+mod replace;
+mod tar;
+mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod value;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +116,8 @@ pub enum Watch {
     Key(String),
     /// A tick every so often, the first after one interval.
     Every(Duration),
+    /// A command that is kept running: each line that it prints is an event, and so is its end.
+    Command(Line),
 }
 
 /// What automatic edges are made from.
@@ -135,6 +147,9 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// This host.
     pub host: HostName,
+    /// The agent's own folder, private to it; a kind keeps what has to survive a restart below
+    /// `kinds/` in it.
+    pub state_dir: Arc<Path>,
     /// Change what is wrong; otherwise only look.
     pub apply: bool,
     /// A predecessor with a notifying edge changed.
@@ -179,6 +194,16 @@ pub trait Resource: Send + Sync + Debug {
     async fn run(&self, cx: &Context) -> Result<Outcome, String>;
 }
 
+/// What a run of a resource without effects says: a refresh counts as a change, so that it reaches
+/// those that come after.
+fn passed_on(cx: &Context) -> Outcome {
+    match (cx.refresh, cx.apply) {
+        (false, _) => Outcome::Unchanged,
+        (true, true) => Outcome::Changed("refreshed".to_owned()),
+        (true, false) => Outcome::WouldChange("refreshed".to_owned()),
+    }
+}
+
 /// Reads a field as text.
 pub fn str_field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     match fields.get(name) {
@@ -192,10 +217,17 @@ pub fn all() -> &'static [&'static dyn Kind] {
     &[
         &exec::ExecKind,
         &file::FileKind,
+        &gzip::GzipKind,
         &kv::KvKind,
+        &line::LineKind,
+        &msg::MsgKind,
         &noop::NoopKind,
+        &password::PasswordKind,
         &print::PrintKind,
+        &tar::TarKind,
+        &test::TestKind,
         &timer::TimerKind,
+        &value::ValueKind,
     ]
 }
 

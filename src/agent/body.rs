@@ -4,7 +4,7 @@
 //! data between them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,7 @@ use crate::store::{Change, Store};
 /// Everything that the loop keeps.
 pub(super) struct Body {
     pub(super) settings: Settings,
-    pub(super) state_dir: PathBuf,
+    pub(super) state_dir: Arc<Path>,
     pub(super) instance: String,
     pub(super) store: Arc<dyn Store>,
     pub(super) cluster: Option<watch::Receiver<ClusterStatus>>,
@@ -77,6 +77,8 @@ pub(super) struct Body {
 /// What the loop waits for, besides runs and time.
 pub(super) struct Sources {
     pub(super) touched: mpsc::Receiver<Touched>,
+    /// What happens to watched commands.
+    pub(super) commands: mpsc::Receiver<Touched>,
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
@@ -104,6 +106,7 @@ impl Body {
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
                 Some(touched) = sources.touched.recv() => News::Touched(touched),
+                Some(touched) = sources.commands.recv() => News::Touched(touched),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
@@ -240,6 +243,7 @@ impl Body {
         let context = Context {
             store: self.store.clone(),
             host: self.settings.host.clone(),
+            state_dir: self.state_dir.clone(),
             apply,
             refresh,
             outbox: Outbox::default(),

@@ -19,7 +19,7 @@ impl Body {
             "instance": self.instance,
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "state_dir": self.state_dir,
+            "state_dir": &*self.state_dir,
             "mode": if self.settings.cluster.is_some() { "cluster" } else { "standalone" },
             "role": "standalone",
             "reason": null,

@@ -16,7 +16,7 @@ use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, Settings, Surroundings};
 use super::socket::Socket;
 use super::source::{self, Source};
-use super::watch::Hub;
+use super::watch::{Commands, Hub};
 use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED};
 use crate::cluster::shell::{self as cluster, StopMode, state};
@@ -99,7 +99,8 @@ impl Agent {
         let signals = Signals::new()
             .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
         let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
-        let watches = Watches::new(hub);
+        let (watched, commands) = Commands::new();
+        let watches = Watches::new(hub, watched);
         if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             watches.add_source(path).await.map_err(Refusal::failed)?;
@@ -120,7 +121,7 @@ impl Agent {
                 converged_after: settings.converged.map(|one| one.after),
             }),
             settings,
-            state_dir,
+            state_dir: Arc::from(state_dir),
             instance,
             store,
             source,
@@ -145,7 +146,7 @@ impl Agent {
         };
         Ok(Agent {
             body,
-            sources: Sources { touched, socket, signals, keys },
+            sources: Sources { touched, commands, socket, signals, keys },
             exchange,
             membership,
         })
@@ -158,6 +159,7 @@ impl Agent {
         if stage == Stage::Killed {
             self.body.runs.kill().await;
         }
+        self.body.watches.stop(stage == Stage::Killed).await;
         self.exchange.stop().await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));

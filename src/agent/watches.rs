@@ -1,5 +1,5 @@
-//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and
-//! ticks.
+//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
+//! and commands.
 //!
 //! Refuses to interpret events: it only says which vertices they touch.
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::HubHandle;
+use super::watch::{Commands, HubHandle};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
@@ -19,13 +19,16 @@ pub(super) const SOURCE: u64 = 0;
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
+    commands: Vec<u64>,
     keys: Vec<String>,
 }
 
 /// All watches of the running graph.
 pub(super) struct Watches {
     hub: HubHandle,
+    commands: Commands,
     next: u64,
+    /// Whose watch an id of the hub or of a command is.
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
     ticks: BinaryHeap<Reverse<(Instant, VertexId, Duration)>>,
@@ -33,9 +36,10 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn new(hub: HubHandle) -> Self {
+    pub(super) fn new(hub: HubHandle, commands: Commands) -> Self {
         Watches {
             hub,
+            commands,
             next: SOURCE + 1,
             paths: HashMap::new(),
             keys: BTreeMap::new(),
@@ -75,6 +79,16 @@ impl Watches {
                     self.keys.entry(key.clone()).or_default().insert(vertex.clone());
                     held.keys.push(key);
                 }
+                Watch::Command(line) => {
+                    let id = self.next;
+                    self.next += 1;
+                    // After an error it is tried again and again, and told when it runs.
+                    self.paths.insert(id, vertex.clone());
+                    held.commands.push(id);
+                    if let Err(why) = self.commands.add(id, line).await {
+                        result = Err(why);
+                    }
+                }
                 Watch::Every(interval) => {
                     self.ticks.push(Reverse((now + interval, vertex.clone(), interval)));
                 }
@@ -91,6 +105,10 @@ impl Watches {
             self.hub.remove(id).await;
             self.paths.remove(&id);
         }
+        for id in held.commands {
+            self.commands.remove(id);
+            self.paths.remove(&id);
+        }
         for key in held.keys {
             if let Some(vertices) = self.keys.get_mut(&key) {
                 vertices.remove(vertex);
@@ -101,7 +119,12 @@ impl Watches {
         }
     }
 
-    /// Whose path the hub's id is.
+    /// Ends the commands that are watched: in good order, or at once.
+    pub(super) async fn stop(&mut self, at_once: bool) {
+        self.commands.stop(at_once).await;
+    }
+
+    /// Whose watch this id of the hub or of a command is.
     pub(super) fn of_path(&self, id: u64) -> Option<VertexId> {
         self.paths.get(&id).cloned()
     }

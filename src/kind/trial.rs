@@ -2,6 +2,7 @@
 //!
 //! Refuses to be part of the agent.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
     Context {
         store,
         host: HostName::parse("h1").unwrap(),
+        state_dir: Path::new("/nonexistent/state").into(),
         apply: true,
         refresh: false,
         outbox: super::Outbox::default(),

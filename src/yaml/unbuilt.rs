@@ -3,7 +3,7 @@
 //! Refuses to be a plan: an entry goes when the thing is built, and a test says when one is left.
 
 /// Kinds that mgmt's YAML files use.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 15] = [
     "augeas",
     "aws:ec2",
     "config:etcd",
@@ -12,13 +12,10 @@ const KINDS: [&str; 18] = [
     "group",
     "hostname",
     "mount",
-    "msg",
     "net",
     "nspawn",
-    "password",
     "pkg",
     "svc",
-    "test",
     "user",
     "virt",
     "http:server",
@@ -26,30 +23,9 @@ const KINDS: [&str; 18] = [
 
 /// Fields by kind.
 const FIELDS: [(&str, &[&str]); 3] = [
-    (
-        "exec",
-        &[
-            "donecmd",
-            "donecwd",
-            "doneshell",
-            "group",
-            "ifequals",
-            "ifequals_stdout",
-            "mtimes",
-            "nifcmd",
-            "nifcwd",
-            "nifshell",
-            "refreshonly",
-            "send_output",
-            "send_stderr",
-            "send_stdout",
-            "sig",
-            "user",
-            "watchfiles",
-        ],
-    ),
     ("file", &["force", "fragments", "purge", "recurse", "selinux", "source", "symlink"]),
-    ("print", &["refresh_only"]),
+    ("password", &["check_recovery"]),
+    ("test", &["always_group", "compare_fail", "waitforerror"]),
 ];
 
 /// Keys of any resource.

@@ -10,6 +10,8 @@
 //! to the ancestors of its target is not seen.
 
 mod book;
+mod command;
 mod hub;
 
+pub(super) use command::Commands;
 pub use hub::{Hub, HubError, HubHandle, Touched};

@@ -192,6 +192,7 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
     let cx = Context {
         store: Arc::new(MemoryStore::new()),
         host: HostName::parse("h1").unwrap(),
+        state_dir: std::sync::Arc::from(dir.path()),
         apply: true,
         refresh: false,
         outbox: crate::kind::Outbox::default(),
