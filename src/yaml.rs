@@ -49,6 +49,9 @@ pub fn check(text: &str) -> Vec<Diagnostic> {
 /// How many diagnostics are kept: a wrong file of any size must not fill the memory.
 const FOUND_MAX: usize = 2_000;
 
+/// The longest message, in characters: a name can be as long as the file.
+const MESSAGE_MAX: usize = 2_000;
+
 /// For how many diagnostics a nearest name is looked for: each costs a comparison with every known
 /// name.
 const HINTS_MAX: usize = 50;
@@ -62,9 +65,11 @@ struct Sink {
 }
 
 impl Sink {
-    fn add(&mut self, diagnostic: Diagnostic) {
+    fn add(&mut self, mut diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.is_error());
         if self.found.len() < FOUND_MAX {
+            shorten(&mut diagnostic.message);
+            diagnostic.help.as_mut().map(shorten);
             self.found.push(diagnostic);
         }
     }
@@ -79,6 +84,14 @@ impl Sink {
         self.hints += 1;
         let help = if self.hints <= HINTS_MAX { hint() } else { None };
         self.add(Diagnostic { help: help.or(diagnostic.help), ..diagnostic });
+    }
+}
+
+fn shorten(text: &mut String) {
+    if let Some((cut, _)) = text.char_indices().nth(MESSAGE_MAX) {
+        text.truncate(cut);
+        text.push_str("...");
+        text.shrink_to_fit();
     }
 }
 

@@ -21,10 +21,10 @@ pub(super) struct Args {
 /// Prints the findings; exit 1 when there is an error among them.
 pub(super) fn run(args: &Args) -> ExitCode {
     let name = args.file.display().to_string();
-    let text = match std::fs::read_to_string(&args.file) {
+    let text = match crate::agent::source::read(&args.file) {
         Ok(text) => text,
         Err(failure) => {
-            super::print_error(format!("{name} cannot be read: {failure}"));
+            super::print_error(failure);
             return ExitCode::from(super::EXIT_FAILED);
         }
     };
