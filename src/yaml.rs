@@ -18,7 +18,10 @@ mod program;
 mod read;
 mod receive;
 mod scalar;
+mod schema;
 mod unbuilt;
+
+pub use schema::schema;
 
 /// The longest text that is read, in bytes. Ten thousand files with a kilobyte of content each fit.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;

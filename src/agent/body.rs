@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use super::runs::{Finished, Runs};
 use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
-use super::start::{Heard, Signals};
+use super::start::{Heard, Signals, since_1970};
 use super::watch::Touched;
 use super::watches::{SOURCE, Watches};
 use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
@@ -28,6 +29,7 @@ use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outbox, Outcome, Watch};
+use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
@@ -55,6 +57,13 @@ pub(super) struct Body {
     pub(super) runs: Runs,
     pub(super) receivers: Receivers,
     pub(super) born: Instant,
+    /// The same moment on people's clocks, since the beginning of 1970.
+    pub(super) born_at: Duration,
+    /// When the running graph was taken, likewise.
+    pub(super) graph_since: Duration,
+    pub(super) counters: Counters,
+    /// Moves whenever what others see may have changed.
+    pub(super) changes: watch::Sender<u64>,
     pub(super) wake_at: Option<Instant>,
     /// The engine has been quiet for long enough.
     pub(super) quiet: bool,
@@ -89,6 +98,7 @@ enum News {
     Touched(Touched),
     Exports,
     Published,
+    Cluster,
     Keys(Follow),
     Asked(Request),
     Signal(Heard),
@@ -109,15 +119,20 @@ impl Body {
                 Some(touched) = sources.commands.recv() => News::Touched(touched),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
+                () = changed(&mut self.cluster) => News::Cluster,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
                 signal = sources.signals.next() => News::Signal(signal),
                 () = until(next) => News::Due,
                 () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
             };
+            let asked = matches!(news, News::Asked(_));
             self.handle(news).await;
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
+            }
+            if !asked {
+                self.changes.send_modify(|n| *n = n.wrapping_add(1));
             }
         }
     }
@@ -128,11 +143,13 @@ impl Body {
             News::Touched(touched) => self.touched(touched).await,
             News::Exports => self.rebuild().await,
             // Whether this completes the exchange is looked at after each of them.
-            News::Published => {}
+            News::Published | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
                 let answer = match request.topic {
                     Topic::Status => self.status().to_string(),
+                    Topic::Graph => self.picture().to_string(),
+                    Topic::Metrics => self.metrics(),
                 };
                 if request.answer.send(answer).is_err() {
                     tracing::debug!("a client went away before its answer");
@@ -278,8 +295,16 @@ impl Body {
     }
 
     async fn finished(&mut self, finished: Finished) {
-        let Finished { vertex, run, result, sent } = finished;
-        self.say(&vertex.resource, &result);
+        let id = &finished.vertex.resource;
+        let result = match &finished.result {
+            Ok(Outcome::Unchanged) => "unchanged",
+            Ok(Outcome::Changed(_)) => "changed",
+            Ok(Outcome::WouldChange(_)) => "would-change",
+            Err(_) => "failed",
+        };
+        self.counters.ran(id.kind(), result, finished.took);
+        finished.span.in_scope(|| self.say(id, &finished.result));
+        let Finished { vertex, run, result, sent, .. } = finished;
         self.feed(Event::Finished { vertex, run, result, sent }).await;
     }
 
@@ -349,6 +374,7 @@ impl Body {
                 self.collected = desired.collected;
                 self.graph = desired.graph;
                 self.generation += 1;
+                self.graph_since = since_1970();
                 let mine = publish::wanted(program);
                 self.to_export = mine.len();
                 let mine = Some(mine);
@@ -437,6 +463,16 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until the cluster looks different; for ever without one.
+async fn changed(cluster: &mut Option<watch::Receiver<ClusterStatus>>) {
+    if let Some(cluster) = cluster
+        && cluster.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// A report of several lines as log lines.

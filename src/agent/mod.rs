@@ -9,6 +9,7 @@ mod body;
 mod desired;
 pub mod exchange;
 mod ladder;
+mod metrics;
 mod receivers;
 mod report;
 mod runs;
@@ -19,7 +20,10 @@ mod start;
 pub mod watch;
 mod watches;
 
-pub use settings::{ClusterSettings, Converged, Input, Settings, Surroundings};
+pub use settings::{ClusterSettings, Converged, Input, MetricsSettings, Settings, Surroundings};
+
+/// The target of the span around each run, for filters of the log.
+pub const RUN_TARGET: &str = "quorate::run";
 
 /// Everything is done.
 pub const EXIT_DONE: u8 = 0;

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
@@ -38,6 +39,10 @@ pub(super) struct Finished {
     pub(super) result: Result<Outcome, String>,
     /// What it sends.
     pub(super) sent: Fields,
+    /// How long it took, without the pause before it.
+    pub(super) took: Duration,
+    /// What is logged of it is logged in here.
+    pub(super) span: tracing::Span,
 }
 
 /// All runs under way.
@@ -62,16 +67,27 @@ impl Runs {
         self.tokens.insert(run, token.clone());
         context.cancel = token;
         let pause = self.pause(&vertex.resource);
-        self.tasks.spawn(async move {
+        let span = span(&vertex.resource, run);
+        let task = async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = context.cancel.cancelled() => {}
             }
+            let start = Instant::now();
             // A panic in a kind is that resource's failure, never the agent's.
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
-            Finished { vertex, run, result, sent: context.outbox.take() }
-        });
+            let span = tracing::Span::current();
+            Finished {
+                vertex,
+                run,
+                result,
+                sent: context.outbox.take(),
+                took: start.elapsed(),
+                span,
+            }
+        };
+        self.tasks.spawn(task.instrument(span));
     }
 
     /// How long the next run of this resource has to wait: not at all, unless it does not come to
@@ -126,6 +142,18 @@ impl Runs {
         self.tasks.shutdown().await;
         self.tokens.clear();
     }
+}
+
+/// One span for each run. It is of the highest level, so that whatever is logged of a run carries
+/// its fields; a log for people leaves it out by its target.
+fn span(resource: &ResourceId, run: RunId) -> tracing::Span {
+    tracing::error_span!(
+        target: super::RUN_TARGET,
+        "run",
+        %resource,
+        kind = resource.kind(),
+        run = run.0,
+    )
 }
 
 /// The pause of a resource whose runs followed one another at once so often.

@@ -2,6 +2,7 @@
 //!
 //! Refuses to parse command lines and to open anything.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +34,17 @@ pub struct Settings {
     pub max_runtime: Option<Duration>,
     /// Cluster settings; `None` runs on its own.
     pub cluster: Option<ClusterSettings>,
+    /// Serve metrics.
+    pub metrics: Option<MetricsSettings>,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Allow an address beyond this machine.
+    pub insecure_network: bool,
 }
 
 impl Settings {

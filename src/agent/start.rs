@@ -11,14 +11,15 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
+use super::metrics;
 use super::receivers::Receivers;
 use super::runs::Runs;
-use super::settings::{ClusterSettings, Input, Settings, Surroundings};
+use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
 use super::socket::Socket;
 use super::source::{self, Source};
-use super::watch::{Commands, Hub};
+use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
-use super::{EXIT_DONE, EXIT_FAILED};
+use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::shell::{self as cluster, StopMode, state};
 use crate::engine::{Engine, Options};
 use crate::store::follow::{self, Follow};
@@ -85,30 +86,29 @@ struct Agent {
     sources: Sources,
     exchange: Exchange,
     membership: Membership,
+    _metrics: Option<metrics::Listener>,
 }
 
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
+        refuse_open_metrics(settings.metrics)?;
         let folder = state_dir(&settings)?;
         let (membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let instance = folder.identity().instance;
-        let socket = Socket::listen(&state_dir).map_err(|why| {
+        let (changes, changed) = tokio::sync::watch::channel(0);
+        let socket = Socket::listen(&state_dir, changed).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
         let signals = Signals::new()
             .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
-        let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
         let (watched, commands) = Commands::new();
-        let watches = Watches::new(hub, watched);
-        if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            watches.add_source(path).await.map_err(Refusal::failed)?;
-        }
+        let (watches, touched) = watches(&settings, watched).await?;
         let exchange =
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
         say_hello(&settings, &state_dir);
+        let metrics = serve_metrics(settings.metrics, &socket).await?;
         let body = Body {
             cluster: match &membership {
                 Membership::Cluster(handle) => Some(handle.status.clone()),
@@ -134,6 +134,10 @@ impl Agent {
             runs: Runs::default(),
             receivers: Receivers::default(),
             born: Instant::now(),
+            born_at: since_1970(),
+            graph_since: std::time::Duration::ZERO,
+            counters: crate::metrics::Counters::default(),
+            changes,
             wake_at: None,
             quiet: false,
             converged: false,
@@ -149,6 +153,7 @@ impl Agent {
             sources: Sources { touched, commands, socket, signals, keys },
             exchange,
             membership,
+            _metrics: metrics,
         })
     }
 
@@ -221,6 +226,51 @@ async fn membership(
 fn config(settings: &Settings, flags: ClusterSettings, state_dir: PathBuf) -> cluster::Config {
     let host = settings.host.clone();
     cluster::Config { host, state_dir, flags, etcd_path: None, child_program: None }
+}
+
+/// The metrics name every kind of resource and every role: not for whoever happens to be near.
+fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
+    match wanted {
+        Some(one) if !one.insecure_network && !one.address.ip().is_loopback() => {
+            let url = format!("http://{}/metrics", one.address);
+            Err(crate::cluster::StartError::InsecureNetwork { url }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn serve_metrics(
+    wanted: Option<MetricsSettings>,
+    socket: &Socket,
+) -> Result<Option<metrics::Listener>, Refusal> {
+    let Some(MetricsSettings { address, .. }) = wanted else { return Ok(None) };
+    let listener = metrics::listen(address, socket.sender.clone()).await;
+    listener.map(Some).map_err(|why| Refusal {
+        code: EXIT_REFUSED,
+        sentence: format!(
+            "metrics cannot be served on {address}: {why}; choose another address with \
+             --prometheus-listen"
+        ),
+    })
+}
+
+/// The one inotify instance, with a watch on the graph file if it is followed.
+async fn watches(
+    settings: &Settings,
+    commands: Commands,
+) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
+    let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
+    let watches = Watches::new(hub, commands);
+    if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        watches.add_source(path).await.map_err(Refusal::failed)?;
+    }
+    Ok((watches, touched))
+}
+
+/// The time that people's clocks show.
+pub(super) fn since_1970() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn say_hello(settings: &Settings, state_dir: &Path) {

@@ -28,9 +28,14 @@ impl Bucket {
     pub(super) fn take(&mut self, now: Timestamp) -> bool {
         let there = self.next() <= now;
         if there {
-            self.full = self.full.max(now).after(self.limit.every);
+            self.owe(now);
         }
         there
+    }
+
+    /// Takes a token, from those to come if there is none.
+    pub(super) fn owe(&mut self, now: Timestamp) {
+        self.full = self.full.max(now).after(self.limit.every);
     }
 }
 
@@ -51,6 +56,14 @@ mod tests {
         assert_eq!(taken, [true, true, true, false]);
         assert_eq!(bucket.next(), at(6_000));
         assert!(!bucket.take(at(5_999)) && bucket.take(at(6_000)) && !bucket.take(at(6_000)));
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_before_the_next_one_passes() {
+        let mut bucket = Bucket::new(Limit { every: Duration::from_secs(5), burst: 1 });
+        assert!(bucket.take(at(1_000)));
+        bucket.owe(at(1_000));
+        assert!(!bucket.take(at(10_999)) && bucket.take(at(11_000)));
     }
 
     #[test]

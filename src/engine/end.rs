@@ -40,6 +40,11 @@ impl Engine {
         self.locks.release(&slot.meta.sema);
         slot.phase = Phase::Idle;
         slot.seen = ended.seen;
+        let in_vain = matches!(end.result, Ok(Outcome::Unchanged));
+        if let (true, Some(bucket)) = (ended.echo && !in_vain, &mut slot.bucket) {
+            // It was no echo, or not only that.
+            bucket.owe(now);
+        }
         match end.result {
             Ok(outcome) if ended.late => self.late(now, at, &ended, &outcome),
             Err(_) if ended.late => self.late(now, at, &ended, &Outcome::Unchanged),

@@ -116,7 +116,7 @@ impl Comparison {
     }
 
     /// Whether all that was written is all of the file.
-    pub(super) fn is_same(mut self) -> io::Result<bool> {
+    pub(super) fn finish(mut self) -> io::Result<bool> {
         Ok(self.same && self.old.read(&mut [0])? == 0)
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn converge(
         None => "created",
         Some(old) => {
             let mut to = Guarded { to: Comparison::with(old), cancel };
-            let compared = fill(&mut to).and_then(|()| to.to.is_same());
+            let compared = fill(&mut to).and_then(|()| to.to.finish());
             match compared {
                 Ok(true) => return Ok(Outcome::Unchanged),
                 Ok(false) => "written",
@@ -237,7 +237,7 @@ mod tests {
             fs::write(&path, old).unwrap();
             let mut comparison = Comparison::with(open(&path).unwrap().unwrap());
             comparison.write_all(new).unwrap();
-            assert_eq!(comparison.is_same().unwrap(), same, "{} {}", old.len(), new.len());
+            assert_eq!(comparison.finish().unwrap(), same, "{} {}", old.len(), new.len());
         }
     }
 

@@ -249,7 +249,9 @@ impl Resource for Tar {
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    use super::super::trial::{build, build_values, changed, context, would_change};
+    use super::super::trial::{
+        Given, build, build_values, changed, context, mistakes, would_change,
+    };
     use super::*;
     use crate::spec::Value;
 
@@ -329,16 +331,14 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_and_the_watches_are_of_all_inputs() {
         let (a, b) = (Path::new("/x/same"), Path::new("/y/same"));
-        let cases: [(&str, Vec<(&str, Value)>, &[&str]); 4] = [
-            ("/a.tar", vec![], &["-"]),
-            ("rel", vec![list(&[a, b])], &["-", "inputs"]),
-            ("/a.tar", vec![list(&[Path::new("/"), Path::new("/a.tar")])], &["inputs", "inputs"]),
-            ("/a.tar", vec![list(&[Path::new("rel")])], &["inputs"]),
+        let cases: [(&str, Given, &[&str]); 4] = [
+            ("/a.tar", &[], &["-"]),
+            ("rel", &[list(&[a, b])], &["-", "inputs"]),
+            ("/a.tar", &[list(&[Path::new("/"), Path::new("/a.tar")])], &["inputs", "inputs"]),
+            ("/a.tar", &[list(&[Path::new("rel")])], &["inputs"]),
         ];
         for (name, fields, wrong) in cases {
-            let errors = build_values("tar", name, &fields).unwrap_err();
-            let found: Vec<_> = errors.iter().map(|one| one.field.unwrap_or("-")).collect();
-            assert_eq!(found, wrong, "{fields:?}");
+            assert_eq!(mistakes("tar", name, fields), wrong, "{fields:?}");
         }
         assert!(build("tar", "/a", &[("format", "zip")]).is_err());
         let watches = build_values("tar", "/a.tar", &[list(&[a])]).unwrap().watches();

@@ -13,6 +13,9 @@ use crate::spec::Value;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 
+/// Fields as they stand in a file.
+pub(super) type Given<'a> = &'a [(&'a str, Value)];
+
 /// A resource of text fields.
 pub(super) fn build(
     kind: &str,
@@ -66,4 +69,10 @@ pub(super) fn would_change(result: Result<Outcome, String>) -> String {
         Ok(Outcome::WouldChange(words)) => words,
         other => panic!("not a change that was left: {other:?}"),
     }
+}
+
+/// The fields at fault, `-` for what is about the whole resource.
+pub(super) fn mistakes(kind: &str, name: &str, fields: &[(&str, Value)]) -> Vec<&'static str> {
+    let errors = build_values(kind, name, fields).err().unwrap_or_default();
+    errors.iter().map(|error| error.field.unwrap_or("-")).collect()
 }

@@ -30,7 +30,7 @@ const DEFAULT_CHANNEL: &str = "default";
 const MARK: &str = "@@";
 
 /// Keys of any resource besides its kind's fields.
-const COMMON_KEYS: [&str; 5] = ["name", "meta", "recv", "hidden", "export"];
+pub(super) const COMMON_KEYS: [&str; 5] = ["name", "meta", "recv", "hidden", "export"];
 
 /// Keys under which some mgmt versions took meta parameters by accident of their decoder.
 const ACCIDENTAL_META: [&str; 4] = ["base", "edgeable", "groupable", "reversible"];

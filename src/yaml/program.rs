@@ -12,7 +12,7 @@ use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::Kind;
 use crate::spec::Program;
 
-const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
+pub(super) const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
 
 /// All that can be understood of a document; the sink has what cannot.
 pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program {

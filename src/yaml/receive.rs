@@ -136,3 +136,6 @@ fn words(ty: FieldType) -> &'static str {
         FieldType::StrMap => "a map of texts",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,30 +49,36 @@ pub(super) struct Flight {
     late: bool,
 }
 
-/// Tokens, counted in time: one is worth as much as it takes to come.
+/// Tokens, counted in the nanoseconds that each takes to come; below zero what is owed.
 struct Tokens {
     limit: Limit,
-    level: Duration,
+    level: i128,
     at: Timestamp,
 }
 
 impl Tokens {
     fn new(limit: Limit, at: Timestamp) -> Self {
-        Tokens { limit, level: limit.every * limit.burst, at }
+        let level = (limit.every * limit.burst).as_nanos() as i128;
+        Tokens { limit, level, at }
     }
 
     /// Takes one, or says when there is one.
     fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
-        let come = self.level + (now.0 - self.at.0);
-        self.level = come.min(self.limit.every * self.limit.burst);
-        self.at = now;
-        match self.level.checked_sub(self.limit.every) {
-            Some(rest) => {
-                self.level = rest;
-                Ok(())
-            }
-            None => Err(now.after(self.limit.every - self.level)),
+        let one = self.limit.every.as_nanos() as i128;
+        self.owe(now);
+        if self.level >= 0 {
+            return Ok(());
         }
+        let lacks = Duration::from_nanos(-self.level as u64);
+        self.level += one;
+        Err(now.after(lacks))
+    }
+
+    fn owe(&mut self, now: Timestamp) {
+        let come = self.level + (now.0 - self.at.0).as_nanos() as i128;
+        let full = (self.limit.every * self.limit.burst).as_nanos() as i128;
+        self.level = come.min(full) - self.limit.every.as_nanos() as i128;
+        self.at = now;
     }
 }
 
@@ -437,6 +443,10 @@ impl Model {
         let Some(life) = self.life(vertex) else { return };
         let Some(ended) = life.running.take_if(|running| running.run == run) else { return };
         life.checked = ended.started;
+        let in_vain = matches!(result, Ok(Outcome::Unchanged));
+        if let (true, Some(tokens)) = (ended.echo && !in_vain, &mut life.tokens) {
+            tokens.owe(now);
+        }
         let changed = match &result {
             Ok(Outcome::Changed(_)) => true,
             Ok(Outcome::Unchanged) => ended.tick,

@@ -3,6 +3,7 @@
 //! Refuses to guess: what contradicts itself or would do nothing is a mistake.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -70,9 +71,18 @@ pub(super) const FIELDS: &[FieldDef] = &[
     text("watchshell", "like `shell`, for `watchcmd`"),
     text("watchcwd", "like `cwd`, for `watchcmd`"),
     list("watchfiles", "absolute paths; what happens to them, or directly in them, is an event"),
-    text("send_output", "sent as `output` while a guard keeps the command from running"),
-    text("send_stdout", "sent as `stdout` while a guard keeps the command from running"),
-    text("send_stderr", "sent as `stderr` while a guard keeps the command from running"),
+    text(
+        "send_output",
+        "sent as `output` until the command has run, while a guard keeps it from that",
+    ),
+    text(
+        "send_stdout",
+        "sent as `stdout` until the command has run, while a guard keeps it from that",
+    ),
+    text(
+        "send_stderr",
+        "sent as `stderr` until the command has run, while a guard keeps it from that",
+    ),
 ];
 
 /// What a run sends.
@@ -138,6 +148,7 @@ pub(super) fn build(id: &ResourceId, fields: &Fields) -> Result<Exec, Vec<FieldE
         watch,
         watch_files,
         fallback,
+        ran: AtomicBool::new(false),
     })
 }
 

@@ -12,6 +12,7 @@ mod stamp;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
@@ -52,7 +53,7 @@ impl Kind for ExecKind {
     }
 }
 
-/// What is sent while a guard keeps the command from running.
+/// What is sent while a guard keeps the command from running, as long as it has not run.
 #[derive(Debug, Default)]
 struct Fallback {
     output: Option<String>,
@@ -75,6 +76,8 @@ struct Exec {
     watch: Option<Line>,
     watch_files: Vec<PathBuf>,
     fallback: Fallback,
+    /// The command ran since the agent started: what it printed was sent, and stays.
+    ran: AtomicBool,
 }
 
 impl Exec {
@@ -158,6 +161,9 @@ impl Exec {
     }
 
     fn send_fallback(&self, cx: &Context) {
+        if self.ran.load(Ordering::Relaxed) {
+            return;
+        }
         let Fallback { output, stdout, stderr } = &self.fallback;
         for (key, value) in [("output", output), ("stdout", stdout), ("stderr", stderr)] {
             value.iter().for_each(|value| cx.outbox.put(key, Value::Str(value.clone())));
@@ -165,6 +171,7 @@ impl Exec {
     }
 
     fn send(&self, ended: &Ended, cx: &Context) {
+        self.ran.store(true, Ordering::Relaxed);
         let printed =
             [("output", &ended.output), ("stdout", &ended.stdout), ("stderr", &ended.stderr)];
         for (key, head) in printed {

@@ -8,15 +8,12 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::super::trial::{build, build_values, changed, context, would_change};
+use super::super::trial::{Given, build, build_values, changed, context, mistakes, would_change};
 use super::super::{Context, Outcome, Watch};
 use super::OUTPUT_MAX;
 use crate::spec::Value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Fields as they stand in a file.
-type Given<'a> = &'a [(&'a str, Value)];
 
 fn text(text: &str) -> Value {
     Value::Str(text.to_owned())
@@ -28,11 +25,6 @@ async fn run(fields: &[(&str, Value)]) -> Result<Outcome, String> {
 
 async fn shell(cmd: &str) -> Result<Outcome, String> {
     run(&[("cmd", text(cmd)), ("shell", text("/bin/sh"))]).await
-}
-
-fn mistakes(fields: &[(&str, Value)]) -> Vec<&'static str> {
-    let errors = build_values("exec", "x", fields).err().unwrap_or_default();
-    errors.iter().map(|error| error.field.unwrap_or("-")).collect()
 }
 
 /// Waits until the file holds a process number, then tells it.
@@ -91,7 +83,7 @@ fn every_mistake_in_the_fields_is_reported() {
         (&[("watchcmd", text("")), ("watchshell", text("")), ("ifcmd", text(""))], &[]),
     ];
     for (fields, expected) in cases {
-        assert_eq!(mistakes(fields), expected, "{fields:?}");
+        assert_eq!(mistakes("exec", "x", fields), expected, "{fields:?}");
     }
 }
 
@@ -427,6 +419,21 @@ async fn what_a_command_prints_is_sent_and_a_fallback_while_it_is_kept_from_runn
         [cmd.clone(), sh.clone(), ("send_stdout", text("before")), ("ifcmd", text("false"))];
     assert_eq!(sent(&fallback).await, [("stdout".to_owned(), text("before"))].into());
     assert_eq!(sent(&[cmd, sh, ("ifcmd", text("false"))]).await, [].into());
+}
+
+#[tokio::test]
+async fn a_fallback_does_not_replace_what_the_command_printed_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("made");
+    let cmd = format!("echo real; touch {}", made.display());
+    let fields =
+        [("shell", "/bin/sh"), ("creates", made.to_str().unwrap()), ("send_stdout", "before")];
+    let exec = build("exec", &cmd, &fields).unwrap();
+    let cx = context();
+    changed(exec.run(&cx).await);
+    assert_eq!(cx.outbox.take().get("stdout"), Some(&text("real\n")));
+    assert_eq!(exec.run(&cx).await, Ok(Outcome::Unchanged));
+    assert_eq!(cx.outbox.take(), [].into());
 }
 
 #[tokio::test]
