@@ -28,7 +28,7 @@ use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outbox, Outcome, Watch};
+use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
@@ -48,6 +48,7 @@ pub(super) struct Body {
     pub(super) source: Source,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
+    pub(super) managed: Managed,
     pub(super) generation: u64,
     pub(super) messages: Vec<String>,
     pub(super) collected: Vec<Collected>,
@@ -176,8 +177,7 @@ impl Body {
         if touched.id == SOURCE {
             return self.reload().await;
         }
-        let Some(vertex) = self.watches.of_path(touched.id) else { return };
-        let error = touched.error;
+        let Some((vertex, error)) = self.watches.told(touched, Instant::now()) else { return };
         if let Some(why) = &error {
             tracing::warn!("{}: not watched: {why}", vertex.resource);
             self.unwatched.insert(vertex.clone());
@@ -264,6 +264,7 @@ impl Body {
             apply,
             refresh,
             outbox: Outbox::default(),
+            managed: self.managed.clone(),
             cancel: tokio_util::sync::CancellationToken::new(),
         };
         let mut armed = None;
@@ -373,6 +374,11 @@ impl Body {
                 self.messages = desired.messages;
                 self.collected = desired.collected;
                 self.graph = desired.graph;
+                let graph = self.graph.clone();
+                self.managed = Managed::new(move || {
+                    let resources = graph.vertices.values().map(|one| &one.resource);
+                    resources.filter_map(|one| one.hints().path).collect()
+                });
                 self.generation += 1;
                 self.graph_since = since_1970();
                 let mine = publish::wanted(program);
