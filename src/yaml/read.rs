@@ -152,8 +152,7 @@ impl Builder<'_> {
         let weight = Weight { values: 1, bytes: 0 };
         self.count(weight, span)?;
         if self.open.len() >= DEPTH_MAX {
-            let message = format!("nested deeper than {DEPTH_MAX} levels");
-            self.sink.add(Diagnostic::error(span, message));
+            self.sink.add(Diagnostic::error(span, too_deep()));
             return Err(Stop);
         }
         if anchor != 0 {
@@ -314,7 +313,11 @@ impl Builder<'_> {
     fn syntax(&mut self, marker: &Marker, info: &str) -> Result<(), Stop> {
         let span = self.places.at(self.text, marker.index());
         let line = self.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
-        let found = Diagnostic::error(span, format!("not valid YAML: {info}"));
+        // The parser has a limit of its own, which it can reach while it looks ahead.
+        let found = match info.contains("recursion limit") {
+            true => Diagnostic::error(span, too_deep()),
+            false => Diagnostic::error(span, format!("not valid YAML: {info}")),
+        };
         let tabbed = line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t');
         self.sink.add(match tabbed {
             true => found.with_help("YAML is indented with spaces; there is a tab in this line"),
@@ -322,6 +325,10 @@ impl Builder<'_> {
         });
         Err(Stop)
     }
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {DEPTH_MAX} levels")
 }
 
 fn is_unspecific(tag: &Tag) -> bool {
