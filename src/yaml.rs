@@ -52,7 +52,7 @@ pub fn check(text: &str) -> Vec<Diagnostic> {
 /// How many diagnostics are kept: a wrong file of any size must not fill the memory.
 const FOUND_MAX: usize = 2_000;
 
-/// The longest message, in characters: a name can be as long as the file.
+/// The longest message, about, in characters: a name can be as long as the file.
 const MESSAGE_MAX: usize = 2_000;
 
 /// For how many diagnostics a nearest name is looked for: each costs a comparison with every known
@@ -90,11 +90,13 @@ impl Sink {
     }
 }
 
+/// Takes the middle out of a text that is too long: what is wrong often stands at its end.
 fn shorten(text: &mut String) {
-    if let Some((cut, _)) = text.char_indices().nth(MESSAGE_MAX) {
-        text.truncate(cut);
-        text.push_str("...");
-        text.shrink_to_fit();
+    const END: usize = MESSAGE_MAX / 4;
+    let Some((start, _)) = text.char_indices().nth(MESSAGE_MAX - END) else { return };
+    let Some((end, _)) = text.char_indices().nth_back(END - 1) else { return };
+    if start < end {
+        *text = format!("{}...{}", &text[..start], &text[end..]);
     }
 }
 

@@ -155,7 +155,7 @@ const ALL: [Hostile; 20] = [
         make: |path| write(path, "\n".repeat(16 << 20)),
         said: "the file is empty",
     },
-    Hostile { name: "NUL bytes", make: |path| write(path, [0; 1 << 20]), said: "NUL byte" },
+    Hostile { name: "NUL bytes", make: |path| write(path, vec![0; 1 << 20]), said: "NUL byte" },
     Hostile { name: "names of a megabyte", make: long_names, said: "is not declared" },
     Hostile { name: "a ring of 20,000", make: long_ring, said: "wait for each other" },
 ];
@@ -186,6 +186,7 @@ fn is_refused(hostile: &Hostile, output: &Output) {
     assert!(said.len() < 200_000, "{name}: {} bytes are said", said.len());
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the kernel counts");
     let kib = u64::try_from(usage.max_rss()).expect("a size");
+    println!("{name}: at most {kib} KiB so far");
     assert!(kib < MEMORY_MAX_KIB, "{name}: {kib} KiB");
 }
 
@@ -246,6 +247,7 @@ fn an_agent_that_each_is_put_before_keeps_its_graph_and_goes_on_in_bounded_memor
     let peak =
         about.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a high water mark");
     let kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    println!("the agent: {kib} KiB");
     assert!(kib < MEMORY_MAX_KIB, "{kib} KiB");
     assert!(!agent.log().contains("panicked"), "{}", agent.log());
     agent.signal(Signal::SIGTERM);
