@@ -35,7 +35,10 @@ mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod unfilled;
 mod value;
+
+pub use unfilled::unfilled;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +185,8 @@ impl Outbox {
     }
 }
 
-/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes what
-/// another one keeps. Made when first asked for.
+/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes
+/// what another one keeps. Made when first asked for.
 #[derive(Clone)]
 pub struct Managed(Arc<LazyLock<BTreeSet<PathBuf>, ManagedPaths>>);
 
@@ -218,6 +221,10 @@ pub trait Resource: Send + Sync + Debug {
     }
     /// A tick or an event counts as a change of the resource itself (timers).
     fn event_is_change(&self) -> bool {
+        false
+    }
+    /// What the others in the graph manage matters to it (a purge): looked at again after a swap.
+    fn minds_neighbours(&self) -> bool {
         false
     }
     /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource.

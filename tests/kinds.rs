@@ -8,9 +8,26 @@ use support::{Site, state_of, wait_for};
 
 /// An exec that a command of its own triggers. That command notes its number, and prints a line for
 /// each one that comes out of `pipe`.
-const WATCHING: &str = "graph: g\nresources:\n  exec:\n  - name: x\n    cmd: echo run >> DIR/runs\n    \
-    shell: /bin/sh\n    watchcmd: echo $$ > DIR/pid; while read line; do echo; echo $line; done < \
-    DIR/pipe\n    watchshell: /bin/sh\n";
+const WATCHING: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: echo run >> DIR/runs
+    shell: /bin/sh
+    watchcmd: echo $$ > DIR/pid; while read line; do echo; echo $line; done < DIR/pipe
+    watchshell: /bin/sh
+";
+
+const FAILING: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: 'true'
+    watchcmd: test -e DIR/good && exec sleep 600; echo broken >&2; exit 3
+    watchshell: /bin/sh
+";
 
 fn runs(site: &Site, wanted: usize) -> Option<()> {
     let lines = site.read("runs").unwrap_or_default().lines().count();
@@ -52,12 +69,7 @@ fn a_line_of_the_watched_command_runs_the_exec_and_a_swap_or_the_end_stops_the_c
 #[test]
 fn a_watched_command_that_fails_is_a_failure_until_it_runs_again() {
     let site = Site::new();
-    site.write(
-        "site.yaml",
-        "graph: g\nresources:\n  exec:\n  - name: x\n    cmd: echo run >> DIR/runs\n    shell: \
-        /bin/sh\n    watchcmd: test -e DIR/good && exec sleep 600; echo broken >&2; exit 3\n    \
-        watchshell: /bin/sh\n",
-    );
+    site.write("site.yaml", FAILING);
     let agent = site.agent(&["yaml", "DIR/site.yaml"]);
     let status = agent.status_where(5, "it fails", |one| state_of(one, "exec[x]") == "failed");
     let error = status["resources"].to_string();
@@ -84,4 +96,42 @@ fn a_kept_password_is_the_same_after_a_restart_and_in_no_log() {
         seen.push(password);
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+/// The exec is kept from running while the file `made` is there, so it sends nothing.
+const RECEIVING: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: echo received; touch DIR/made
+    shell: /bin/sh
+    creates: DIR/made
+  line:
+  - name: DIR/lines
+    recv:
+      content: {kind: exec, name: x, key: stdout}
+  kv:
+  - name: k
+    recv:
+      value: {kind: exec, name: x, key: stdout}
+";
+
+#[test]
+fn who_receives_waits_for_what_was_not_sent_and_does_nothing_until_then() {
+    let site = Site::new();
+    site.write("site.yaml", RECEIVING);
+    std::fs::write(site.path("made"), "").unwrap();
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let line = site.fill("line[DIR/lines]");
+    for id in [line.as_str(), "kv[k]"] {
+        let status = agent.status_where(5, "it waits", |one| state_of(one, id) == "failed");
+        assert!(status["resources"].to_string().contains("has not sent `stdout` yet"));
+    }
+    assert_eq!(site.read("lines"), None);
+    std::fs::remove_file(site.path("made")).unwrap();
+    for id in [line.as_str(), "kv[k]"] {
+        agent.status_where(5, "it has it", |one| state_of(one, id) == "ok");
+    }
+    assert_eq!(site.read("lines").as_deref(), Some("received\n"));
 }

@@ -375,10 +375,7 @@ impl Body {
                 self.collected = desired.collected;
                 self.graph = desired.graph;
                 let graph = self.graph.clone();
-                self.managed = Managed::new(move || {
-                    let resources = graph.vertices.values().map(|one| &one.resource);
-                    resources.filter_map(|one| one.hints().path).collect()
-                });
+                self.managed = Managed::new(move || graph.managed_paths());
                 self.generation += 1;
                 self.graph_since = since_1970();
                 let mine = publish::wanted(program);
@@ -390,12 +387,25 @@ impl Body {
                     changed
                 });
                 self.feed(Event::Graph(self.graph.clone())).await;
+                self.neighbours_changed().await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);
                 warn_each(&report);
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
+        }
+    }
+
+    /// Has those looked at to whom it matters what else is in the graph.
+    async fn neighbours_changed(&mut self) {
+        let minds = |id: &ResourceId| {
+            self.graph.vertices.get(id).is_some_and(|one| one.resource.minds_neighbours())
+        };
+        let vertices = self.engine.vertices().map(|one| one.id);
+        let minding: Vec<VertexId> = vertices.filter(|id| minds(&id.resource)).cloned().collect();
+        for vertex in minding {
+            self.feed(Event::Touched(vertex)).await;
         }
     }
 

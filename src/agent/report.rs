@@ -74,7 +74,9 @@ impl Body {
             // What its last run did, or would have done.
             "outcome": outcome,
             "since_ms": self.unix_ms(one.since),
-            "next_retry_ms": null,
+            "next_retry_ms": one.retry.map(|next| self.unix_ms(next.at)),
+            // With the next one; null also when there is no end of them.
+            "retries_left": one.retry.and_then(|next| next.left),
         })
     }
 

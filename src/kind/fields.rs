@@ -75,12 +75,6 @@ impl<'a> Reader<'a> {
         self.errors.push(mistake(field, message, help));
     }
 
-    /// Notes that something is missing.
-    pub(super) fn lacks(&mut self, message: &str, help: &str) {
-        let (message, help) = (message.to_owned(), Some(help.to_owned()));
-        self.errors.push(FieldError { field: None, message, help });
-    }
-
     /// The resource, unless there was a mistake.
     pub(super) fn done<T>(self, made: T) -> Result<T, Vec<FieldError>> {
         if self.errors.is_empty() { Ok(made) } else { Err(self.errors) }
@@ -170,7 +164,7 @@ impl<'a> Reader<'a> {
             let message = format!("the path `{name}` is not absolute");
             let help =
                 format!("give a path that starts with a slash, with `{field}` or as the name");
-            self.lacks(&message, &help);
+            self.refuse(field, message, &help);
         }
         PathBuf::from(clean(name))
     }

@@ -82,7 +82,8 @@ impl Kind for TarKind {
 fn named(paths: Vec<PathBuf>, archive: &Path, reader: &mut Reader) -> BTreeMap<OsString, PathBuf> {
     let mut inputs = BTreeMap::new();
     if paths.is_empty() && !reader.has("inputs") {
-        reader.lacks("an archive needs `inputs`", "list what goes into it");
+        let message = "an archive needs `inputs`".to_owned();
+        reader.refuse("inputs", message, "list what goes into it");
     }
     for path in paths {
         let shown = path.display().to_string();
@@ -332,8 +333,8 @@ mod tests {
     fn every_mistake_is_reported_and_the_watches_are_of_all_inputs() {
         let (a, b) = (Path::new("/x/same"), Path::new("/y/same"));
         let cases: [(&str, Given, &[&str]); 4] = [
-            ("/a.tar", &[], &["-"]),
-            ("rel", &[list(&[a, b])], &["-", "inputs"]),
+            ("/a.tar", &[], &["inputs"]),
+            ("rel", &[list(&[a, b])], &["path", "inputs"]),
             ("/a.tar", &[list(&[Path::new("/"), Path::new("/a.tar")])], &["inputs", "inputs"]),
             ("/a.tar", &[list(&[Path::new("rel")])], &["inputs"]),
         ];

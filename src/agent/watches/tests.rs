@@ -20,7 +20,7 @@ fn path(name: &str) -> Vec<Watch> {
 }
 
 #[tokio::test]
-async fn a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
+async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
     let hub = HubHandle::answering(|path| if path == "/one" { exhausted() } else { None });
     let mut watches = on(hub);
     let (one, two) = (vertex("one"), vertex("two"));

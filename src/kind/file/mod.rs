@@ -164,6 +164,10 @@ impl Resource for File {
         Hints { path: Some(self.path.clone()), directory: makes }
     }
 
+    fn minds_neighbours(&self) -> bool {
+        matches!(self.wanted.body, Body::Tree { purge: true, .. })
+    }
+
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         effects::run(self.path.clone(), Arc::clone(&self.wanted), cx).await
     }

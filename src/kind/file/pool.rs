@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -109,9 +109,13 @@ impl Pool {
     }
 }
 
+/// Asked once: finding out reads several files.
 fn threads_max() -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    (processors * THREADS_PER_CPU).clamp(THREADS_MIN, THREADS_MAX)
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        (processors * THREADS_PER_CPU).clamp(THREADS_MIN, THREADS_MAX)
+    })
 }
 
 /// Nothing that is behind these locks can be left half changed by a panic.

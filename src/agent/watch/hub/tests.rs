@@ -111,7 +111,7 @@ async fn a_missing_directory_is_noticed_however_deep() {
 }
 
 #[tokio::test]
-async fn a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
+async fn p16_a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
     let mut scene = Scene::new();
     fs::create_dir_all(scene.path("a/b")).unwrap();
     fs::write(scene.path("a/b/f"), "").unwrap();
