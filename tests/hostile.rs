@@ -97,7 +97,13 @@ fn long_ring(path: &Path) {
     write(path, text);
 }
 
-const ALL: [Hostile; 20] = [
+/// A path that no kernel takes, each part of which would have to be watched.
+fn long_path(path: &Path) {
+    let long = "/a".repeat(1 << 20);
+    write(path, format!("graph: g\nresources:\n  exec:\n  - {{name: e, creates: {long}}}\n"));
+}
+
+const ALL: [Hostile; 21] = [
     Hostile { name: "billion laughs", make: laughs, said: "values, aliases followed" },
     Hostile { name: "copies of a text", make: long_laughs, said: "of text, aliases followed" },
     Hostile { name: "200 MB", make: sparse, said: "larger than 16 MiB" },
@@ -157,6 +163,7 @@ const ALL: [Hostile; 20] = [
     },
     Hostile { name: "NUL bytes", make: |path| write(path, vec![0; 1 << 20]), said: "NUL byte" },
     Hostile { name: "names of a megabyte", make: long_names, said: "is not declared" },
+    Hostile { name: "a path of 2 MiB", make: long_path, said: "at most 4095 are possible" },
     Hostile { name: "a ring of 20,000", make: long_ring, said: "wait for each other" },
 ];
 

@@ -29,7 +29,8 @@ fuzz_target!(|text: &str| {
 
 /// How many vertices can run, each after all before it.
 fn ordered(graph: &Graph) -> usize {
-    let mut before: BTreeMap<&ResourceId, usize> = graph.vertices.keys().map(|id| (id, 0)).collect();
+    let mut before: BTreeMap<&ResourceId, usize> =
+        graph.vertices.keys().map(|id| (id, 0)).collect();
     for (from, to) in graph.edges.keys() {
         assert!(graph.vertices.contains_key(from), "an edge from nowhere: {from}");
         *before.get_mut(to).expect("an edge leads to a vertex") += 1;

@@ -127,7 +127,8 @@ impl Timing {
         }
         text.push_str("edges:\n");
         for (from, to) in self.edges {
-            let ends = format!("from: {{kind: exec, name: {from}}}, to: {{kind: exec, name: {to}}}");
+            let ends =
+                format!("from: {{kind: exec, name: {from}}}, to: {{kind: exec, name: {to}}}");
             text.push_str(&format!("- {{{ends}}}\n"));
         }
         text
