@@ -2,7 +2,8 @@
 //!
 //! Pure, and the only module that names petgraph. Refuses to run anything and to know the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ident::{HostName, ResourceId};
@@ -103,6 +104,11 @@ pub struct Diff {
 }
 
 impl Graph {
+    /// The paths that the resources manage.
+    pub fn managed_paths(&self) -> BTreeSet<PathBuf> {
+        self.vertices.values().filter_map(|vertex| vertex.resource.hints().path).collect()
+    }
+
     /// What has to happen to the resources of `self` to become those of `new`; each list in the
     /// order of names.
     pub fn diff(&self, new: &Graph) -> Diff {

@@ -4,9 +4,10 @@
 //! effects. Adding one touches its own file and the list in [`all`]. A kind refuses to know the
 //! graph, the engine, or other resources.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +35,10 @@ mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod unfilled;
 mod value;
+
+pub use unfilled::unfilled;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,9 @@ pub enum Watch {
         /// Report events of direct entries too.
         children: bool,
     },
+    /// A directory, as [`Watch::Path`], and everything below it at any depth; links are not
+    /// followed.
+    Tree(PathBuf),
     /// A key of the store; one that ends in a slash stands for everything below it.
     Key(String),
     /// A tick every so often, the first after one interval.
@@ -156,6 +163,8 @@ pub struct Context {
     pub refresh: bool,
     /// Where the run puts values for others to receive.
     pub outbox: Outbox,
+    /// The paths that the resources of the graph manage.
+    pub managed: Managed,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }
@@ -176,6 +185,31 @@ impl Outbox {
     }
 }
 
+/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes
+/// what another one keeps. Made when first asked for.
+#[derive(Clone)]
+pub struct Managed(Arc<LazyLock<BTreeSet<PathBuf>, ManagedPaths>>);
+
+type ManagedPaths = Box<dyn FnOnce() -> BTreeSet<PathBuf> + Send>;
+
+impl Managed {
+    /// The paths that `make` gives.
+    pub fn new(make: impl FnOnce() -> BTreeSet<PathBuf> + Send + 'static) -> Self {
+        Managed(Arc::new(LazyLock::new(Box::new(make))))
+    }
+
+    /// All of them.
+    pub fn paths(&self) -> &BTreeSet<PathBuf> {
+        &self.0
+    }
+}
+
+impl Default for Managed {
+    fn default() -> Self {
+        Managed::new(BTreeSet::new)
+    }
+}
+
 /// A resource of some kind, ready to be watched and run.
 #[async_trait]
 pub trait Resource: Send + Sync + Debug {
@@ -187,6 +221,10 @@ pub trait Resource: Send + Sync + Debug {
     }
     /// A tick or an event counts as a change of the resource itself (timers).
     fn event_is_change(&self) -> bool {
+        false
+    }
+    /// What the others in the graph manage matters to it (a purge): looked at again after a swap.
+    fn minds_neighbours(&self) -> bool {
         false
     }
     /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource.

@@ -220,6 +220,26 @@ fn a_wide_status_names_state_age_and_origin_and_filters_leave_out_the_rest() {
 }
 
 #[test]
+fn a_resource_that_will_be_tried_again_says_when() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: \"false\"\n    \
+        meta: {retry: -1, delay: 3000000}\n",
+    );
+    let state = site.path("state").display().to_string();
+    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let status = agent.status_where(10, "it will be tried again", |one| {
+        one["resources"][0]["next_retry_ms"].is_u64()
+    });
+    let one = &status["resources"][0];
+    let wait = one["next_retry_ms"].as_u64().zip(one["since_ms"].as_u64());
+    assert!(wait.is_some_and(|(next, since)| next - since >= 3_000_000), "{one}");
+    let wide = stdout(&quorate(&["status", "--prefix", &state, "--wide"]));
+    assert!(wide.lines().any(|line| line.contains("  49m ") && line.contains("exec[e]")), "{wide}");
+}
+
+#[test]
 fn each_json_line_about_a_run_carries_resource_kind_and_run_and_no_content() {
     let site = Site::new();
     site.write("site.yaml", ORDERED);

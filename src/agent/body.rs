@@ -29,7 +29,7 @@ use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
-use crate::kind::{Context, Outbox, Outcome, Watch};
+use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
@@ -53,6 +53,7 @@ pub(super) struct Body {
     pub(super) source: Source,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
+    pub(super) managed: Managed,
     pub(super) generation: u64,
     pub(super) messages: Vec<String>,
     pub(super) collected: Vec<Collected>,
@@ -184,8 +185,7 @@ impl Body {
         if touched.id == SOURCE {
             return self.reload().await;
         }
-        let Some(vertex) = self.watches.of_path(touched.id) else { return };
-        let error = touched.error;
+        let Some((vertex, error)) = self.watches.told(touched, Instant::now()) else { return };
         if let Some(why) = &error {
             tracing::warn!("{}: not watched: {why}", vertex.resource);
             self.unwatched.insert(vertex.clone());
@@ -272,6 +272,7 @@ impl Body {
             apply,
             refresh,
             outbox: Outbox::default(),
+            managed: self.managed.clone(),
             cancel: tokio_util::sync::CancellationToken::new(),
         };
         let mut armed = None;
@@ -382,6 +383,8 @@ impl Body {
                 self.collected = desired.collected;
                 self.seen = convergence::digest(&exports);
                 self.graph = desired.graph;
+                let graph = self.graph.clone();
+                self.managed = Managed::new(move || graph.managed_paths());
                 self.generation += 1;
                 self.graph_since = since_1970();
                 let mine = publish::wanted(program);
@@ -393,12 +396,25 @@ impl Body {
                     changed
                 });
                 self.feed(Event::Graph(self.graph.clone())).await;
+                self.neighbours_changed().await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);
                 warn_each(&report);
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
+        }
+    }
+
+    /// Has those looked at to whom it matters what else is in the graph.
+    async fn neighbours_changed(&mut self) {
+        let minds = |id: &ResourceId| {
+            self.graph.vertices.get(id).is_some_and(|one| one.resource.minds_neighbours())
+        };
+        let vertices = self.engine.vertices().map(|one| one.id);
+        let minding: Vec<VertexId> = vertices.filter(|id| minds(&id.resource)).cloned().collect();
+        for vertex in minding {
+            self.feed(Event::Touched(vertex)).await;
         }
     }
 

@@ -33,6 +33,9 @@ pub(super) struct Found {
 impl Receivers {
     /// The resource of a vertex with these values for its fields.
     pub(super) fn resource(&mut self, id: &VertexId, vertex: &Vertex, received: Fields) -> Found {
+        if let Some(waiting) = waiting(vertex, &received) {
+            return Found { result: Ok(waiting), rearm: false };
+        }
         let before = self.built.get(id);
         if received.is_empty() && before.is_none() {
             return Found { result: Ok(vertex.resource.clone()), rearm: false };
@@ -58,6 +61,13 @@ impl Receivers {
     }
 }
 
+/// What runs while a field has neither a value in the file nor one that was sent.
+fn waiting(vertex: &Vertex, received: &Fields) -> Option<Arc<dyn Resource>> {
+    let lacks = |field| !received.contains_key(field) && !vertex.fields.contains_key(field);
+    let (field, one) = vertex.receives.iter().find(|(field, _)| lacks(field.as_str()))?;
+    Some(kind::unfilled(field, &one.from, &one.key))
+}
+
 fn build(vertex: &Vertex, fields: &Fields) -> Result<Arc<dyn Resource>, String> {
     let Some(kind) = kind::find(vertex.id.kind()) else {
         return Err(format!("there is no kind `{}`", vertex.id.kind()));
@@ -73,7 +83,7 @@ mod tests {
     use super::*;
     use crate::graph::Origin;
     use crate::ident::ResourceId;
-    use crate::spec::{Meta, Value};
+    use crate::spec::{Meta, Receive, Value};
 
     fn vertex(interval: i64) -> (VertexId, Vertex) {
         let id = ResourceId::new("timer", "t");
@@ -104,6 +114,21 @@ mod tests {
         assert!(first.rearm, "it ticks at another interval");
         let again = receivers.resource(&id, &vertex, interval(5));
         assert!(!again.rearm && Arc::ptr_eq(&first.result.unwrap(), &again.result.unwrap()));
+    }
+
+    #[test]
+    fn a_field_that_nothing_gave_a_value_yet_keeps_the_resource_from_running() {
+        let (id, mut vertex) = vertex(30);
+        let sender = Receive { from: ResourceId::new("exec", "x"), key: "stdout".to_owned() };
+        vertex.receives = [("interval".to_owned(), sender)].into();
+        let mut receivers = Receivers::default();
+        let written = receivers.resource(&id, &vertex, Fields::new()).result.unwrap();
+        assert!(Arc::ptr_eq(&written, &vertex.resource), "the file says what to begin with");
+        vertex.fields.clear();
+        let waiting = receivers.resource(&id, &vertex, Fields::new());
+        assert!(format!("{:?}", waiting.result.unwrap()).contains("has not sent `stdout`"));
+        let filled = receivers.resource(&id, &vertex, interval(5)).result.unwrap();
+        assert_eq!(filled.watches().len(), 1);
     }
 
     #[test]

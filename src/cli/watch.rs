@@ -141,17 +141,25 @@ impl<'a> Screen<'a> {
         } else if self.view.json {
             text
         } else {
-            let new: String = text
-                .split_inclusive('\n')
-                .filter(|line| line.trim() != "" && !self.shown.contains(*line))
-                .collect();
-            self.shown = text.split_inclusive('\n').map(str::to_owned).collect();
-            new
+            // Without ages: a line that only grew older is not new.
+            fresh(&text, &self.view.show(status, 0), &mut self.shown)
         };
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(out.as_bytes())?;
         stdout.flush()
     }
+}
+
+/// The lines of `text` whose like was not there before; `keys` are the same lines in a form that
+/// only changes when what they say does.
+fn fresh(text: &str, keys: &str, shown: &mut BTreeSet<String>) -> String {
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let keys: Vec<String> = keys.lines().map(squeezed).collect();
+    let new = text.split_inclusive('\n').zip(&keys);
+    let new = new.filter(|(_, key)| !key.is_empty() && !shown.contains(*key));
+    let new = new.map(|(line, _)| line).collect();
+    *shown = keys.into_iter().collect();
+    new
 }
 
 /// The text from the upper left corner on, over what was there; what does not fit is counted.
@@ -182,5 +190,13 @@ mod tests {
         let cut = redrawn("a\nb\nc\nd\ne\n", 4);
         assert_eq!(cut.matches("\r\n").count(), 3);
         assert!(cut.contains("... 3 more lines"), "{cut:?}");
+    }
+
+    #[test]
+    fn in_a_pipe_a_line_that_only_grew_older_is_not_said_again() {
+        let mut shown = BTreeSet::new();
+        assert_eq!(fresh("a 1s\n\nb\n", "a 0s\n\nb\n", &mut shown), "a 1s\nb\n");
+        assert_eq!(fresh("a 7s\nc  x\n", "a  0s\nc x\n", &mut shown), "c  x\n");
+        assert_eq!(fresh("a 9s\nb\n", "a 0s\nb\n", &mut shown), "b\n", "it is back");
     }
 }

@@ -4,11 +4,12 @@
 //! out and reported.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Edge, EdgeOrigin, Graph, Origin, Vertex, autoedge, cycle};
 use crate::diag::{self, Diagnostic};
 use crate::ident::ResourceId;
-use crate::kind::{self, FieldError, Kind};
+use crate::kind::{self, FieldError, Kind, Resource};
 use crate::spec::{Collected, EdgeSpec, Program, ReceiveSpec, ResourceSpec};
 
 /// A graph with what there is to say about it.
@@ -76,8 +77,23 @@ pub fn field_mistakes(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Vec<FieldMist
     let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
         return Vec::new();
     };
-    let found = kind.build(&spec.id, &spec.fields).err().unwrap_or_default();
+    let found = build(*kind, spec).err().unwrap_or_default();
     found.into_iter().map(|mistake| located(spec, mistake)).collect()
+}
+
+/// The resource as far as the file says it. What is received may be missing there: then something
+/// that waits takes its place until it came.
+fn build(kind: &dyn Kind, spec: &ResourceSpec) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+    kind.build(&spec.id, &spec.fields).or_else(|found| {
+        let awaited = |one: &FieldError| {
+            let field = one.field.filter(|field| !spec.fields.contains_key(*field))?;
+            spec.receives.get(field).map(|receive| (field, &receive.receive))
+        };
+        match found.iter().map(awaited).collect::<Option<Vec<_>>>().as_deref() {
+            Some([(field, one), ..]) => Ok(kind::unfilled(field, &one.from, &one.key)),
+            _ => Err(found.into_iter().filter(|one| awaited(one).is_none()).collect()),
+        }
+    })
 }
 
 fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<Diagnostic>> {
@@ -85,7 +101,7 @@ fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<D
         let message = format!("{}: unknown kind `{}`", spec.id, spec.id.kind());
         return Err(vec![Diagnostic::error(spec.span, message)]);
     };
-    let resource = kind.build(&spec.id, &spec.fields).map_err(|found| {
+    let resource = build(*kind, spec).map_err(|found| {
         found.into_iter().map(|mistake| located(spec, mistake).diagnostic).collect::<Vec<_>>()
     })?;
     let receive = |(field, one): (&String, &ReceiveSpec)| (field.clone(), one.receive.clone());

@@ -77,7 +77,8 @@ impl Kind for GzipKind {
             reader.refuse("input", message, "name another `path`, for instance with `.gz`");
         }
         if !reader.has("content") && reader.text("input").is_none() {
-            reader.lacks("a gzip needs `input` or `content`", "add what to compress");
+            let message = "a gzip needs `input` or `content`".to_owned();
+            reader.refuse("content", message, "add what to compress");
         }
         reader.done(Arc::new(Gzip { path, from, level }) as Arc<dyn Resource>)
     }
@@ -232,8 +233,8 @@ mod tests {
     fn every_mistake_is_reported() {
         let text = |text: &str| Value::Str(text.to_owned());
         let cases: [(&str, Given, &[&str]); 4] = [
-            ("/out", &[], &["-"]),
-            ("rel", &[("content", text("")), ("level", Value::Int(10))], &["-", "level"]),
+            ("/out", &[], &["content"]),
+            ("rel", &[("content", text("")), ("level", Value::Int(10))], &["path", "level"]),
             ("/out", &[("input", text("/out"))], &["input"]),
             ("/out", &[("input", text("in")), ("content", text(""))], &["input", "content"]),
         ];

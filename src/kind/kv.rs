@@ -97,7 +97,7 @@ fn check_skip(value: Option<&str>, reader: &mut Reader) -> Skip {
     match value {
         None => {
             let message = "`skiplessthan` without `value` compares nothing".to_owned();
-            reader.refuse("skiplessthan", message, "add `value`, or remove it");
+            reader.refuse("value", message, "add `value`, or remove `skiplessthan`");
         }
         Some(value) if style == Skip::AsNumber && number(value).is_none() => {
             let message = format!("`value` is `{value}`, which `skiplessthan` cannot compare");
@@ -344,7 +344,7 @@ mod tests {
         let value = |text: &str| ("value", Value::Str(text.to_owned()));
         let style = |style| ("skipcmpstyle", Value::Int(style));
         let cases = [
-            (vec![skip.clone()], Some("skiplessthan")),
+            (vec![skip.clone()], Some("value")),
             (vec![skip.clone(), value("x")], Some("value")),
             (vec![skip.clone(), value("x"), style(1)], None),
             (vec![skip, value("3")], None),

@@ -38,7 +38,11 @@ const FIELDS: &[FieldDef] = &[
         ty: FieldType::Str,
         doc: "`exists` (the default) or `absent`, which removes every such line",
     },
-    FieldDef { name: "content", ty: FieldType::Str, doc: "the line, without its end" },
+    FieldDef {
+        name: "content",
+        ty: FieldType::Str,
+        doc: "the line; a line end at its end is free",
+    },
     FieldDef {
         name: "trim",
         ty: FieldType::Bool,
@@ -68,12 +72,17 @@ impl Kind for LineKind {
         let mut reader = Reader::new(fields);
         let path = reader.path_or_name("file", id.name());
         let present = reader.choice("state", &[("exists", true), ("absent", false)], true);
-        let content = reader.raw("content").unwrap_or_default();
+        let mut content = reader.raw("content").unwrap_or_default();
+        // What a command printed ends in one.
+        if content.ends_with('\n') {
+            content.pop();
+        }
         if !reader.has("content") {
-            reader.lacks("a line needs `content`", "add the line, for instance `content: a=b`");
+            let message = "a line needs `content`".to_owned();
+            reader.refuse("content", message, "add the line, for instance `content: a=b`");
         } else if content.contains(['\n', '\r']) {
             let message = "`content` is more than one line".to_owned();
-            reader.refuse("content", message, "write one line without its end");
+            reader.refuse("content", message, "write one line of it");
         }
         let wanted = Wanted { content, present, trim: reader.flag("trim") };
         reader.done(Arc::new(Line { path, wanted }) as Arc<dyn Resource>)
@@ -215,7 +224,7 @@ mod tests {
     #[test]
     fn every_mistake_is_reported() {
         for (name, fields, wrong) in [
-            ("rel", &[][..], &["-", "-"][..]),
+            ("rel", &[][..], &["file", "content"][..]),
             ("/f", &[("content", "a\nb"), ("state", "gone")], &["state", "content"]),
             ("/f", &[("file", "rel"), ("content", "")], &["file"]),
         ] {
@@ -232,7 +241,7 @@ mod tests {
         fs::write(&path, b"\xff\none\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let name = path.to_str().unwrap();
-        let add = build("line", name, &[("content", "two")]).unwrap();
+        let add = build("line", name, &[("content", "two\n")]).unwrap();
         let looking = Context { apply: false, ..context() };
         assert_eq!(would_change(add.run(&looking).await), "line added");
         assert_eq!(changed(add.run(&context()).await), "line added");

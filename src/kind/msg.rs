@@ -28,7 +28,7 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "priority",
         ty: FieldType::Str,
-        doc: "`Emerg`, `Alert`, `Crit`, `Err`, `Warning`, `Notice`, `Info` (the default) or `Debug`",
+        doc: "`Emerg`, `Alert`, `Crit`, `Err`, `Warning`, `Notice`, `Info` (if absent) or `Debug`",
     },
     FieldDef {
         name: "fields",
@@ -78,7 +78,7 @@ impl Kind for MsgKind {
         let mut reader = Reader::new(fields);
         let body = reader.owned("body").unwrap_or_default();
         if body.is_empty() {
-            reader.lacks("a message needs `body`", "add what to say");
+            reader.refuse("body", "a message needs `body`".to_owned(), "add what to say");
         }
         let priority = reader.choice("priority", &PRIORITIES, INFO);
         let more = reader.map("fields");
@@ -218,8 +218,8 @@ mod tests {
             Value::Map(names.iter().map(|name| ((*name).to_owned(), text("x"))).collect())
         };
         let cases: [(Given, &[&str]); 4] = [
-            (&[], &["-"]),
-            (&[("body", text("")), ("priority", text("info"))], &["-", "priority"]),
+            (&[], &["body"]),
+            (&[("body", text("")), ("priority", text("info"))], &["body", "priority"]),
             (&[("body", text("x")), ("fields", more(&["a_1", "B"]))], &[]),
             (
                 &[("body", text("x")), ("fields", more(&["_a", "1", "a-b", "Message", ""]))],

@@ -153,7 +153,9 @@ pub(super) async fn run(
     };
     let status = tokio::select! {
         biased;
-        status = running.wait() => status.map_err(|why| format!("cannot wait for `{line}`: {why}"))?,
+        status = running.wait() => {
+            status.map_err(|error| format!("cannot wait for `{line}`: {error}"))?
+        }
         () = cancel.cancelled() => {
             running.stop(limits.signal).await;
             return Err(format!("`{line}` was stopped, since the run was cancelled"));

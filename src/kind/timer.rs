@@ -50,11 +50,11 @@ impl Kind for TimerKind {
                 format!("`interval` is {bad}; it has to be between 1 and {INTERVAL_MAX} seconds"),
                 "write a whole number of seconds, for instance `interval: 30`",
             )]),
-            None => Err(vec![FieldError {
-                field: None,
-                message: "a timer needs `interval`".to_owned(),
-                help: Some("add the seconds between ticks, for instance `interval: 30`".to_owned()),
-            }]),
+            None => Err(vec![mistake(
+                "interval",
+                "a timer needs `interval`".to_owned(),
+                "add the seconds between ticks, for instance `interval: 30`",
+            )]),
         }
     }
 }

@@ -23,7 +23,7 @@ const KINDS: [&str; 15] = [
 
 /// Fields by kind.
 const FIELDS: [(&str, &[&str]); 3] = [
-    ("file", &["force", "fragments", "purge", "recurse", "selinux", "source", "symlink"]),
+    ("file", &["selinux"]),
     ("password", &["check_recovery"]),
     ("test", &["always_group", "compare_fail", "waitforerror"]),
 ];

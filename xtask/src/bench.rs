@@ -5,6 +5,7 @@
 
 mod heal;
 mod spread;
+mod timing;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -37,11 +38,18 @@ struct Row {
     run: fn(agent: &Path, rounds: u32) -> anyhow::Result<ExitCode>,
 }
 
-const ROWS: [Row; 1] = [Row {
-    name: "heal",
-    about: "a managed file is deleted or edited, until it is right again",
-    run: heal::run,
-}];
+const ROWS: [Row; 2] = [
+    Row {
+        name: "heal",
+        about: "a managed file is deleted or edited, until it is right again",
+        run: heal::run,
+    },
+    Row {
+        name: "timing",
+        about: "graphs of steps that sleep, from start to end, beyond their critical path",
+        run: timing::run,
+    },
+];
 
 /// Measures, or lists what can be measured.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {

@@ -135,6 +135,7 @@ impl Watcher {
     }
 
     async fn tell(&self, error: Option<String>) {
+        let error = error.map(Into::into);
         tokio::select! {
             // The reader ends with the agent.
             sent = self.touched.send(Touched { id: self.id, error }) => drop(sent),

@@ -117,7 +117,7 @@ async fn a_failure_is_told_once_and_again_when_it_is_over() {
     );
     let (mut commands, mut touched) = Commands::new();
     commands.add(1, shell(&script)).await.unwrap();
-    let error = next(&mut touched).await.error.unwrap();
+    let error = next(&mut touched).await.error.unwrap().message;
     assert!(error.starts_with("watchcmd: `/bin/sh"), "{error}");
     assert!(error.ends_with("exited with code 3; its last output: broken"), "{error}");
     condition("it is started again", || {
