@@ -4,9 +4,10 @@
 //! effects. Adding one touches its own file and the list in [`all`]. A kind refuses to know the
 //! graph, the engine, or other resources.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -102,6 +103,9 @@ pub enum Watch {
         /// Report events of direct entries too.
         children: bool,
     },
+    /// A directory, as [`Watch::Path`], and everything below it at any depth; links are not
+    /// followed.
+    Tree(PathBuf),
     /// A key of the store; one that ends in a slash stands for everything below it.
     Key(String),
     /// A tick every so often, the first after one interval.
@@ -141,6 +145,8 @@ pub struct Context {
     pub refresh: bool,
     /// Where the run puts values for others to receive.
     pub outbox: Outbox,
+    /// The paths that the resources of the graph manage.
+    pub managed: Managed,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }
@@ -158,6 +164,31 @@ impl Outbox {
     /// Takes out what was put.
     pub fn take(&self) -> Fields {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes what
+/// another one keeps. Made when first asked for.
+#[derive(Clone)]
+pub struct Managed(Arc<LazyLock<BTreeSet<PathBuf>, ManagedPaths>>);
+
+type ManagedPaths = Box<dyn FnOnce() -> BTreeSet<PathBuf> + Send>;
+
+impl Managed {
+    /// The paths that `make` gives.
+    pub fn new(make: impl FnOnce() -> BTreeSet<PathBuf> + Send + 'static) -> Self {
+        Managed(Arc::new(LazyLock::new(Box::new(make))))
+    }
+
+    /// All of them.
+    pub fn paths(&self) -> &BTreeSet<PathBuf> {
+        &self.0
+    }
+}
+
+impl Default for Managed {
+    fn default() -> Self {
+        Managed::new(BTreeSet::new)
     }
 }
 

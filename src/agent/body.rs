@@ -26,7 +26,7 @@ use crate::diag;
 use crate::engine::{Command, Engine, Event, State, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outbox, Outcome};
+use crate::kind::{Context, Managed, Outbox, Outcome};
 use crate::spec::Collected;
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
@@ -45,6 +45,7 @@ pub(super) struct Body {
     pub(super) source: Source,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
+    pub(super) managed: Managed,
     pub(super) generation: u64,
     pub(super) messages: Vec<String>,
     pub(super) collected: Vec<Collected>,
@@ -149,8 +150,7 @@ impl Body {
         if touched.id == SOURCE {
             return self.reload().await;
         }
-        let Some(vertex) = self.watches.of_path(touched.id) else { return };
-        let error = touched.error;
+        let Some((vertex, error)) = self.watches.told(touched, Instant::now()) else { return };
         if let Some(why) = &error {
             tracing::warn!("{}: not watched: {why}", vertex.resource);
             self.unwatched.insert(vertex.clone());
@@ -200,6 +200,7 @@ impl Body {
                     apply: !found.meta.noop,
                     refresh,
                     outbox: Outbox::default(),
+                    managed: self.managed.clone(),
                     cancel: tokio_util::sync::CancellationToken::new(),
                 };
                 self.runs.start(vertex, run, found.resource.clone(), context);
@@ -294,6 +295,11 @@ impl Body {
                 self.messages = desired.messages;
                 self.collected = desired.collected;
                 self.graph = desired.graph;
+                let graph = self.graph.clone();
+                self.managed = Managed::new(move || {
+                    let resources = graph.vertices.values().map(|one| &one.resource);
+                    resources.filter_map(|one| one.hints().path).collect()
+                });
                 self.generation += 1;
                 let mine = publish::wanted(program);
                 self.to_export = mine.len();

@@ -125,6 +125,7 @@ impl Agent {
             source,
             graph_error: None,
             graph: Arc::default(),
+            managed: crate::kind::Managed::default(),
             generation: 0,
             messages: Vec::new(),
             collected: Vec::new(),

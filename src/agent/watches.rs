@@ -1,7 +1,8 @@
 //! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and
 //! ticks.
 //!
-//! Refuses to interpret events: it only says which vertices they touch.
+//! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
+//! has no watch left is looked at every now and then instead.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -9,17 +10,31 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::HubHandle;
+use super::watch::{HubHandle, Scope, Touched, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
 
+/// How often a path is looked at that cannot be watched, since no watches are left: soon enough for
+/// a person, seldom enough for thousands of them.
+const POLL: Duration = Duration::from_secs(5);
+
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
     keys: Vec<String>,
+}
+
+/// A moment at which a vertex is touched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tick {
+    at: Instant,
+    vertex: VertexId,
+    interval: Duration,
+    /// It stands for watches that are missing, and ends when they are there.
+    poll: bool,
 }
 
 /// All watches of the running graph.
@@ -28,7 +43,9 @@ pub(super) struct Watches {
     next: u64,
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
-    ticks: BinaryHeap<Reverse<(Instant, VertexId, Duration)>>,
+    ticks: BinaryHeap<Reverse<Tick>>,
+    /// Which of a vertex's paths are looked at instead of watched.
+    polled: HashMap<VertexId, BTreeSet<u64>>,
     held: HashMap<VertexId, Held>,
 }
 
@@ -40,13 +57,14 @@ impl Watches {
             paths: HashMap::new(),
             keys: BTreeMap::new(),
             ticks: BinaryHeap::new(),
+            polled: HashMap::new(),
             held: HashMap::new(),
         }
     }
 
     /// Follows the graph file.
     pub(super) async fn add_source(&self, path: PathBuf) -> Result<(), String> {
-        self.hub.add(SOURCE, path, false).await
+        self.hub.add(SOURCE, path, Scope::Entry).await.map_err(|error| error.message)
     }
 
     /// Arms everything that a vertex watches. The error of one watch does not keep the others from
@@ -60,24 +78,29 @@ impl Watches {
         let mut held = Held::default();
         let mut result = Ok(());
         for watch in watches {
-            match watch {
-                Watch::Path { path, children } => {
-                    let id = self.next;
-                    self.next += 1;
-                    // After an error the hub watches what it can and tells when it can do all.
-                    self.paths.insert(id, vertex.clone());
-                    held.hub.push(id);
-                    if let Err(why) = self.hub.add(id, path, children).await {
-                        result = Err(why);
-                    }
-                }
+            let (path, scope) = match watch {
+                Watch::Path { path, children: false } => (path, Scope::Entry),
+                Watch::Path { path, children: true } => (path, Scope::Children),
+                Watch::Tree(path) => (path, Scope::Tree),
                 Watch::Key(key) => {
                     self.keys.entry(key.clone()).or_default().insert(vertex.clone());
                     held.keys.push(key);
+                    continue;
                 }
                 Watch::Every(interval) => {
-                    self.ticks.push(Reverse((now + interval, vertex.clone(), interval)));
+                    let (at, vertex) = (now + interval, vertex.clone());
+                    self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
+                    continue;
                 }
+            };
+            let id = self.next;
+            self.next += 1;
+            // After an error the hub watches what it can and tells when it can do all.
+            self.paths.insert(id, vertex.clone());
+            held.hub.push(id);
+            let error = self.hub.add(id, path, scope).await.err();
+            if let Some(why) = self.judge(id, vertex, error, now) {
+                result = Err(why);
             }
         }
         self.held.insert(vertex.clone(), held);
@@ -90,6 +113,7 @@ impl Watches {
         for id in held.hub {
             self.hub.remove(id).await;
             self.paths.remove(&id);
+            self.unpoll(id, vertex);
         }
         for key in held.keys {
             if let Some(vertices) = self.keys.get_mut(&key) {
@@ -101,9 +125,55 @@ impl Watches {
         }
     }
 
-    /// Whose path the hub's id is.
-    pub(super) fn of_path(&self, id: u64) -> Option<VertexId> {
-        self.paths.get(&id).cloned()
+    /// Whose path was touched, and why it is not watched any more, if so.
+    pub(super) fn told(
+        &mut self,
+        touched: Touched,
+        now: Instant,
+    ) -> Option<(VertexId, Option<String>)> {
+        let vertex = self.paths.get(&touched.id)?.clone();
+        let error = self.judge(touched.id, &vertex, touched.error, now);
+        Some((vertex, error))
+    }
+
+    /// What the state of one watch means: no watches left is no error, the path is polled.
+    fn judge(
+        &mut self,
+        id: u64,
+        vertex: &VertexId,
+        error: Option<WatchError>,
+        now: Instant,
+    ) -> Option<String> {
+        match error {
+            Some(WatchError { message, exhausted: true }) => {
+                let first = !self.polled.contains_key(vertex);
+                self.polled.entry(vertex.clone()).or_default().insert(id);
+                if first {
+                    let seconds = POLL.as_secs();
+                    tracing::warn!(
+                        "{}: looked at every {seconds} s instead of watched: {message}",
+                        vertex.resource
+                    );
+                    let tick =
+                        Tick { at: now + POLL, vertex: vertex.clone(), interval: POLL, poll: true };
+                    self.ticks.push(Reverse(tick));
+                }
+                None
+            }
+            error => {
+                self.unpoll(id, vertex);
+                error.map(|error| error.message)
+            }
+        }
+    }
+
+    fn unpoll(&mut self, id: u64, vertex: &VertexId) {
+        let Some(paths) = self.polled.get_mut(vertex) else { return };
+        paths.remove(&id);
+        if paths.is_empty() {
+            self.polled.remove(vertex);
+            self.ticks.retain(|Reverse(tick)| !(tick.poll && tick.vertex == *vertex));
+        }
     }
 
     /// Who watches this key, or everything below a part of it that ends in a slash.
@@ -120,24 +190,28 @@ impl Watches {
 
     /// When the next tick is due.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.ticks.peek().map(|Reverse((at, ..))| *at)
+        self.ticks.peek().map(|Reverse(tick)| tick.at)
     }
 
     /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made
     /// up for.
     pub(super) fn due(&mut self, now: Instant) -> Vec<VertexId> {
         let mut due = Vec::new();
-        while let Some(Reverse((at, ..))) = self.ticks.peek() {
-            if *at > now {
+        while let Some(Reverse(tick)) = self.ticks.peek() {
+            if tick.at > now {
                 break;
             }
-            let Some(Reverse((at, vertex, interval))) = self.ticks.pop() else { break };
-            if self.held.contains_key(&vertex) {
-                let next = if at + interval > now { at + interval } else { now + interval };
-                self.ticks.push(Reverse((next, vertex.clone(), interval)));
-                due.push(vertex);
+            let Some(Reverse(tick)) = self.ticks.pop() else { break };
+            if self.held.contains_key(&tick.vertex) {
+                let next = tick.at + tick.interval;
+                let at = if next > now { next } else { now + tick.interval };
+                due.push(tick.vertex.clone());
+                self.ticks.push(Reverse(Tick { at, ..tick }));
             }
         }
         due
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
         apply: true,
         refresh: false,
         outbox: super::Outbox::default(),
+        managed: super::Managed::default(),
         cancel: CancellationToken::new(),
     }
 }

@@ -48,7 +48,7 @@ const FIELDS: [(&str, &[&str]); 3] = [
             "watchfiles",
         ],
     ),
-    ("file", &["force", "fragments", "purge", "recurse", "selinux", "source", "symlink"]),
+    ("file", &["selinux"]),
     ("print", &["refresh_only"]),
 ];
 

@@ -22,6 +22,19 @@ pub(super) enum Order {
     },
     /// Stop this watch; it may be gone already.
     Disarm(Wd),
+    /// Report the directories in this one, which is watched now, with [`Book::listed`].
+    List(PathBuf),
+}
+
+/// How much of a path an id wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The path itself: that it comes and goes, its content, its attributes.
+    Entry,
+    /// What lies directly in it, too.
+    Children,
+    /// All that lies below it, at any depth; links are not followed.
+    Tree,
 }
 
 /// Why a directory cannot be watched.
@@ -42,6 +55,8 @@ pub(super) enum Refusal {
 pub(super) enum Happened {
     /// An entry came or went.
     Entry,
+    /// An entry came or went that is a directory.
+    Directory,
     /// The content or the attributes of an entry changed, or those of the directory itself.
     Content,
     /// The watched directory itself was moved or removed, or its watch is gone.
@@ -86,13 +101,15 @@ impl Dir {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Want {
     path: PathBuf,
-    children: bool,
+    scope: Scope,
+    /// The directories below the path that are known by now, of a tree.
+    found: BTreeSet<PathBuf>,
 }
 
 impl Want {
-    /// The directories to watch, from the root down.
+    /// The directories to watch, from the root down to the path.
     fn dirs(&self) -> Vec<&Path> {
-        let skip = usize::from(!self.children);
+        let skip = usize::from(self.scope == Scope::Entry);
         let mut dirs: Vec<&Path> = self.path.ancestors().skip(skip).collect();
         dirs.reverse();
         dirs
@@ -109,18 +126,19 @@ pub(super) struct Book {
     paths: HashMap<Wd, BTreeSet<PathBuf>>,
     to_arm: BTreeSet<PathBuf>,
     to_disarm: Vec<Wd>,
+    /// Directories of trees that were just armed: what lies in them is not known yet.
+    to_list: BTreeSet<PathBuf>,
     /// Directories that found no watch left; tried again when one is given back.
     starved: BTreeSet<PathBuf>,
 }
 
 impl Book {
-    /// Wants `path`, absolute and clean, to be watched for `id`, and what lies directly in it with
-    /// `children`. Replaces what the id wanted before;
-    /// returns whom that helped, as [`Book::remove`]. The orders that follow have to be carried
-    /// out.
-    pub(super) fn add(&mut self, id: u64, path: PathBuf, children: bool) -> BTreeSet<u64> {
+    /// Wants `path`, absolute and clean, to be watched for `id` as far as `scope` says. Replaces
+    /// what the id wanted before; returns whom that helped, as [`Book::remove`]. The orders that
+    /// follow have to be carried out.
+    pub(super) fn add(&mut self, id: u64, path: PathBuf, scope: Scope) -> BTreeSet<u64> {
         let helped = self.remove(id);
-        let want = Want { path, children };
+        let want = Want { path, scope, found: BTreeSet::new() };
         for dir in want.dirs() {
             let entry = self.dirs.entry(dir.to_path_buf()).or_default();
             entry.uses += 1;
@@ -133,10 +151,15 @@ impl Book {
                 dir.names.entry(name.to_owned()).or_default().insert(id);
             });
         }
-        if children || want.path.parent().is_none() {
+        if scope != Scope::Entry || want.path.parent().is_none() {
             self.entry_wanted(&want.path, |dir| {
                 dir.all.insert(id);
             });
+        }
+        if scope == Scope::Tree
+            && matches!(self.dirs.get(&want.path), Some(Dir { watch: Watch::Armed { .. }, .. }))
+        {
+            self.to_list.insert(want.path.clone());
         }
         self.wants.insert(id, want);
         helped
@@ -155,28 +178,85 @@ impl Book {
     pub(super) fn remove(&mut self, id: u64) -> BTreeSet<u64> {
         let Some(want) = self.wants.remove(&id) else { return BTreeSet::new() };
         let mut freed = false;
-        for path in want.dirs() {
-            let Some(dir) = self.dirs.get_mut(path) else { continue };
-            dir.uses -= 1;
-            dir.all.remove(&id);
-            if Some(path) == want.path.parent()
-                && let Some(name) = want.path.file_name()
-                && let Some(ids) = dir.names.get_mut(name)
-            {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    dir.names.remove(name);
-                }
-            }
-            if dir.uses == 0 {
-                freed |= matches!(dir.watch, Watch::Armed { .. });
-                self.release(path);
-                self.dirs.remove(path);
-                self.to_arm.remove(path);
-                self.starved.remove(path);
+        if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name())
+            && let Some(dir) = self.dirs.get_mut(parent)
+            && let Some(ids) = dir.names.get_mut(name)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                dir.names.remove(name);
             }
         }
+        for path in want.dirs() {
+            freed |= self.unused(id, path);
+        }
+        for path in &want.found {
+            freed |= self.unused(id, path);
+        }
         if freed { self.retry_starved() } else { BTreeSet::new() }
+    }
+
+    /// The id does not need this directory any more. Whether that gave a watch back.
+    fn unused(&mut self, id: u64, path: &Path) -> bool {
+        let Some(dir) = self.dirs.get_mut(path) else { return false };
+        dir.uses -= 1;
+        dir.all.remove(&id);
+        if dir.uses > 0 {
+            return false;
+        }
+        let freed = matches!(dir.watch, Watch::Armed { .. });
+        self.release(path);
+        self.dirs.remove(path);
+        self.to_arm.remove(path);
+        self.to_list.remove(path);
+        self.starved.remove(path);
+        freed
+    }
+
+    /// A directory was found in a tree: it belongs to everyone whose tree it lies in.
+    fn found(&mut self, parent: &Path, child: PathBuf) {
+        let owners = self.dirs.get(parent).map(|dir| dir.all.clone()).unwrap_or_default();
+        for id in owners {
+            let Some(want) = self.wants.get_mut(&id) else { continue };
+            if want.scope != Scope::Tree || !want.found.insert(child.clone()) {
+                continue;
+            }
+            let dir = self.dirs.entry(child.clone()).or_default();
+            dir.uses += 1;
+            dir.all.insert(id);
+            match dir.watch {
+                Watch::Armed { content: true, .. } => {
+                    self.to_list.insert(child.clone());
+                }
+                _ => {
+                    self.to_arm.insert(child.clone());
+                }
+            }
+        }
+    }
+
+    /// What the shell found in a directory that it was asked to list.
+    pub(super) fn listed(&mut self, dir: &Path, directories: Vec<OsString>) {
+        for name in directories {
+            self.found(dir, dir.join(name));
+        }
+    }
+
+    /// A directory is not there: trees forget it. The wanted paths themselves are waited for.
+    fn lost(&mut self, path: &Path) {
+        let owners = self.dirs.get(path).map(|dir| dir.all.clone()).unwrap_or_default();
+        for id in owners {
+            let Some(want) = self.wants.get_mut(&id) else { continue };
+            if want.found.remove(path) {
+                self.unused(id, path);
+            }
+        }
+    }
+
+    fn in_tree(&self, path: &Path) -> bool {
+        let ids = self.dirs.get(path).into_iter().flat_map(|dir| &dir.all);
+        let mut wants = ids.filter_map(|id| self.wants.get(id));
+        wants.any(|want| want.scope == Scope::Tree)
     }
 
     fn retry_starved(&mut self) -> BTreeSet<u64> {
@@ -200,12 +280,13 @@ impl Book {
             if hopeless {
                 // Its ancestor was just looked for, and is watched for.
                 dir.watch = Watch::Refused(Refusal::Missing);
+                self.lost(&path);
                 continue;
             }
             let content = dir.content();
             return Some(Order::Arm { dir: path, content });
         }
-        None
+        self.to_list.pop_first().map(Order::List)
     }
 
     /// What came of an order to arm.
@@ -224,37 +305,47 @@ impl Book {
             Ok(wd) => {
                 dir.watch = Watch::Armed { wd, content };
                 self.paths.entry(wd).or_default().insert(path.to_path_buf());
+                // First watched, then listed: what comes in between is seen by one or the other.
+                if self.in_tree(path) {
+                    self.to_list.insert(path.to_path_buf());
+                }
             }
             Err(refusal) => {
+                let missing = refusal == Refusal::Missing;
                 if refusal == Refusal::Limit {
                     self.starved.insert(path.to_path_buf());
                 }
                 dir.watch = Watch::Refused(refusal);
+                if missing {
+                    self.lost(path);
+                }
             }
         }
     }
 
     /// Why the id is not fully watched, if so.
-    pub(super) fn error(&self, id: u64) -> Option<String> {
+    pub(super) fn error(&self, id: u64) -> Option<WatchError> {
         let want = self.wants.get(&id)?;
         let mut deepest = None;
         for path in want.dirs() {
-            let refusal = match self.dirs.get(path).map(|dir| &dir.watch) {
-                Some(Watch::Refused(refusal)) => refusal,
-                _ => {
-                    deepest = None;
-                    continue;
-                }
-            };
-            match refusal {
+            match self.refused(path) {
+                None => deepest = None,
                 // A directory that may be passed but not read hides only changes of its own
                 // entries.
-                Refusal::Denied => deepest = Some((path, refusal)),
-                Refusal::Missing => {}
-                Refusal::Limit | Refusal::Other(_) => return Some(explain(path, refusal)),
+                Some(Refusal::Denied) => deepest = Some(WatchError::of(path, &Refusal::Denied)),
+                Some(Refusal::Missing) => {}
+                Some(refusal) => return Some(WatchError::of(path, refusal)),
             }
         }
-        deepest.map(|(path, refusal)| explain(path, refusal))
+        let mut below = want.found.iter().filter_map(|path| Some((path, self.refused(path)?)));
+        deepest.or_else(|| below.next().map(|(path, refusal)| WatchError::of(path, refusal)))
+    }
+
+    fn refused(&self, path: &Path) -> Option<&Refusal> {
+        match self.dirs.get(path).map(|dir| &dir.watch) {
+            Some(Watch::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
     }
 
     /// Whom an event touches. The orders that follow have to be carried out before they are told.
@@ -291,11 +382,14 @@ impl Book {
             touched.extend(dir.names.get(name).into_iter().flatten().chain(&dir.all));
         }
         let child = path.join(name);
+        if happened == Happened::Directory && self.in_tree(path) {
+            self.found(path, child.clone());
+        }
         if !self.dirs.contains_key(&child) {
             return touched;
         }
         touched.extend(self.below(&child));
-        if happened == Happened::Entry {
+        if matches!(happened, Happened::Entry | Happened::Directory) {
             self.rearm(&child);
         } else {
             self.retry_refused(&child);
@@ -350,6 +444,21 @@ impl Book {
     #[cfg(test)]
     pub(super) fn watches(&self) -> usize {
         self.paths.len()
+    }
+}
+
+/// Why something is not fully watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchError {
+    /// The cause and the next step.
+    pub message: String,
+    /// The kernel has no watches left; looking every now and then is what remains.
+    pub exhausted: bool,
+}
+
+impl WatchError {
+    fn of(path: &Path, refusal: &Refusal) -> Self {
+        WatchError { message: explain(path, refusal), exhausted: *refusal == Refusal::Limit }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::book::{Book, Happened, Order, Refusal, Wd};
+use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
 
 /// How many touched ids wait for the reader beside the set that the hub keeps: enough to hand over
 /// in bulk.
@@ -32,7 +33,7 @@ pub struct Touched {
     /// The id that was given to [`HubHandle::add`].
     pub id: u64,
     /// Set when it cannot be watched fully any more; absent when all is well (again).
-    pub error: Option<String>,
+    pub error: Option<WatchError>,
 }
 
 /// Why there is no hub.
@@ -50,7 +51,7 @@ pub enum HubError {
 }
 
 enum Command {
-    Add { id: u64, path: PathBuf, children: bool, done: oneshot::Sender<Option<String>> },
+    Add { id: u64, path: PathBuf, scope: Scope, done: oneshot::Sender<Option<WatchError>> },
     Remove { id: u64 },
 }
 
@@ -61,16 +62,30 @@ pub struct HubHandle {
 }
 
 impl HubHandle {
-    /// Watches a clean absolute path for `id`, with `children` also what lies directly in it. When
-    /// this returns, the watch is armed: every later change is told. On an error, which names the
-    /// cause and the next step, as much as possible is watched, and a later [`Touched`] without an
-    /// error says when it is complete.
-    pub async fn add(&self, id: u64, path: PathBuf, children: bool) -> Result<(), String> {
+    /// Watches a clean absolute path for `id`, as far as `scope` says. When this returns, the watch
+    /// is armed: every later change is told. On an error, which names the cause and the next step,
+    /// as much as possible is watched, and a later [`Touched`] without an error says when it is
+    /// complete.
+    pub async fn add(&self, id: u64, path: PathBuf, scope: Scope) -> Result<(), WatchError> {
         let (done, armed) = oneshot::channel();
-        let command = Command::Add { id, path, children, done };
-        let ended = || HubError::Ended.to_string();
+        let command = Command::Add { id, path, scope, done };
+        let ended = || WatchError { message: HubError::Ended.to_string(), exhausted: false };
         self.commands.send(command).await.map_err(|_| ended())?;
         armed.await.map_err(|_| ended())?.map_or(Ok(()), Err)
+    }
+
+    /// A hub that watches nothing, and answers every path like this.
+    #[cfg(test)]
+    pub fn answering(answer: impl Fn(&str) -> Option<WatchError> + Send + 'static) -> Self {
+        let (commands, mut requests) = mpsc::channel(COMMAND_QUEUE);
+        tokio::spawn(async move {
+            while let Some(command) = requests.recv().await {
+                if let Command::Add { path, done, .. } = command {
+                    done.send(answer(&path.to_string_lossy())).ok();
+                }
+            }
+        });
+        HubHandle { commands }
     }
 
     /// Stops watching for `id`. What was touched before may still be told.
@@ -133,8 +148,8 @@ impl Hub {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Add { id, path, children, done } => {
-                let helped = self.book.add(id, path, children);
+            Command::Add { id, path, scope, done } => {
+                let helped = self.book.add(id, path, scope);
                 self.carry_out();
                 self.pending.extend(helped);
                 // Who asked may have given up in the meantime; it removes the id then.
@@ -172,6 +187,7 @@ impl Hub {
                     trace(&dir, &result);
                     self.book.armed(&dir, content, result);
                 }
+                Order::List(dir) => self.book.listed(&dir, directories(&dir)),
                 Order::Disarm(wd) => {
                     // The kernel drops the watch of a removed directory by itself, so this may
                     // fail.
@@ -193,6 +209,14 @@ impl Hub {
 )]
 fn pollable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
     AsyncFd::with_interest(inotify, Interest::READABLE)
+}
+
+/// The directories in a directory. What cannot be read is what its watch told already, and what went
+/// meanwhile is told by it.
+fn directories(dir: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let directory = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(directory).map(|entry| entry.file_name()).collect()
 }
 
 fn trace(dir: &Path, result: &Result<Wd, Refusal>) {
@@ -256,6 +280,8 @@ fn own(event: &inotify::Event<&std::ffi::OsStr>) -> Event {
         Happened::Overflow
     } else if event.mask.intersects(gone) {
         Happened::Gone
+    } else if event.mask.intersects(entry) && event.mask.contains(EventMask::ISDIR) {
+        Happened::Directory
     } else if event.mask.intersects(entry) {
         Happened::Entry
     } else {

@@ -5,6 +5,9 @@
 //! path: a path that is missing, or was moved away with any directory above it, is noticed when it
 //! comes back.
 //!
+//! A wanted tree has every directory in it watched: a new one first, then listed, so that nothing
+//! that comes in between is missed.
+//!
 //! Refuses to read files, to decide whether something changed, and to poll. One hole is known: a
 //! symbolic link in the middle of a path is followed when its directory is armed, and what happens
 //! to the ancestors of its target is not seen.
@@ -12,4 +15,5 @@
 mod book;
 mod hub;
 
+pub use book::{Scope, WatchError};
 pub use hub::{Hub, HubError, HubHandle, Touched};

@@ -1,29 +1,36 @@
-//! The kind `file`: a file or, with a trailing slash, a directory; its content, owner, group and
-//! mode.
+//! The kind `file`: a file or, with a trailing slash, a directory, or a link; its content, from the
+//! graph or from other files, its owner, group and mode.
 //!
-//! Refuses to make missing parent directories, to remove what is not empty, and to follow a
-//! symbolic link at the end of its path. A file with `content` is made when it is missing; without
-//! `content` and `state` a missing one is an error.
+//! Refuses to make missing parent directories without `parents`, to remove what is not empty
+//! without `recurse`, to remove what is not wanted without `purge`, to put a file in the place of a
+//! directory or the reverse without `force`, and to follow a symbolic link at the end of its path
+//! or below it. What has a content is made when it is missing; without one, and without `state`, a
+//! missing one is an error.
 
+mod check;
 mod effects;
+mod material;
+mod mirror;
 mod path;
+mod place;
 mod plan;
+mod root;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::fields::{mistake, no_nul, text};
 use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
-    str_field,
 };
 use crate::ident::ResourceId;
 use crate::spec::Fields;
 
+pub use check::consent;
 pub use path::{clean, result_path};
-use plan::{State, Wanted};
+use plan::{Body, Wanted};
 
 /// The kind `file`.
 #[derive(Debug)]
@@ -48,12 +55,46 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "state",
         ty: FieldType::Str,
-        doc: "`exists`, `absent`, or `undefined`: must be there already, unless there is `content`",
+        doc: "`exists`, `absent`, or `undefined`: must be there already, unless there is a content",
     },
     FieldDef {
         name: "content",
         ty: FieldType::Str,
         doc: "the whole content; empty text empties the file; absent leaves it alone",
+    },
+    FieldDef {
+        name: "source",
+        ty: FieldType::Str,
+        doc: "the file or, with a trailing slash, the directory of this host to copy; with \
+              `symlink`, what the link points to",
+    },
+    FieldDef {
+        name: "fragments",
+        ty: FieldType::StrList,
+        doc: "files of this host whose contents make the content, one after the other; one with a \
+              trailing slash stands for the files in that directory by name",
+    },
+    FieldDef {
+        name: "recurse",
+        ty: FieldType::Bool,
+        doc: "a directory with all that is in it: copied from `source`, purged or removed",
+    },
+    FieldDef {
+        name: "purge",
+        ty: FieldType::Bool,
+        doc: "removes what is in the directory and neither in `source` nor managed by another \
+              resource; needs `recurse`",
+    },
+    FieldDef {
+        name: "force",
+        ty: FieldType::Bool,
+        doc: "may replace a directory by a file or the reverse",
+    },
+    FieldDef { name: "symlink", ty: FieldType::Bool, doc: "a symbolic link to `source`" },
+    FieldDef {
+        name: "parents",
+        ty: FieldType::Bool,
+        doc: "makes missing directories on the way, with mode 0755",
     },
     FieldDef { name: "owner", ty: FieldType::Str, doc: "user name or numeric id" },
     FieldDef { name: "group", ty: FieldType::Str, doc: "group name or numeric id" },
@@ -85,112 +126,9 @@ impl Kind for FileKind {
         id: &ResourceId,
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        no_nul(fields, &["path", "dirname", "basename", "owner", "group"], &mut errors);
-        let shown = check_path(id, fields, &mut errors);
-        let directory = shown.ends_with('/');
-        let state = check_state(fields, &mut errors);
-        let mode = check_mode(fields, &mut errors);
-        let content = check_content(fields, directory, state, &mut errors);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let owned = |name| text(fields, name).map(str::to_owned);
-        let wanted = Wanted {
-            directory,
-            state,
-            content,
-            owner: owned("owner"),
-            group: owned("group"),
-            mode,
-        };
-        Ok(Arc::new(File { path: path::clean_path(&shown), wanted: Arc::new(wanted) }))
+        let (path, wanted) = check::wanted(id, fields)?;
+        Ok(Arc::new(File { path, wanted: Arc::new(wanted) }))
     }
-}
-
-/// The result path; mistakes in the fields that make it.
-fn check_path(id: &ResourceId, fields: &Fields, errors: &mut Vec<FieldError>) -> String {
-    if let Some(dirname) = text(fields, "dirname").filter(|dir| !dir.ends_with('/')) {
-        let message = format!("`dirname` is `{dirname}`, which does not end in a slash");
-        errors.push(mistake("dirname", message, &format!("write `{dirname}/`")));
-    }
-    if let Some(basename) = text(fields, "basename").filter(|base| base.starts_with('/')) {
-        let message = format!("`basename` is `{basename}`, which starts with a slash");
-        errors.push(mistake("basename", message, "give only the last part of the path"));
-    }
-    let path = result_path(id.name(), fields);
-    if !path.starts_with('/') {
-        let field = ["dirname", "path"].into_iter().find(|name| text(fields, name).is_some());
-        errors.push(FieldError {
-            field,
-            message: format!("the path `{path}` is not absolute"),
-            help: Some("give a path that starts with a slash, with `path` or as the name".into()),
-        });
-    }
-    if path.contains('\0') {
-        errors.push(FieldError {
-            field: None,
-            message: "the path contains a NUL byte".to_owned(),
-            help: Some("remove it".to_owned()),
-        });
-    }
-    path
-}
-
-fn check_state(fields: &Fields, errors: &mut Vec<FieldError>) -> State {
-    match text(fields, "state") {
-        None | Some("undefined") => State::Undefined,
-        Some("exists") => State::Exists,
-        Some("absent") => State::Absent,
-        Some(other) => {
-            let message = format!("`state` is `{other}`");
-            errors.push(mistake("state", message, "write `exists`, `absent` or `undefined`"));
-            State::Undefined
-        }
-    }
-}
-
-fn check_mode(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<u32> {
-    let mode = text(fields, "mode")?;
-    let octal = mode.strip_prefix("0o").unwrap_or(mode);
-    let digits = !octal.is_empty() && octal.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    match u32::from_str_radix(octal, 8) {
-        Ok(bits) if digits && bits <= 0o7777 => Some(bits),
-        _ => {
-            let message = format!("`mode` is `{mode}`, which is not an octal mode up to 7777");
-            errors.push(mistake("mode", message, "write octal digits, for instance `0644`"));
-            None
-        }
-    }
-}
-
-fn check_content(
-    fields: &Fields,
-    directory: bool,
-    state: State,
-    errors: &mut Vec<FieldError>,
-) -> Option<Vec<u8>> {
-    let content = str_field(fields, "content")?;
-    let mut refuse = |message: String, help| errors.push(mistake("content", message, help));
-    if directory {
-        refuse(
-            "a directory cannot have `content`".to_owned(),
-            "take the slash off the end of the path, or remove `content`",
-        );
-    }
-    if state == State::Absent {
-        refuse(
-            "`content` contradicts `state: absent`".to_owned(),
-            "remove `content`, or write `state: exists`",
-        );
-    }
-    if content.len() > CONTENT_MAX {
-        refuse(
-            format!("`content` has {} bytes; at most {CONTENT_MAX} are possible", content.len()),
-            "ship large files another way",
-        );
-    }
-    Some(content.as_bytes().to_vec())
 }
 
 #[derive(Debug)]
@@ -203,11 +141,25 @@ struct File {
 #[async_trait]
 impl Resource for File {
     fn watches(&self) -> Vec<Watch> {
-        vec![Watch::Path { path: self.path.clone(), children: false }]
+        let entry = |path: &PathBuf| Watch::Path { path: path.clone(), children: false };
+        match &self.wanted.body {
+            Body::Any | Body::Content(_) | Body::Link(_) => vec![entry(&self.path)],
+            Body::Copy(source) => vec![entry(&self.path), entry(source)],
+            Body::Fragments(fragments) => {
+                let parts = fragments.iter().map(|fragment| Watch::Path {
+                    path: fragment.path.clone(),
+                    children: fragment.directory,
+                });
+                [entry(&self.path)].into_iter().chain(parts).collect()
+            }
+            Body::Tree { source, .. } => {
+                [&self.path].into_iter().chain(source).cloned().map(Watch::Tree).collect()
+            }
+        }
     }
 
     fn hints(&self) -> Hints {
-        let makes = self.wanted.directory && self.wanted.state == State::Exists;
+        let makes = self.wanted.directory && self.wanted.makes();
         Hints { path: Some(self.path.clone()), directory: makes }
     }
 

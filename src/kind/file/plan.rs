@@ -1,7 +1,10 @@
-//! What has to happen to a file, given what is there. Pure.
+//! What has to happen to one path, given what is there. Pure.
 //!
-//! Refuses to remove or replace what might hold data that nobody declared: a directory where a file
-//! is wanted, a file where a directory is wanted, a directory that is not empty.
+//! Refuses to remove or replace what might hold data that nobody declared, unless that is allowed
+//! (`force`, `recurse`): a directory where a file is wanted, a file where a directory is wanted, a
+//! directory that is not empty.
+
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -19,8 +22,34 @@ pub(super) enum State {
     Exists,
     /// Removed when there.
     Absent,
-    /// Only `content` makes it when missing.
+    /// Only what fills it makes it when missing.
     Undefined,
+}
+
+/// What fills the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Whatever it holds.
+    Any,
+    /// A file with this content.
+    Content(Vec<u8>),
+    /// A file with the content of this one.
+    Copy(PathBuf),
+    /// A file with the contents of these, one after the other.
+    Fragments(Vec<Fragment>),
+    /// A link to this, as it is written.
+    Link(PathBuf),
+    /// A directory with what lies in the source, if there is one; with `purge`, and nothing else.
+    Tree { source: Option<PathBuf>, purge: bool },
+}
+
+/// A part of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fragment {
+    /// Clean and absolute.
+    pub(super) path: PathBuf,
+    /// It stands for the files in it, in the order of their names.
+    pub(super) directory: bool,
 }
 
 /// What a file resource declares.
@@ -28,10 +57,48 @@ pub(super) enum State {
 pub(super) struct Wanted {
     pub(super) directory: bool,
     pub(super) state: State,
-    pub(super) content: Option<Vec<u8>>,
+    pub(super) body: Body,
     pub(super) owner: Option<String>,
     pub(super) group: Option<String>,
     pub(super) mode: Option<u32>,
+    /// A directory may go with all that is in it.
+    pub(super) recurse: bool,
+    /// What is of another type may be replaced.
+    pub(super) force: bool,
+    /// Missing directories on the way are made.
+    pub(super) parents: bool,
+}
+
+impl Wanted {
+    /// Whether a missing one is made.
+    pub(super) fn makes(&self) -> bool {
+        let filled = match &self.body {
+            Body::Any | Body::Tree { source: None, .. } => false,
+            Body::Content(_) | Body::Copy(_) | Body::Fragments(_) | Body::Link(_) => true,
+            Body::Tree { source: Some(_), .. } => true,
+        };
+        filled || self.state == State::Exists
+    }
+
+    fn form(&self) -> Form {
+        match &self.body {
+            _ if self.directory => Form::Directory,
+            Body::Link(_) => Form::Link,
+            Body::Any | Body::Tree { .. } => Form::AnyFile,
+            Body::Content(_) | Body::Copy(_) | Body::Fragments(_) => Form::File,
+        }
+    }
+}
+
+/// What the path has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Directory,
+    Link,
+    /// A file with a known content.
+    File,
+    /// A file, whatever is in it.
+    AnyFile,
 }
 
 /// A numeric owner and group; what is absent is left alone.
@@ -49,10 +116,20 @@ pub(super) struct Attributes {
     pub(super) mode: u32,
 }
 
+/// The wanted owner, group and mode as numbers; the mode of a copy is its source's unless one is
+/// declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub(super) ids: Ids,
+    pub(super) mode: Option<u32>,
+}
+
 /// What is at the path, the last part not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Observed {
     Missing,
+    /// Missing together with the directory that it would lie in. Only told when that may be made.
+    Orphan,
     /// `same` tells whether the content is the wanted one; true when none is wanted.
     File {
         attributes: Attributes,
@@ -63,7 +140,11 @@ pub(super) enum Observed {
         attributes: Attributes,
         empty: bool,
     },
-    Link,
+    /// `same` tells whether it points to where it should; false when no link is wanted.
+    Link {
+        attributes: Attributes,
+        same: bool,
+    },
     /// A device, a socket, a pipe.
     Special,
 }
@@ -71,21 +152,21 @@ pub(super) enum Observed {
 /// One step; the steps are made in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
+    /// The directories on the way that are missing.
+    MakeParents,
     /// A new directory. Without a mode, the process's default.
-    MakeDirectory {
-        ids: Ids,
-        mode: Option<u32>,
-    },
+    MakeDirectory(Rights),
     /// A new empty file, nothing there before.
-    MakeFile {
-        ids: Ids,
-        mode: Option<u32>,
-    },
+    MakeFile(Rights),
     /// A file with the wanted content takes the place of what is there. Owner and mode are those of
     /// the file before, unless others are wanted.
     Write {
+        rights: Rights,
+        new: bool,
+    },
+    /// A link takes the place of what is there.
+    MakeLink {
         ids: Ids,
-        mode: Option<u32>,
         new: bool,
     },
     SetOwner(Ids),
@@ -95,6 +176,8 @@ pub(super) enum Action {
     },
     RemoveFile,
     RemoveDirectory,
+    /// A directory and all that is in it.
+    RemoveTree,
 }
 
 /// Why nothing sensible can be done. Each is shown behind the path.
@@ -102,90 +185,137 @@ pub(super) enum Action {
 pub(super) enum Problem {
     #[error("does not exist, and nothing says to create it; add `state: exists`")]
     NothingCreates,
-    #[error("is a directory; end the path with a slash if that is meant, or remove it")]
+    #[error(
+        "is a directory; end the path with a slash if that is meant, or add `force: true` to \
+         replace it and all that is in it"
+    )]
     IsDirectory,
-    #[error("is not a directory; take the slash off the end of the path, or remove it")]
+    #[error(
+        "is not a directory; take the slash off the end of the path, or add `force: true` to \
+         replace it"
+    )]
     NotDirectory,
     #[error("is a symbolic link; manage what it points to, or remove it")]
     IsLink,
-    #[error("is a device, socket or pipe, not a regular file; remove it or choose another path")]
+    #[error("is a symbolic link; manage what it points to, or add `force: true` to replace it")]
+    LinkNotDirectory,
+    #[error(
+        "is a device, socket or pipe, not a regular file; remove it, or add `force: true` to \
+         replace it"
+    )]
     IsSpecial,
-    #[error("is a directory that is not empty; empty it first, `state: absent` does not")]
+    #[error("is a directory that is not empty; add `recurse: true` to remove all that is in it")]
     NotEmpty,
+    #[error("is a directory that is not empty; end the path with a slash and add `recurse: true`")]
+    NotEmptyFile,
 }
 
 /// The steps from what is there to what is wanted; none when all is right.
-pub(super) fn plan(observed: &Observed, wanted: &Wanted, ids: Ids) -> Result<Vec<Action>, Problem> {
+pub(super) fn plan(
+    observed: &Observed,
+    wanted: &Wanted,
+    rights: Rights,
+) -> Result<Vec<Action>, Problem> {
     if wanted.state == State::Absent {
         return plan_absent(observed, wanted);
     }
-    match (*observed, wanted.directory) {
-        (Observed::Missing, true) if wanted.state == State::Exists => {
-            Ok(vec![Action::MakeDirectory { ids, mode: wanted.mode }])
+    let form = wanted.form();
+    let make = |before: Option<Action>| {
+        let new = !matches!(observed, Observed::Link { .. } | Observed::File { .. });
+        before.into_iter().chain([make(form, rights, new || form == Form::Directory)]).collect()
+    };
+    match (*observed, form) {
+        (Observed::Missing | Observed::Orphan, _) if !wanted.makes() => {
+            Err(Problem::NothingCreates)
         }
-        (Observed::Missing, false) if wanted.content.is_some() => {
-            Ok(vec![Action::Write { ids, mode: wanted.mode, new: true }])
-        }
-        (Observed::Missing, false) if wanted.state == State::Exists => {
-            Ok(vec![Action::MakeFile { ids, mode: wanted.mode }])
-        }
-        (Observed::Missing, _) => Err(Problem::NothingCreates),
-        (Observed::Directory { attributes, .. }, true) => {
-            Ok(plan_attributes(attributes, wanted, ids))
-        }
-        (Observed::File { attributes, same: true }, false) => {
-            Ok(plan_attributes(attributes, wanted, ids))
-        }
-        (Observed::File { attributes, same: false }, false) => {
-            let ids = Ids {
-                uid: ids.uid.or(Some(attributes.uid)),
-                gid: ids.gid.or(Some(attributes.gid)),
-            };
-            let mode = wanted.mode.or(Some(attributes.mode));
-            Ok(vec![Action::Write { ids, mode, new: false }])
-        }
-        // The link itself is replaced; whoever planted it gains nothing.
-        (Observed::Link, false) if wanted.content.is_some() => {
-            Ok(vec![Action::Write { ids, mode: wanted.mode, new: false }])
-        }
-        (Observed::Link, _) => Err(Problem::IsLink),
-        (Observed::Directory { .. }, false) => Err(Problem::IsDirectory),
-        (Observed::File { .. } | Observed::Special, true) => Err(Problem::NotDirectory),
-        (Observed::Special, false) => Err(Problem::IsSpecial),
-    }
-}
+        (Observed::Missing, _) => Ok(make(None)),
+        (Observed::Orphan, _) => Ok(make(Some(Action::MakeParents))),
 
-fn plan_absent(observed: &Observed, wanted: &Wanted) -> Result<Vec<Action>, Problem> {
-    match (*observed, wanted.directory) {
-        (Observed::Missing, _) => Ok(Vec::new()),
-        (Observed::Directory { empty: true, .. }, _) => Ok(vec![Action::RemoveDirectory]),
-        (Observed::Directory { empty: false, .. }, _) => Err(Problem::NotEmpty),
-        (Observed::File { .. } | Observed::Link | Observed::Special, false) => {
-            Ok(vec![Action::RemoveFile])
+        (Observed::Directory { attributes, .. }, Form::Directory)
+        | (Observed::File { attributes, same: true }, Form::File | Form::AnyFile)
+        | (Observed::File { attributes, .. }, Form::AnyFile) => Ok(plan_rights(attributes, rights)),
+        (Observed::Link { attributes, same: true }, Form::Link) => {
+            Ok(plan_rights(attributes, Rights { mode: None, ..rights }))
         }
-        (Observed::File { .. } | Observed::Link | Observed::Special, true) => {
+        (Observed::File { attributes, same: false }, Form::File) => {
+            Ok(vec![Action::Write { rights: kept(attributes, rights), new: false }])
+        }
+        // The link itself is replaced; whoever planted it gains nothing. Neither a link nor, where a
+        // link is wanted, a file holds more than a file that is written anew.
+        (Observed::Link { .. }, Form::File | Form::Link) | (Observed::File { .. }, Form::Link) => {
+            Ok(make(None))
+        }
+
+        (Observed::Link { .. }, Form::AnyFile) => Err(Problem::IsLink),
+        (Observed::Link { .. }, Form::Directory) if !replaces(wanted) => {
+            Err(Problem::LinkNotDirectory)
+        }
+        (Observed::Directory { .. }, _) if replaces(wanted) => Ok(make(Some(Action::RemoveTree))),
+        (Observed::Directory { .. }, _) => Err(Problem::IsDirectory),
+        (Observed::Special, _) if replaces(wanted) => Ok(make(Some(Action::RemoveFile))),
+        (Observed::Special, Form::Directory) => Err(Problem::NotDirectory),
+        (Observed::Special, _) => Err(Problem::IsSpecial),
+        (Observed::File { .. } | Observed::Link { .. }, Form::Directory) if replaces(wanted) => {
+            Ok(make(Some(Action::RemoveFile)))
+        }
+        (Observed::File { .. } | Observed::Link { .. }, Form::Directory) => {
             Err(Problem::NotDirectory)
         }
     }
 }
 
-fn plan_attributes(there: Attributes, wanted: &Wanted, ids: Ids) -> Vec<Action> {
-    let mut actions = Vec::new();
+/// What is of another type may go, since something takes its place.
+fn replaces(wanted: &Wanted) -> bool {
+    wanted.force && wanted.makes()
+}
+
+fn make(form: Form, rights: Rights, new: bool) -> Action {
+    match form {
+        Form::Directory => Action::MakeDirectory(rights),
+        Form::Link => Action::MakeLink { ids: rights.ids, new },
+        Form::File => Action::Write { rights, new },
+        Form::AnyFile => Action::MakeFile(rights),
+    }
+}
+
+/// The owner and mode of a file that gets new content: what is not declared stays.
+pub(super) fn kept(there: Attributes, rights: Rights) -> Rights {
+    let Rights { ids, mode } = rights;
+    let ids = Ids { uid: ids.uid.or(Some(there.uid)), gid: ids.gid.or(Some(there.gid)) };
+    Rights { ids, mode: mode.or(Some(there.mode)) }
+}
+
+fn plan_absent(observed: &Observed, wanted: &Wanted) -> Result<Vec<Action>, Problem> {
+    match (*observed, wanted.directory) {
+        (Observed::Missing | Observed::Orphan, _) => Ok(Vec::new()),
+        (Observed::Directory { empty: true, .. }, _) => Ok(vec![Action::RemoveDirectory]),
+        (Observed::Directory { .. }, _) if wanted.recurse || wanted.force => {
+            Ok(vec![Action::RemoveTree])
+        }
+        (Observed::Directory { .. }, true) => Err(Problem::NotEmpty),
+        (Observed::Directory { .. }, false) => Err(Problem::NotEmptyFile),
+        (_, directory) if !directory || wanted.force => Ok(vec![Action::RemoveFile]),
+        (_, _) => Err(Problem::NotDirectory),
+    }
+}
+
+fn plan_rights(there: Attributes, rights: Rights) -> Vec<Action> {
+    let (ids, mode) = differences(there, rights);
+    let mode = mode.map(|to| Action::SetMode { from: there.mode & MODE_MASK, to });
+    ids.map(Action::SetOwner).into_iter().chain(mode).collect()
+}
+
+/// What has to be set: the owner, then the mode.
+pub(super) fn differences(there: Attributes, rights: Rights) -> (Option<Ids>, Option<u32>) {
+    let Rights { ids, mode } = rights;
     let change = Ids {
         uid: ids.uid.filter(|uid| *uid != there.uid),
         gid: ids.gid.filter(|gid| *gid != there.gid),
     };
-    let owner_changes = change != Ids::default();
-    if owner_changes {
-        actions.push(Action::SetOwner(change));
-    }
-    if let Some(to) = wanted.mode {
-        let from = there.mode & MODE_MASK;
-        if from != to || (owner_changes && to & SET_ID_BITS != 0) {
-            actions.push(Action::SetMode { from, to });
-        }
-    }
-    actions
+    let owner = (change != Ids::default()).then_some(change);
+    let mode = mode
+        .filter(|to| there.mode & MODE_MASK != *to || (owner.is_some() && to & SET_ID_BITS != 0));
+    (owner, mode)
 }
 
 /// The steps in words, for people: `content written, mode set to 0644 (was 0600)`.
@@ -196,11 +326,15 @@ pub(super) fn describe(actions: &[Action], wanted: &Wanted) -> String {
 
 fn describe_one(action: &Action, wanted: &Wanted) -> String {
     match action {
-        Action::MakeDirectory { .. } => "directory created".to_owned(),
-        Action::MakeFile { .. } | Action::Write { new: true, .. } => "created".to_owned(),
+        Action::MakeParents => "parents created".to_owned(),
+        Action::MakeDirectory(_) => "directory created".to_owned(),
+        Action::MakeFile(_) | Action::Write { new: true, .. } => "created".to_owned(),
         Action::Write { new: false, .. } => "content written".to_owned(),
+        Action::MakeLink { new: true, .. } => "link created".to_owned(),
+        Action::MakeLink { new: false, .. } => "link set".to_owned(),
         Action::SetMode { from, to } => format!("mode set to {to:04o} (was {from:04o})"),
         Action::RemoveFile | Action::RemoveDirectory => "removed".to_owned(),
+        Action::RemoveTree => "removed with all that was in it".to_owned(),
         Action::SetOwner(ids) => {
             let owner = ids.uid.and(wanted.owner.as_ref()).map(|o| format!("owner set to {o}"));
             let group = ids.gid.and(wanted.group.as_ref()).map(|g| format!("group set to {g}"));
@@ -210,132 +344,4 @@ fn describe_one(action: &Action, wanted: &Wanted) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Observed::{Directory, File, Link, Missing, Special};
-    use State::{Absent, Exists, Undefined};
-
-    const THERE: Attributes = Attributes { uid: 1, gid: 2, mode: 0o100_644 };
-    const FILE: Observed = File { attributes: THERE, same: true };
-    const OTHER: Observed = File { attributes: THERE, same: false };
-    const EMPTY: Observed = Directory { attributes: THERE, empty: true };
-    const FULL: Observed = Directory { attributes: THERE, empty: false };
-    const NO_IDS: Ids = Ids { uid: None, gid: None };
-
-    fn wanted(directory: bool, state: State, content: Option<&str>, mode: Option<u32>) -> Wanted {
-        let content = content.map(|text| text.as_bytes().to_vec());
-        Wanted { directory, state, content, owner: None, group: None, mode }
-    }
-
-    #[test]
-    fn what_is_missing_is_made_only_when_something_says_so() {
-        let new = Action::Write { ids: NO_IDS, mode: Some(0o600), new: true };
-        let cases = [
-            (wanted(false, Exists, None, None), Ok(Action::MakeFile { ids: NO_IDS, mode: None })),
-            (wanted(false, Exists, Some("x"), Some(0o600)), Ok(new)),
-            (wanted(false, Undefined, Some("x"), Some(0o600)), Ok(new)),
-            (
-                wanted(true, Exists, None, Some(0o755)),
-                Ok(Action::MakeDirectory { ids: NO_IDS, mode: Some(0o755) }),
-            ),
-            (wanted(false, Undefined, None, Some(0o600)), Err(Problem::NothingCreates)),
-            (wanted(true, Undefined, None, None), Err(Problem::NothingCreates)),
-        ];
-        for (wanted, expected) in cases {
-            assert_eq!(
-                plan(&Missing, &wanted, NO_IDS),
-                expected.map(|action| vec![action]),
-                "{wanted:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn nothing_that_may_hold_data_is_replaced_or_removed() {
-        let file = wanted(false, Exists, Some("x"), None);
-        let bare = wanted(false, Exists, None, None);
-        let directory = wanted(true, Exists, None, None);
-        let gone = wanted(false, Absent, None, None);
-        let gone_directory = wanted(true, Absent, None, None);
-        let cases = [
-            (EMPTY, &file, Problem::IsDirectory),
-            (FULL, &bare, Problem::IsDirectory),
-            (FILE, &directory, Problem::NotDirectory),
-            (Link, &directory, Problem::IsLink),
-            (Link, &bare, Problem::IsLink),
-            (Special, &file, Problem::IsSpecial),
-            (FULL, &gone, Problem::NotEmpty),
-            (FULL, &gone_directory, Problem::NotEmpty),
-            (FILE, &gone_directory, Problem::NotDirectory),
-        ];
-        for (observed, wanted, problem) in cases {
-            assert_eq!(plan(&observed, wanted, NO_IDS), Err(problem), "{observed:?} {wanted:?}");
-        }
-    }
-
-    #[test]
-    fn absent_removes_files_links_and_empty_directories() {
-        let gone = wanted(false, Absent, None, None);
-        let cases = [
-            (Missing, vec![]),
-            (FILE, vec![Action::RemoveFile]),
-            (Link, vec![Action::RemoveFile]),
-            (Special, vec![Action::RemoveFile]),
-            (EMPTY, vec![Action::RemoveDirectory]),
-        ];
-        for (observed, actions) in cases {
-            assert_eq!(plan(&observed, &gone, NO_IDS), Ok(actions), "{observed:?}");
-        }
-    }
-
-    #[test]
-    fn new_content_keeps_the_owner_and_the_mode_that_nobody_declared() {
-        let keep = wanted(false, Exists, Some("x"), None);
-        let ids = Ids { uid: Some(1), gid: Some(7) };
-        assert_eq!(
-            plan(&OTHER, &keep, Ids { uid: None, gid: Some(7) }),
-            Ok(vec![Action::Write { ids, mode: Some(0o100_644), new: false }])
-        );
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_a_file_with_content_is_replaced() {
-        let file = wanted(false, Exists, Some("x"), None);
-        let write = Action::Write { ids: NO_IDS, mode: None, new: false };
-        assert_eq!(plan(&Link, &file, NO_IDS), Ok(vec![write]));
-    }
-
-    #[test]
-    fn modes_are_compared_without_the_type_bits() {
-        for observed in [FILE, EMPTY] {
-            let directory = matches!(observed, Directory { .. });
-            let same = wanted(directory, Exists, None, Some(0o644));
-            assert_eq!(plan(&observed, &same, NO_IDS), Ok(vec![]));
-            let set_id = wanted(directory, Exists, None, Some(0o4755));
-            let change = Action::SetMode { from: 0o644, to: 0o4755 };
-            assert_eq!(plan(&observed, &set_id, NO_IDS), Ok(vec![change]));
-        }
-    }
-
-    #[test]
-    fn a_new_owner_does_not_lose_the_set_id_bits() {
-        let attributes = Attributes { mode: 0o104_755, ..THERE };
-        let file = wanted(false, Exists, None, Some(0o4755));
-        let ids = Ids { uid: Some(9), gid: Some(2) };
-        assert_eq!(
-            plan(&File { attributes, same: true }, &file, ids),
-            Ok(vec![
-                Action::SetOwner(Ids { uid: Some(9), gid: None }),
-                Action::SetMode { from: 0o4755, to: 0o4755 },
-            ])
-        );
-    }
-
-    #[test]
-    fn steps_are_described_in_words() {
-        let mut file = wanted(false, Exists, None, Some(0o4755));
-        file.owner = Some("daemon".to_owned());
-        let actions = plan(&FILE, &file, Ids { uid: Some(9), gid: None }).unwrap();
-        assert_eq!(describe(&actions, &file), "owner set to daemon, mode set to 4755 (was 0644)");
-    }
-}
+mod tests;

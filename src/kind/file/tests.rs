@@ -3,14 +3,38 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::super::trial::{build, changed, context, would_change};
-use super::super::{Context, Outcome};
+use super::super::trial::{build_values, changed, context, would_change};
+use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource};
+use super::FIELDS;
+use crate::spec::Value;
+
+mod sources;
 
 /// Text fields as they stand in a file.
 type Texts<'a> = &'a [(&'a str, &'a str)];
+
+/// A file resource of fields that are written as text; the items of a list are separated by commas.
+fn build(name: &str, fields: &[(&str, &str)]) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+    let values: Vec<(&str, Value)> = fields
+        .iter()
+        .map(|(key, text)| {
+            let known = FIELDS.iter().find(|field| field.name == *key).unwrap();
+            let value = match known.ty {
+                FieldType::Bool => Value::Bool(*text == "true"),
+                FieldType::StrList => Value::List(
+                    text.split_terminator(',').map(|item| Value::Str(item.to_owned())).collect(),
+                ),
+                _ => Value::Str((*text).to_owned()),
+            };
+            (*key, value)
+        })
+        .collect();
+    build_values("file", name, &values)
+}
 
 struct Scene {
     dir: TempDir,
@@ -33,7 +57,7 @@ impl Scene {
 
     async fn run(&self, name: &str, fields: &[(&str, &str)]) -> Result<Outcome, String> {
         let path = self.dir.path().join(name);
-        build("file", path.to_str().unwrap(), fields).unwrap().run(&self.cx).await
+        build(path.to_str().unwrap(), fields).unwrap().run(&self.cx).await
     }
 
     /// The error, with the temporary directory shown as `~`.
@@ -54,13 +78,13 @@ fn mode(path: &Path) -> u32 {
 
 /// The fields that are at fault.
 fn mistakes(name: &str, fields: &[(&str, &str)]) -> Vec<&'static str> {
-    let errors = build("file", name, fields).err().unwrap_or_default();
+    let errors = build(name, fields).err().unwrap_or_default();
     errors.iter().map(|error| error.field.unwrap_or("-")).collect()
 }
 
 #[test]
 fn every_mistake_in_the_fields_is_reported() {
-    let cases: [(&str, Texts, &[&str]); 12] = [
+    let cases: [(&str, Texts, &[&str]); 40] = [
         ("/f", &[], &[]),
         ("rel/f", &[], &["-"]),
         ("rel/f", &[("dirname", "/d/")], &[]),
@@ -77,6 +101,34 @@ fn every_mistake_in_the_fields_is_reported() {
             &["mode", "content", "content"],
         ),
         ("/f", &[("owner", "a\0b"), ("mode", "+7")], &["owner", "mode"]),
+        ("/f", &[("source", "/s")], &[]),
+        ("/f", &[("source", "s")], &["source"]),
+        ("/f", &[("source", "/f")], &["source"]),
+        ("/f", &[("source", "/d/")], &["source"]),
+        ("/f/", &[("source", "/s")], &["source"]),
+        ("/f/", &[("source", "/dev/null")], &["source"]),
+        ("/f/", &[("source", "/s/")], &["source"]),
+        ("/f/", &[("source", "/s/"), ("recurse", "true")], &[]),
+        ("/f/", &[("source", "/f/s/"), ("recurse", "true")], &["source"]),
+        ("/f/s/", &[("source", "/f/"), ("recurse", "true")], &["source"]),
+        ("/f", &[("source", "/s"), ("content", "")], &["source"]),
+        ("/f", &[("source", "/s"), ("fragments", "/p")], &["fragments"]),
+        ("/f", &[("content", "x"), ("fragments", "/p")], &["fragments"]),
+        ("/f", &[("source", "/s"), ("state", "absent")], &["source"]),
+        ("/f", &[("fragments", "/p"), ("state", "absent")], &["fragments"]),
+        ("/f", &[("fragments", "/p,/q/")], &[]),
+        ("/f", &[("fragments", "")], &["fragments"]),
+        ("/f", &[("fragments", "p")], &["fragments"]),
+        ("/d/f", &[("fragments", "/d/")], &["fragments"]),
+        ("/f/", &[("fragments", "/p")], &["fragments"]),
+        ("/f", &[("recurse", "true")], &["recurse"]),
+        ("/f/", &[("recurse", "true")], &["recurse"]),
+        ("/f/", &[("recurse", "true"), ("state", "absent")], &[]),
+        ("/f/", &[("purge", "true")], &["purge"]),
+        ("/f/", &[("purge", "true"), ("recurse", "true")], &[]),
+        ("/f/", &[("purge", "true"), ("recurse", "true"), ("state", "absent")], &["purge"]),
+        ("/f", &[("symlink", "true"), ("mode", "0644")], &["symlink", "mode"]),
+        ("/", &[("recurse", "true"), ("state", "absent")], &["path"]),
     ];
     for (name, fields, expected) in cases {
         assert_eq!(mistakes(name, fields), expected, "{name} {fields:?}");
@@ -164,7 +216,7 @@ async fn absent_removes_a_link_and_not_its_target() {
     fs::create_dir_all(scene.path("full/inner")).unwrap();
     assert_eq!(changed(scene.run("link", &absent).await), "removed");
     assert!(scene.path("target").exists());
-    assert!(scene.refused("full/", &absent).await.contains("not empty"));
+    assert!(scene.refused("full/", &absent).await.contains("add `recurse: true`"));
     assert!(scene.path("full/inner").exists());
     assert_eq!(changed(scene.run("full/inner/", &absent).await), "removed");
     assert_eq!(changed(scene.run("full/", &absent).await), "removed");

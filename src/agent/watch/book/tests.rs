@@ -37,6 +37,11 @@ impl World {
                 Order::Disarm(wd) => {
                     self.watches.remove(&wd);
                 }
+                Order::List(dir) => {
+                    let in_dir = self.dirs.keys().filter(|one| one.parent() == Some(&dir));
+                    let names = in_dir.filter_map(|one| one.file_name()).map(OsStr::to_owned);
+                    self.book.listed(&dir, names.collect());
+                }
                 Order::Arm { dir, content } => {
                     self.arms += 1;
                     let result = self.arm(&dir);
@@ -63,7 +68,7 @@ impl World {
     }
 
     fn add(&mut self, id: u64, path: &str) {
-        self.book.add(id, path.into(), false);
+        self.book.add(id, path.into(), Scope::Entry);
         self.settle();
     }
 
@@ -79,23 +84,32 @@ impl World {
     }
 
     fn entry(&mut self, path: &str) -> BTreeSet<u64> {
+        self.entry_of(path, Happened::Entry)
+    }
+
+    fn entry_of(&mut self, path: &str, happened: Happened) -> BTreeSet<u64> {
         let path = Path::new(path);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return BTreeSet::new();
         };
-        self.happen(parent, Happened::Entry, name.to_str().unwrap())
+        self.happen(parent, happened, name.to_str().unwrap())
+    }
+
+    fn tree(&mut self, id: u64, path: &str) {
+        self.book.add(id, path.into(), Scope::Tree);
+        self.settle();
     }
 
     fn mkdir(&mut self, path: &str) -> BTreeSet<u64> {
         self.inodes += 1;
         self.dirs.insert(path.into(), self.inodes);
-        self.entry(path)
+        self.entry_of(path, Happened::Directory)
     }
 
     /// Takes a directory and all in it away, as a move to elsewhere does: their watches live on.
     fn take(&mut self, path: &str) -> BTreeSet<u64> {
         self.dirs.retain(|dir, _| !dir.starts_with(path));
-        self.entry(path)
+        self.entry_of(path, Happened::Directory)
     }
 }
 
@@ -127,7 +141,7 @@ fn an_event_touches_only_who_wants_its_name() {
     world.add(1, "/d/a");
     world.add(2, "/d/b");
     world.add(3, "/d/a");
-    world.book.add(4, "/d".into(), true);
+    world.book.add(4, "/d".into(), Scope::Children);
     world.settle();
     assert_eq!(world.happen(Path::new("/d"), Happened::Content, "a"), ids(&[1, 3, 4]));
     assert_eq!(world.entry("/d/b"), ids(&[2, 4]));
@@ -199,7 +213,7 @@ fn who_finds_no_watch_left_is_told_and_gets_the_next_free_one() {
     world.add(1, "/a/f");
     world.add(2, "/b/f");
     assert_eq!(world.book.error(1), None);
-    assert!(world.book.error(2).unwrap().contains("max_user_watches"));
+    assert!(world.book.error(2).unwrap().message.contains("max_user_watches"));
     assert_eq!(world.book.remove(1), ids(&[2]));
     world.settle();
     assert_eq!(world.book.error(2), None);
@@ -214,11 +228,70 @@ fn a_directory_that_may_be_passed_but_not_read_is_an_error_only_at_the_end() {
     world.add(3, "/home/you/f");
     assert_eq!(world.book.error(1), None);
     for id in [2, 3] {
-        assert!(world.book.error(id).unwrap().contains("/home: permission denied"));
+        assert!(world.book.error(id).unwrap().message.contains("/home: permission denied"));
     }
     world.denied.clear();
     assert_eq!(world.happen(Path::new("/"), Happened::Content, "home"), ids(&[1, 2, 3]));
     assert_eq!(world.book.error(2), None);
+}
+
+#[test]
+fn a_tree_is_watched_at_every_depth_and_new_directories_with_all_that_came_with_them() {
+    let mut world = World::new(&["/", "/t", "/t/a", "/t/a/b", "/other"]);
+    world.tree(1, "/t");
+    assert_eq!(world.book.watches(), 4, "the root, the tree and two below it");
+    assert_eq!(world.entry("/t/a/b/f"), ids(&[1]));
+    assert_eq!(world.entry("/other/f"), ids(&[]));
+    // A directory that is moved in brings others with it, of which no event tells.
+    for dir in ["/t/new", "/t/new/x", "/t/new/x/y"] {
+        world.inodes += 1;
+        world.dirs.insert(dir.into(), world.inodes);
+    }
+    assert_eq!(world.entry_of("/t/new", Happened::Directory), ids(&[1]));
+    assert_eq!(world.book.watches(), 7);
+    assert_eq!(world.entry("/t/new/x/y/f"), ids(&[1]));
+    assert_eq!(world.take("/t/new"), ids(&[1]));
+    assert_eq!(world.book.watches(), 4, "what went is not watched any more");
+    assert_eq!(world.take("/t"), ids(&[1]));
+    assert_eq!(world.book.watches(), 1);
+    world.mkdir("/t");
+    world.mkdir("/t/z");
+    assert_eq!(world.entry("/t/z/f"), ids(&[1]), "the tree came back");
+    world.book.remove(1);
+    world.settle();
+    assert_eq!((world.book.watches(), world.watches.len()), (0, 0), "nothing is left behind");
+    assert!(world.book.dirs.is_empty());
+}
+
+#[test]
+fn two_trees_in_each_other_and_a_file_in_them_share_watches() {
+    let mut world = World::new(&["/", "/t", "/t/a", "/t/a/b"]);
+    world.tree(1, "/t");
+    world.tree(2, "/t/a");
+    world.add(3, "/t/a/b/f");
+    assert_eq!(world.book.watches(), 4);
+    assert_eq!(world.entry("/t/a/b/f"), ids(&[1, 2, 3]));
+    assert_eq!(world.entry("/t/a/b/g"), ids(&[1, 2]));
+    assert_eq!(world.mkdir("/t/a/b/c"), ids(&[1, 2]));
+    world.book.remove(1);
+    world.settle();
+    assert_eq!(world.entry("/t/a/b/c/f"), ids(&[2]));
+    world.book.remove(2);
+    world.settle();
+    assert_eq!(world.book.watches(), 4, "the file's own way");
+    assert_eq!(world.entry("/t/a/b/f"), ids(&[3]));
+}
+
+#[test]
+fn a_tree_too_large_for_the_watches_that_are_left_says_so() {
+    let mut world = World::new(&["/", "/t", "/t/a", "/t/b"]);
+    world.limit = Some(3);
+    world.tree(1, "/t");
+    assert!(world.book.error(1).unwrap().exhausted);
+    world.limit = None;
+    world.book.event(-1, Happened::Overflow, None);
+    world.settle();
+    assert_eq!(world.book.error(1), None);
 }
 
 proptest! {
@@ -262,6 +335,58 @@ proptest! {
             let existing = needed.iter().filter(|dir| world.dirs.contains_key(**dir)).count();
             prop_assert_eq!(world.watches.len(), existing);
             prop_assert_eq!(world.book.watches(), existing);
+        }
+    }
+
+    /// The same for trees: the watches are exactly those of the root and of all directories in
+    /// the wanted trees, and every entry in them touches their ids.
+    #[test]
+    fn no_change_in_a_tree_goes_unnoticed(
+        steps in prop::collection::vec((0..4u8, 0..14usize), 1..60),
+    ) {
+        let names = [
+            "/a", "/b", "/a/a", "/a/b", "/b/a", "/b/b", "/a/a/a", "/a/a/b", "/a/b/a", "/a/b/b",
+            "/b/a/a", "/b/a/b", "/b/b/a", "/b/b/b",
+        ];
+        let mut world = World::new(&["/"]);
+        for (step, index) in steps {
+            let name = names[index];
+            let id = index as u64;
+            let there = world.dirs.contains_key(Path::new(name));
+            let concerned = |want: &Want| {
+                want.path.starts_with(name) || Path::new(name).starts_with(&want.path)
+            };
+            let touched = match step {
+                0 if world.book.wants.contains_key(&id) => {
+                    world.book.remove(id);
+                    world.settle();
+                    continue;
+                }
+                0 => {
+                    world.tree(id, name);
+                    continue;
+                }
+                1 if there => world.take(name),
+                2 | 3 if !there && world.dirs.contains_key(Path::new(name).parent().unwrap()) => {
+                    // Sometimes with something in it at once.
+                    if step == 3 {
+                        world.inodes += 1;
+                        world.dirs.insert(format!("{name}/deep").into(), world.inodes);
+                    }
+                    world.mkdir(name)
+                }
+                _ => continue,
+            };
+            for (id, want) in &world.book.wants {
+                prop_assert_eq!(touched.contains(id), concerned(want), "{} {:?}", name, want);
+            }
+            let wants = &world.book.wants;
+            let needed = |dir: &Path| wants.values().any(|want| {
+                want.path.starts_with(dir) || dir.starts_with(&want.path)
+            });
+            let existing = world.dirs.keys().filter(|dir| needed(dir)).count();
+            prop_assert_eq!(world.book.watches(), existing);
+            prop_assert_eq!(world.watches.len(), existing);
         }
     }
 }

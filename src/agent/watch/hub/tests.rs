@@ -1,6 +1,7 @@
 //! The hub on the real kernel, in temporary directories; every wait is for a condition.
 
 use std::fs;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ impl Scene {
     }
 
     async fn add(&self, id: u64, name: &str) {
-        self.hub.add(id, self.path(name), false).await.unwrap();
+        self.hub.add(id, self.path(name), Scope::Entry).await.unwrap();
     }
 
     /// Waits until the id is touched, whoever else is touched before.
@@ -132,9 +133,31 @@ async fn a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
 async fn changes_of_direct_entries_are_told_to_who_wants_children() {
     let mut scene = Scene::new();
     fs::create_dir(scene.path("d")).unwrap();
-    scene.hub.add(1, scene.path("d"), true).await.unwrap();
+    scene.hub.add(1, scene.path("d"), Scope::Children).await.unwrap();
     fs::write(scene.path("d/any"), "").unwrap();
     scene.expect(1).await;
+}
+
+#[tokio::test]
+async fn a_change_anywhere_in_a_tree_is_told_also_in_directories_that_are_made_at_once() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("t")).unwrap();
+    scene.hub.add(1, scene.path("t"), Scope::Tree).await.unwrap();
+    scene.add(2, "marker").await;
+    for round in 0..20 {
+        let deep = scene.path(&format!("t/{round}/b/c"));
+        fs::create_dir_all(&deep).unwrap();
+        scene.expect(1).await;
+        scene.drain(2, "marker").await;
+        fs::write(deep.join("f"), "").unwrap();
+        scene.expect(1).await;
+        scene.drain(2, "marker").await;
+    }
+    fs::rename(scene.path("t"), scene.path("z")).unwrap();
+    scene.expect(1).await;
+    scene.drain(2, "marker").await;
+    fs::write(scene.path("z/0/b/c/f"), "elsewhere").unwrap();
+    assert_eq!(scene.drain(2, "marker").await, BTreeSet::new(), "it is no part of it any more");
 }
 
 #[tokio::test]
@@ -156,7 +179,10 @@ async fn a_reader_that_is_slow_misses_nobody() {
     }
     for round in 0..20 {
         for id in 0..count {
-            fs::write(scene.path(&format!("f{id}")), format!("{round}")).unwrap();
+            // Not truncated: some file systems write such a file to the disk when it is closed.
+            let mut file =
+                fs::File::options().create(true).append(true).open(scene.path(&format!("f{id}")));
+            writeln!(file.as_mut().unwrap(), "{round}").unwrap();
         }
     }
     let mut missing: BTreeSet<u64> = (0..count).collect();
@@ -169,7 +195,7 @@ async fn a_reader_that_is_slow_misses_nobody() {
 #[tokio::test]
 async fn the_hub_ends_with_its_last_handle() {
     let Scene { dir, hub, mut touched } = Scene::new();
-    hub.add(1, dir.path().join("f"), false).await.unwrap();
+    hub.add(1, dir.path().join("f"), Scope::Entry).await.unwrap();
     drop(hub);
     assert_eq!(timeout(PATIENCE, touched.recv()).await.unwrap(), None);
 }
@@ -195,9 +221,10 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
         apply: true,
         refresh: false,
         outbox: crate::kind::Outbox::default(),
+        managed: crate::kind::Managed::default(),
         cancel: CancellationToken::new(),
     };
-    hub.add(1, path.clone(), false).await.unwrap();
+    hub.add(1, path.clone(), Scope::Entry).await.unwrap();
     let healing = tokio::spawn(heal(file, cx, touched));
     let mut latencies = Vec::new();
     for round in 0..=100 {

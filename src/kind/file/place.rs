@@ -1,0 +1,310 @@
+//! One name in one directory: looking at it and changing it with as few calls as possible.
+//!
+//! Refuses to follow a symbolic link at the name, and to leave a half-written file there: content is
+//! written to a temporary file beside it, which takes its place when it is whole.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+
+use super::plan::{Attributes, Ids, MODE_MASK};
+
+/// How much is compared at a time, in bytes.
+const COMPARE_CHUNK: usize = 64 << 10;
+
+/// Every temporary name starts like this, so that people know where a left one comes from, and
+/// nobody takes one for content.
+pub(super) const TEMPORARY: &str = ".quorate-";
+
+/// How many temporary names are tried when they are taken; they are random.
+const TEMPORARY_TRIES: usize = 16;
+
+/// What is at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    File,
+    Directory,
+    Link,
+    Special,
+}
+
+/// What one look tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) sort: Sort,
+    pub(super) attributes: Attributes,
+    pub(super) bytes: u64,
+    /// The file system that it lies on, and its number there.
+    pub(super) identity: (u64, u64),
+}
+
+/// What a file is filled with.
+pub(super) enum Filling<'a> {
+    Bytes(&'a [u8]),
+    /// From where the file stands to its end.
+    File(&'a mut File),
+}
+
+/// A name, in an open directory or as a path from the root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    dir: BorrowedFd<'a>,
+    name: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    /// A path as it is declared: links on the way to its last part are followed.
+    pub(super) fn of(path: &'a Path) -> Self {
+        Place { dir: AT_FDCWD, name: path }
+    }
+
+    /// A name in this very directory, whatever its path is by now.
+    pub(super) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
+        Place { dir, name }
+    }
+
+    /// What is here; nothing when the directory is missing, too.
+    pub(super) fn look(&self) -> io::Result<Option<Seen>> {
+        let found = match fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => found,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let sort = match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Sort::File,
+            SFlag::S_IFDIR => Sort::Directory,
+            SFlag::S_IFLNK => Sort::Link,
+            _ => Sort::Special,
+        };
+        let attributes =
+            Attributes { uid: found.st_uid, gid: found.st_gid, mode: found.st_mode & MODE_MASK };
+        let bytes = found.st_size.try_into().unwrap_or_default();
+        Ok(Some(Seen { sort, attributes, bytes, identity: (found.st_dev, found.st_ino) }))
+    }
+
+    /// Opens what is here to be read. A pipe that was put here in this moment holds nobody up.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(self.dir, self.name, flags, Mode::empty())?))
+    }
+
+    /// Whether the file holds exactly this. The caller has seen that it is as long.
+    pub(super) fn holds(&self, content: &[u8]) -> io::Result<bool> {
+        if content.is_empty() {
+            return Ok(true);
+        }
+        let mut file = self.open()?;
+        let mut buffer = vec![0; COMPARE_CHUNK.min(content.len() + 1)];
+        let mut rest = content;
+        loop {
+            let read = read(&mut file, &mut buffer)?;
+            let Some(after) = rest.strip_prefix(&buffer[..read]) else { return Ok(false) };
+            // A read that is not filled met the end: no need to ask once more.
+            if read == 0 || (after.is_empty() && read < buffer.len()) {
+                return Ok(after.is_empty());
+            }
+            rest = after;
+        }
+    }
+
+    /// Whether the file holds the same as another one, of which the caller has seen that it is as
+    /// long.
+    pub(super) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
+        if bytes == 0 {
+            return Ok(true);
+        }
+        let mut file = self.open()?;
+        let chunk = usize::try_from(bytes).map_or(COMPARE_CHUNK, |all| COMPARE_CHUNK.min(all + 1));
+        let (mut ours, mut theirs) = (vec![0; chunk], vec![0; chunk]);
+        loop {
+            let mine = fill(&mut file, &mut ours, bytes)?;
+            let other = fill(other, &mut theirs, bytes)?;
+            if ours[..mine] != theirs[..other] {
+                return Ok(false);
+            }
+            if mine < chunk {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Where the link here points to.
+    pub(super) fn target(&self) -> io::Result<OsString> {
+        Ok(readlinkat(self.dir, self.name)?)
+    }
+
+    /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
+    /// waited for: `docs/decisions/0009-files-are-renamed-not-synced.md`.
+    pub(super) fn replace(
+        &self,
+        filling: Filling<'_>,
+        ids: Ids,
+        mode: Option<u32>,
+    ) -> io::Result<()> {
+        // Nobody else may use it before it has its owner and mode.
+        let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let (temporary, file) =
+            Temporary::make(*self, |dir, name| openat(dir, name, flags, first).map(File::from))?;
+        let mut file = file;
+        match filling {
+            Filling::Bytes(content) => file.write_all(content)?,
+            Filling::File(source) => drop(io::copy(source, &mut file)?),
+        }
+        finish(&file, ids, mode)?;
+        drop(file);
+        temporary.put(self)
+    }
+
+    /// Puts a link in the place of whatever is here, other than a directory.
+    pub(super) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
+        let (temporary, ()) = Temporary::make(*self, |dir, name| symlinkat(target, dir, name))?;
+        Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
+        temporary.put(self)
+    }
+
+    /// Makes an empty file where nothing is.
+    pub(super) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+        let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = File::from(openat(self.dir, self.name, flags, first)?);
+        finish(&file, ids, mode)
+    }
+
+    /// Makes a directory where nothing is.
+    pub(super) fn make_directory(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+        let first = Mode::from_bits_truncate(if mode.is_some() { 0o700 } else { 0o777 });
+        mkdirat(self.dir, self.name, first)?;
+        self.chown(ids)?;
+        mode.map_or(Ok(()), |mode| self.set_mode(mode))
+    }
+
+    /// Gives it to somebody else; a link itself, not what it points to.
+    pub(super) fn chown(&self, ids: Ids) -> io::Result<()> {
+        if ids == Ids::default() {
+            return Ok(());
+        }
+        let (uid, gid) = (ids.uid.map(Uid::from_raw), ids.gid.map(Gid::from_raw));
+        Ok(fchownat(self.dir, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Sets the mode of what is here, which must not be a link. A handle that is good for naming
+    /// only works on files that we may not read, and its entry in `/proc` names exactly the inode
+    /// that was opened.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let handle = File::from(openat(self.dir, self.name, flags, Mode::empty())?);
+        if handle.metadata()?.is_symlink() {
+            return Err(Errno::ELOOP.into());
+        }
+        let inode = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        fs::set_permissions(inode, Permissions::from_mode(mode & MODE_MASK))
+    }
+
+    /// Removes what is no directory.
+    pub(super) fn remove_file(&self) -> io::Result<()> {
+        Ok(unlinkat(self.dir, self.name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    /// Removes a directory that is empty.
+    pub(super) fn remove_directory(&self) -> io::Result<()> {
+        Ok(unlinkat(self.dir, self.name, UnlinkatFlags::RemoveDir)?)
+    }
+}
+
+/// Opens a file that others declared as what to copy: a link is followed, only regular files count.
+pub(super) fn open_source(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    let flags = OFlag::O_NONBLOCK.bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    Ok((file, found))
+}
+
+/// Owner first: changing it takes the set-id bits off.
+fn finish(file: &File, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+    if ids != Ids::default() {
+        let now = file.metadata()?;
+        let uid = ids.uid.filter(|uid| *uid != now.uid());
+        let gid = ids.gid.filter(|gid| *gid != now.gid());
+        if uid.is_some() || gid.is_some() {
+            fchown(file, uid, gid)?;
+        }
+    }
+    mode.map_or(Ok(()), |mode| file.set_permissions(Permissions::from_mode(mode & MODE_MASK)))
+}
+
+fn read(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Reads until the buffer is full or the end is met, which a file of this length shows by itself.
+fn fill(file: &mut File, buffer: &mut [u8], bytes: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let read = read(file, &mut buffer[filled..])?;
+        filled += read;
+        if read == 0 || filled as u64 == bytes {
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+/// A name beside a place; what is there goes unless it was put in the place.
+struct Temporary<'a> {
+    dir: BorrowedFd<'a>,
+    name: PathBuf,
+    put: bool,
+}
+
+impl<'a> Temporary<'a> {
+    fn make<T>(
+        place: Place<'a>,
+        make: impl Fn(BorrowedFd<'a>, &Path) -> nix::Result<T>,
+    ) -> io::Result<(Self, T)> {
+        if place.name.file_name().is_none() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let mut taken = Errno::EEXIST;
+        for _ in 0..TEMPORARY_TRIES {
+            let random = RandomState::new().hash_one(TEMPORARY);
+            let name = place.name.with_file_name(format!("{TEMPORARY}{random:016x}"));
+            match make(place.dir, &name) {
+                Ok(made) => return Ok((Temporary { dir: place.dir, name, put: false }, made)),
+                Err(Errno::EEXIST) => taken = Errno::EEXIST,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(taken.into())
+    }
+
+    fn put(mut self, place: &Place<'_>) -> io::Result<()> {
+        renameat(self.dir, &self.name, place.dir, place.name)?;
+        self.put = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.put
+            && let Err(error) = unlinkat(self.dir, &self.name, UnlinkatFlags::NoRemoveDir)
+        {
+            tracing::debug!("{} is left: {error}", self.name.display());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A directory that is held open, and everything below it by relative path.
+//!
+//! Refuses to follow a symbolic link on the way down, whoever puts one there and whenever: each
+//! part of a path is opened in the directory before it. Refuses to leave the file system when it
+//! removes.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+
+use super::place::{Place, Sort, TEMPORARY};
+
+/// How many entries a tree may have: each costs memory while it is looked at.
+pub(super) const ENTRIES_MAX: usize = 1_000_000;
+
+/// A directory, whatever its path is by now.
+pub(super) struct Root {
+    top: OwnedFd,
+    /// The file system that it lies on.
+    pub(super) device: u64,
+    /// The directory that was used last: entries come sorted, so it is mostly the next one, too.
+    last: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Root {
+    /// Opens a directory; a link at the end of the path is followed only if `follow` says so.
+    pub(super) fn open(path: &Path, follow: bool) -> io::Result<Self> {
+        let end = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+        let top = openat(AT_FDCWD, path, passage() | end, Mode::empty())?;
+        let device = fstat(&top)?.st_dev;
+        Ok(Root { top, device, last: None })
+    }
+
+    /// The entry at this path, which is not empty.
+    pub(super) fn at<'a>(&'a mut self, path: &'a Path) -> io::Result<Place<'a>> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        Ok(Place::within(self.directory(parent)?, Path::new(name)))
+    }
+
+    /// The names in a directory, without our own temporary ones.
+    pub(super) fn names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = self.all_names(path)?;
+        names.retain(|name| !name.as_bytes().starts_with(TEMPORARY.as_bytes()));
+        Ok(names)
+    }
+
+    /// Removes a directory and all that is in it, or nothing when another file system is mounted
+    /// somewhere in it.
+    pub(super) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
+        let mut directories = vec![path.to_path_buf()];
+        let mut others = Vec::new();
+        let mut next = 0;
+        while let Some(directory) = directories.get(next).cloned() {
+            next += 1;
+            for name in self.all_names(&directory)? {
+                let entry = directory.join(name);
+                match self.at(&entry)?.look()? {
+                    Some(seen) if seen.identity.0 != self.device => {
+                        return Err(Errno::EBUSY.into());
+                    }
+                    Some(seen) if seen.sort == Sort::Directory => directories.push(entry),
+                    Some(_) => others.push(entry),
+                    None => {}
+                }
+            }
+        }
+        for entry in &others {
+            gone_is_fine(self.at(entry)?.remove_file())?;
+        }
+        // What was found last lies deepest.
+        for directory in directories.iter().rev() {
+            gone_is_fine(self.at(directory)?.remove_directory())?;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// The names with our own temporary ones: they must not keep a directory from going.
+    fn all_names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let handle = openat(self.directory(path)?, ".", flags, Mode::empty())?;
+        let names: nix::Result<Vec<OsString>> = Dir::from_fd(handle)?
+            .iter()
+            .map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()))
+            .collect();
+        Ok(names?.into_iter().filter(|name| name != "." && name != "..").collect())
+    }
+
+    /// Forgets the directory that was used last: it may be gone, or another one has its name.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    fn directory(&mut self, path: &Path) -> io::Result<BorrowedFd<'_>> {
+        if path.as_os_str().is_empty() {
+            return Ok(self.top.as_fd());
+        }
+        if !matches!(&self.last, Some((last, _)) if last == path) {
+            let handle = self.descend(path)?;
+            self.last = Some((path.to_path_buf(), handle));
+        }
+        Ok(self.last.as_ref().map_or(self.top.as_fd(), |(_, handle)| handle.as_fd()))
+    }
+
+    fn descend(&self, path: &Path) -> io::Result<OwnedFd> {
+        let mut here: Option<OwnedFd> = None;
+        let mut rest = path;
+        if let Some((last, handle)) = &self.last
+            && let Ok(below) = path.strip_prefix(last)
+        {
+            here = Some(handle.try_clone()?);
+            rest = below;
+        }
+        for part in rest.components() {
+            let Component::Normal(name) = part else {
+                return Err(ErrorKind::InvalidInput.into());
+            };
+            let dir = here.as_ref().map_or(self.top.as_fd(), |handle| handle.as_fd());
+            here = Some(openat(dir, name, passage() | OFlag::O_NOFOLLOW, Mode::empty())?);
+        }
+        here.ok_or_else(|| ErrorKind::InvalidInput.into())
+    }
+}
+
+/// Good for opening what is inside, no more: a directory that may be passed and not read will do.
+fn passage() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
