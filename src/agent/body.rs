@@ -31,6 +31,9 @@ use crate::spec::Collected;
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
 
+/// How many touched paths are fed before the loop looks at its other sources again.
+const TOGETHER: usize = 256;
+
 /// Everything that the loop keeps.
 pub(super) struct Body {
     pub(super) settings: Settings,
@@ -82,8 +85,8 @@ pub(super) struct Sources {
 }
 
 enum News {
-    Finished(Finished),
-    Touched(Touched),
+    Finished(Vec<Finished>),
+    Touched(Vec<Touched>),
     Exports,
     Published,
     Keys(Follow),
@@ -102,7 +105,9 @@ impl Body {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
-                Some(touched) = sources.touched.recv() => News::Touched(touched),
+                Some(touched) = sources.touched.recv() => {
+                    News::Touched(and_more(touched, &mut sources.touched))
+                }
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
@@ -120,8 +125,16 @@ impl Body {
 
     async fn handle(&mut self, news: News) {
         match news {
-            News::Finished(finished) => self.finished(finished).await,
-            News::Touched(touched) => self.touched(touched).await,
+            News::Finished(all) => {
+                for finished in all {
+                    self.finished(finished).await;
+                }
+            }
+            News::Touched(all) => {
+                for touched in all {
+                    self.touched(touched).await;
+                }
+            }
             News::Exports => self.rebuild().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published => {}
@@ -166,24 +179,43 @@ impl Body {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Timestamp(self.born.elapsed());
+            let mut to_watch = Vec::new();
             for command in self.engine.step(now, event) {
-                events.extend(self.execute(command).await);
+                match command {
+                    Command::Watch(vertex) => to_watch.push(vertex),
+                    command => events.extend(self.execute(command).await),
+                }
             }
+            events.extend(self.arm(to_watch).await);
         }
+    }
+
+    /// Arms the watches of these vertices, in one go.
+    async fn arm(&mut self, vertices: Vec<VertexId>) -> Vec<Event> {
+        let watches = |vertex: VertexId| {
+            let found = self.graph.vertices.get(&vertex.resource)?;
+            Some((vertex, found.resource.watches()))
+        };
+        let wanted: Vec<_> = vertices.into_iter().filter_map(watches).collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let answers = self.watches.add_all(wanted, Instant::now()).await;
+        let answers = answers.into_iter().map(|(vertex, result)| {
+            let error = result.err();
+            if let Some(why) = &error {
+                tracing::warn!("{}: not watched: {why}", vertex.resource);
+                self.unwatched.insert(vertex.clone());
+            }
+            Event::Watching { vertex, error }
+        });
+        answers.collect()
     }
 
     async fn execute(&mut self, command: Command) -> Option<Event> {
         match command {
-            Command::Watch(vertex) => {
-                let resource = &self.graph.vertices.get(&vertex.resource)?.resource;
-                let watches = resource.watches();
-                let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
-                if let Some(why) = &error {
-                    tracing::warn!("{}: not watched: {why}", vertex.resource);
-                    self.unwatched.insert(vertex.clone());
-                }
-                return Some(Event::Watching { vertex, error });
-            }
+            // They are armed together.
+            Command::Watch(_) => {}
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
                 self.unwatched.remove(&vertex);
@@ -327,8 +359,7 @@ impl Body {
             return None;
         }
         self.converged = converged;
-        let summary = self.engine.summary();
-        let bad = summary.failed.len() + summary.blocked.len();
+        let bad = self.engine.count(State::Failed) + self.engine.count(State::Blocked);
         match (converged, bad) {
             (false, _) => return None,
             (true, 0) => tracing::info!("converged"),
@@ -385,6 +416,13 @@ impl Body {
                 .vertices()
                 .all(|one| !matches!(one.state, State::Pending | State::Running))
     }
+}
+
+/// What came with the first: it is fed before anything else is waited for.
+fn and_more<T>(first: T, queue: &mut mpsc::Receiver<T>) -> Vec<T> {
+    let mut all = vec![first];
+    all.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(TOGETHER));
+    all
 }
 
 /// Waits for that moment, or for ever.

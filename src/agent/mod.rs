@@ -9,6 +9,7 @@ mod body;
 mod desired;
 pub mod exchange;
 mod ladder;
+mod pool;
 mod report;
 mod runs;
 mod settings;

@@ -1,4 +1,5 @@
-//! Running resources: one task for each run that is under way, none for idle resources.
+//! Running resources: a place in the queue of a few threads for each run that only blocks, a task
+//! for each other run, nothing for idle resources.
 //!
 //! Refuses to decide what runs: the engine does.
 
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::pool::Pool;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
@@ -38,15 +40,21 @@ pub(super) struct Finished {
 }
 
 /// All runs under way.
-#[derive(Default)]
 pub(super) struct Runs {
     tasks: JoinSet<Finished>,
+    /// Those that block.
+    pool: Pool<Finished>,
     tokens: HashMap<RunId, CancellationToken>,
     /// When the last run that was not in vain ended, and how many followed one another at once.
     restless: HashMap<ResourceId, (Instant, u32)>,
 }
 
 impl Runs {
+    pub(super) fn new() -> Self {
+        let pool = Pool::new();
+        Runs { tasks: JoinSet::new(), pool, tokens: HashMap::new(), restless: HashMap::new() }
+    }
+
     /// Starts a run. The token of `context` is replaced by one that [`Runs::cancel`] reaches.
     pub(super) fn start(
         &mut self,
@@ -59,15 +67,25 @@ impl Runs {
         self.tokens.insert(run, token.clone());
         context.cancel = token;
         let pause = self.pause(&vertex.resource);
+        if pause.is_zero() && resource.blocks() {
+            let failed = Finished { vertex: vertex.clone(), run, result: Err(String::new()) };
+            let job = move || block(vertex, run, &*resource, &context);
+            if let Err(error) = self.pool.submit(job) {
+                let result = Err(format!("no thread can be started: {error}; raise the limits"));
+                self.tasks.spawn(std::future::ready(Finished { result, ..failed }));
+            }
+            return;
+        }
         self.tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = context.cancel.cancelled() => {}
             }
-            // A panic in a kind is that resource's failure, never the agent's.
+            if resource.blocks() {
+                return tokio::task::block_in_place(|| block(vertex, run, &*resource, &context));
+            }
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
-            let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
-            Finished { vertex, run, result }
+            finish(vertex, run, result)
         });
     }
 
@@ -95,34 +113,60 @@ impl Runs {
         }
     }
 
-    /// The next run that ends; waits for ever when none is under way.
-    pub(super) async fn next(&mut self) -> Finished {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(finished)) => {
-                    self.tokens.remove(&finished.run);
-                    let resource = &finished.vertex.resource;
-                    match &finished.result {
-                        Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
-                        _ => {
-                            let now = Instant::now();
-                            self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
-                        }
-                    }
-                    return finished;
-                }
+    /// The next runs that end; waits for ever when none is under way.
+    pub(super) async fn next(&mut self) -> Vec<Finished> {
+        let ended = loop {
+            tokio::select! {
+                all = self.pool.finished() => break all,
                 // A task that was aborted has no run any more.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
+                one = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Some(Ok(one)) = one {
+                        break vec![one];
+                    }
+                }
+            }
+        };
+        ended.iter().for_each(|finished| self.note(finished));
+        ended
+    }
+
+    /// Keeps who has changed something just now.
+    fn note(&mut self, finished: &Finished) {
+        self.tokens.remove(&finished.run);
+        let resource = &finished.vertex.resource;
+        match &finished.result {
+            Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
+            _ => {
+                let now = Instant::now();
+                self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
             }
         }
     }
 
     /// Drops all runs at once; what they started is killed by its guards.
     pub(super) async fn kill(&mut self) {
+        self.pool.clear();
         self.tasks.shutdown().await;
         self.tokens.clear();
     }
+}
+
+/// A run that blocks, from its start to its end.
+fn block(vertex: VertexId, run: RunId, resource: &dyn Resource, context: &Context) -> Finished {
+    let whole = || resource.run(context).now_or_never();
+    let result = std::panic::catch_unwind(AssertUnwindSafe(whole));
+    let waits = || Err("the resource's code waits although it says that it blocks".to_owned());
+    finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)))
+}
+
+/// The end of a run. A panic in a kind is that resource's failure, never the agent's.
+fn finish(
+    vertex: VertexId,
+    run: RunId,
+    result: std::thread::Result<Result<Outcome, String>>,
+) -> Finished {
+    let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
+    Finished { vertex, run, result }
 }
 
 /// The pause of a resource whose runs followed one another at once so often.

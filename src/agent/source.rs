@@ -42,10 +42,10 @@ pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
         summary: format!("{name} cannot be read: {failure}"),
         report: format!("error: {name} cannot be read: {failure}\n"),
     })?;
-    let findings = yaml::check(&text);
+    let (program, findings) = yaml::parse(&text);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let report = diag::render(&name, &text, &findings, colour);
-    match yaml::parse(&text).0 {
+    match program {
         Some(program) if !has_error(&findings) => Ok((Source { text, program }, report)),
         _ => Err(Refused { summary: summary(&name, &findings), report }),
     }

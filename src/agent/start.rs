@@ -130,7 +130,7 @@ impl Agent {
             messages: Vec::new(),
             collected: Vec::new(),
             watches,
-            runs: Runs::default(),
+            runs: Runs::new(),
             born: Instant::now(),
             wake_at: None,
             quiet: false,

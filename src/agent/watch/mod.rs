@@ -16,4 +16,4 @@ mod book;
 mod hub;
 
 pub use book::{Scope, WatchError};
-pub use hub::{Hub, HubError, HubHandle, Touched};
+pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};

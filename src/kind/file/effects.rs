@@ -1,15 +1,13 @@
-//! Looking at a path and changing it, on the blocking pool: one hop for each run.
+//! Looking at a path and changing it, on the thread that asks.
 //!
 //! Refuses to follow a symbolic link at the end of the path, and to go on when it was cancelled.
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Group, User};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Context, Managed, Outcome};
@@ -18,12 +16,6 @@ use super::mirror::Mirror;
 use super::place::{Place, Sort};
 use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, plan};
 use super::root::Root;
-
-/// How many files are looked at or written at a time: enough to keep a disk busy while some wait
-/// for it, few beside the pool's 512 threads, so that other blocking work is not held up.
-const FILE_WORKERS: usize = 16;
-
-static WORKERS: Semaphore = Semaphore::const_new(FILE_WORKERS);
 
 /// How often a path is looked at anew when others change it under our hands.
 const TRIES: usize = 3;
@@ -59,24 +51,12 @@ pub(super) enum Trouble {
 }
 
 /// Looks, and makes right if the context allows it.
-pub(super) async fn run(
-    path: PathBuf,
-    wanted: Arc<Wanted>,
-    cx: &Context,
-) -> Result<Outcome, String> {
-    let permit = tokio::select! {
-        biased;
-        () = cx.cancel.cancelled() => return Err("cancelled before it started".to_owned()),
-        permit = WORKERS.acquire() => permit.map_err(|error| error.to_string())?,
-    };
-    let (apply, managed, cancel) = (cx.apply, cx.managed.clone(), cx.cancel.clone());
-    let work = move || {
-        let _permit = permit;
-        converge(&path, &wanted, &Job { apply, managed: &managed, cancel: &cancel })
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| format!("the file task ended early: {error}"))?
+pub(super) fn run(path: &Path, wanted: &Wanted, cx: &Context) -> Result<Outcome, String> {
+    if cx.cancel.is_cancelled() {
+        return Err("cancelled before it started".to_owned());
+    }
+    let job = Job { apply: cx.apply, managed: &cx.managed, cancel: &cx.cancel };
+    converge(path, wanted, &job)
 }
 
 fn converge(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, String> {

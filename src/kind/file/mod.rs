@@ -163,8 +163,12 @@ impl Resource for File {
         Hints { path: Some(self.path.clone()), directory: makes }
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
-        effects::run(self.path.clone(), Arc::clone(&self.wanted), cx).await
+        effects::run(&self.path, &self.wanted, cx)
     }
 }
 
