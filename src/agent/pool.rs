@@ -41,7 +41,7 @@ struct State<T> {
     threads: usize,
     /// Threads with a job.
     working: usize,
-    /// Threads that wait without a time limit.
+    /// Threads that wait without a time limit, or are about to look for their first job.
     idle: usize,
     /// A thread looks whether the others hang.
     supervised: bool,
@@ -77,11 +77,13 @@ impl<T: Send + 'static> Pool<T> {
     pub(super) fn submit(&self, job: impl FnOnce() -> T + Send + 'static) -> std::io::Result<()> {
         let mut state = self.shared.lock();
         state.waiting.push_back(Box::new(job));
-        // One more than usual, to look after the others.
-        if state.working < self.shared.usual || !state.supervised {
-            return self.shared.call(&mut state);
+        match state.threads {
+            0 => self.shared.call(&mut state),
+            _ => {
+                self.shared.call_if_needed(&mut state);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Waits for something to be finished, and takes all that is.
@@ -117,6 +119,17 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + 'static> Shared<T> {
+    /// Work waits: has one more thread look at it, unless enough do. One more than usual looks
+    /// after the others.
+    fn call_if_needed(self: &Arc<Self>, state: &mut State<T>) {
+        if state.working >= self.usual && state.supervised {
+            return;
+        }
+        if let Err(error) = self.call(state) {
+            tracing::debug!("no further thread: {error}");
+        }
+    }
+
     /// Has one more thread look for something to do.
     fn call(self: &Arc<Self>, state: &mut State<T>) -> std::io::Result<()> {
         if state.idle > 0 {
@@ -129,21 +142,27 @@ impl<T: Send + 'static> Shared<T> {
         let shared = self.clone();
         let thread = std::thread::Builder::new().name("quorate-files".to_owned());
         match thread.spawn(move || shared.work()) {
-            Ok(_runs) => state.threads += 1,
+            Ok(_runs) => {
+                state.threads += 1;
+                state.idle += 1;
+            }
             // Those that there are do it later.
-            Err(error) if state.threads == 0 => return Err(error),
-            Err(error) => tracing::debug!("no further thread: {error}"),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
     fn work(self: Arc<Self>) {
         let mut state = self.lock();
+        state.idle -= 1;
         loop {
             let (held, job) = self.next(state);
             state = held;
             let Some(job) = job else { break };
             state.working += 1;
+            if !state.waiting.is_empty() {
+                self.call_if_needed(&mut state);
+            }
             drop(state);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
             state = self.lock();
@@ -184,9 +203,6 @@ impl<T: Send + 'static> Shared<T> {
             state = held;
             state.supervised = false;
             if limit.timed_out() && state.ended == before && !state.waiting.is_empty() {
-                if let Err(error) = self.call(&mut state) {
-                    tracing::debug!("nobody looks after the others: {error}");
-                }
                 let job = state.waiting.pop_front();
                 return (state, job);
             }
