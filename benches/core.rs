@@ -143,7 +143,8 @@ fn engine_swap_of_equal_graphs(bencher: Bencher<'_, '_>, n: usize) {
     let mut engine = Engine::new(Options::default());
     drain(&mut engine, Event::Graph(old.clone()));
     bencher.bench_local(|| {
-        drain(&mut engine, Event::Graph(new.clone())) + drain(&mut engine, Event::Graph(old.clone()))
+        drain(&mut engine, Event::Graph(new.clone()))
+            + drain(&mut engine, Event::Graph(old.clone()))
     });
 }
 

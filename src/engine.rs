@@ -10,8 +10,14 @@
 //! predecessors that are not done and of those that failed; a change of one adjusts the counts of
 //! its successors and looks at those again.
 
+mod agenda;
+mod bucket;
+mod due;
+mod end;
 mod event;
+mod locks;
 mod quiet;
+mod retry;
 mod slot;
 mod swap;
 #[cfg(test)]
@@ -22,14 +28,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use self::event::{Command, Event, Options, RunId, Timestamp, VertexId};
-pub use self::view::{Blockage, Failure, State, Summary, VertexView};
+pub use self::view::{Attempt, Blockage, Failure, State, Summary, VertexView};
 
+use self::agenda::Agenda;
+use self::end::{End, Gone};
+use self::locks::Locks;
 use self::quiet::Quiet;
-use self::slot::{Phase, Run, Slot, Watch};
+use self::slot::{Slot, Watch};
 use self::view::Tally;
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::Outcome;
 
 /// Whether runs may start, and what was asked about the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +65,13 @@ pub struct Engine {
     stale: BTreeSet<(usize, usize)>,
     /// Runs of vertices that left the graph while they were under way, by identity: a vertex of
     /// the same identity waits for them, so there is never more than one.
-    draining: BTreeMap<ResourceId, (VertexId, RunId)>,
+    draining: BTreeMap<ResourceId, Gone>,
+    locks: Locks,
+    agenda: Agenda,
     /// Vertices in each state.
     tally: Tally,
+    /// Failed vertices whose next attempt is waited for.
+    awaited: usize,
     mode: Mode,
     quiet: Quiet,
     /// The number of the newest graph.
@@ -79,7 +91,10 @@ impl Engine {
             ready: BTreeSet::new(),
             stale: BTreeSet::new(),
             draining: BTreeMap::new(),
+            locks: Locks::default(),
+            agenda: Agenda::default(),
             tally: Tally::default(),
+            awaited: 0,
             mode: Mode::Going,
             quiet: Quiet::new(options.converged_after),
             generation: 0,
@@ -93,9 +108,12 @@ impl Engine {
         match event {
             Event::Graph(graph) => self.swap(now, graph),
             Event::Watching { vertex, error } => self.watching(&vertex, error),
-            Event::Touched(vertex) => self.touched(&vertex),
-            Event::Finished { vertex, run, result } => self.finished(&vertex, run, result),
-            Event::Due => self.quiet.woken(),
+            Event::Touched(vertex) => self.touched(now, &vertex),
+            Event::Finished { vertex, run, result, sent } => {
+                self.finished(now, End { vertex, run, result, sent });
+            }
+            Event::Due => self.due(now),
+            Event::Revive => self.revive(),
             Event::Pause if self.mode == Mode::Going => self.mode = Mode::Paused,
             Event::Resume if self.mode == Mode::Paused => self.mode = Mode::Going,
             Event::Pause | Event::Resume => {}
@@ -103,7 +121,8 @@ impl Engine {
             Event::Hurry => self.hurry(),
         }
         self.settle(now);
-        if matches!(self.mode, Mode::Going | Mode::Paused) {
+        let open = matches!(self.mode, Mode::Going | Mode::Paused);
+        if open {
             let quiet = self.graph.is_some() && self.is_quiescent();
             self.quiet.update(now, quiet, &mut self.commands);
         }
@@ -114,13 +133,22 @@ impl Engine {
             self.mode = Mode::Stopped;
             self.commands.push(Command::Stopped);
         }
+        if self.mode != Mode::Stopped {
+            let quiet = if open { self.quiet.due() } else { None };
+            self.commands.extend(self.agenda.ask(quiet).map(Command::WakeAt));
+        }
         std::mem::take(&mut self.commands)
     }
 
     /// The slot of exactly this life of a resource.
     fn find(&self, vertex: &VertexId) -> Option<usize> {
-        let at = self.slots.binary_search_by(|slot| slot.id.resource.cmp(&vertex.resource)).ok()?;
+        let at = self.position(&vertex.resource)?;
         (self.slots[at].id.generation == vertex.generation).then_some(at)
+    }
+
+    /// The slot of a resource.
+    fn position(&self, id: &ResourceId) -> Option<usize> {
+        self.slots.binary_search_by(|slot| slot.id.resource.cmp(id)).ok()
     }
 
     /// Has a slot looked at before the step ends.
@@ -132,118 +160,26 @@ impl Engine {
         let Some(at) = self.find(vertex) else { return };
         let slot = &mut self.slots[at];
         // A watch that was lost or replaced may have missed what happened in between.
-        slot.events += u64::from(error.is_none());
+        if error.is_none() {
+            slot.prompt();
+        }
         slot.watch = error.map_or(Watch::Armed, Watch::Broken);
         self.mark(at);
     }
 
-    fn touched(&mut self, vertex: &VertexId) {
+    fn touched(&mut self, now: Timestamp, vertex: &VertexId) {
         let Some(at) = self.find(vertex) else { return };
-        let slot = &mut self.slots[at];
-        slot.events += 1;
-        slot.tick |= slot.ticks;
+        self.slots[at].stir(now);
         self.mark(at);
-    }
-
-    fn finished(&mut self, vertex: &VertexId, run: RunId, result: Result<Outcome, String>) {
-        if self.drained(vertex, run) {
-            return;
-        }
-        let Some(at) = self.find(vertex) else { return };
-        let slot = &mut self.slots[at];
-        let ended = match &slot.phase {
-            Phase::Running(current) if current.id == run => *current,
-            _ => return,
-        };
-        slot.phase = Phase::Idle;
-        slot.seen = ended.seen;
-        match &result {
-            Ok(outcome) => {
-                slot.refreshes.retain(|_, event| *event > ended.seen);
-                let changed = slot.counts_as_change(ended, outcome);
-                let recovered = std::mem::take(&mut slot.troubled);
-                self.tell_successors(at, changed, recovered);
-            }
-            Err(_) => {
-                slot.troubled = true;
-                slot.tick |= ended.tick;
-                // What it needed was made right while it looked, perhaps too late for it to see.
-                slot.events += u64::from(ended.overtaken);
-            }
-        }
-        self.slots[at].last = Some(result);
-        self.mark(at);
-    }
-
-    /// Ends the wait for a run of a vertex that left the graph. Its result concerns nobody.
-    fn drained(&mut self, vertex: &VertexId, run: RunId) -> bool {
-        match self.draining.get(&vertex.resource) {
-            Some((old, id)) if old == vertex && *id == run => {}
-            _ => return false,
-        }
-        self.draining.remove(&vertex.resource);
-        let successor = self.slots.binary_search_by(|slot| slot.id.resource.cmp(&vertex.resource));
-        if let Ok(at) = successor {
-            self.slots[at].held = false;
-            self.mark(at);
-        }
-        true
-    }
-
-    /// Passes a good result on: a refresh along notifying edges, and another chance to those that
-    /// failed.
-    fn tell_successors(&mut self, at: usize, changed: bool, recovered: bool) {
-        if !changed && !recovered {
-            return;
-        }
-        for k in 0..self.slots[at].successors.len() {
-            let edge = self.slots[at].successors[k];
-            let from = (changed && edge.notify).then(|| self.slots[at].id.resource.clone());
-            let slot = &mut self.slots[edge.to];
-            if let Some(from) = from {
-                slot.events += 1;
-                slot.refreshes.insert(from, slot.events);
-            } else if let Phase::Running(run) = &mut slot.phase {
-                run.overtaken = true;
-            } else if matches!(slot.last, Some(Err(_))) {
-                slot.events += 1;
-            }
-            self.mark(edge.to);
-        }
-    }
-
-    fn stop(&mut self) {
-        if matches!(self.mode, Mode::Going | Mode::Paused) {
-            self.mode = Mode::Stopping { hurried: false };
-        }
-    }
-
-    fn hurry(&mut self) {
-        self.stop();
-        if self.mode != (Mode::Stopping { hurried: false }) {
-            return;
-        }
-        self.mode = Mode::Stopping { hurried: true };
-        let gone = self.draining.values().cloned();
-        let here = self.slots.iter().filter_map(|slot| match &slot.phase {
-            Phase::Running(run) => Some((slot.id.clone(), run.id)),
-            Phase::Idle => None,
-        });
-        let cancel = gone.chain(here).map(|(vertex, run)| Command::Cancel { vertex, run });
-        self.commands.extend(cancel);
     }
 
     /// Brings every slot that something happened to, and all that depend on it, to the state that
     /// follows.
     fn settle(&mut self, now: Timestamp) {
         while let Some((_, at)) = self.stale.pop_first() {
+            self.enlist(at);
             let slot = &mut self.slots[at];
             let (old, new) = (slot.state, slot.derive());
-            if slot.is_ready() {
-                self.ready.insert(at);
-            } else {
-                self.ready.remove(&at);
-            }
             if old == new {
                 continue;
             }
@@ -260,32 +196,65 @@ impl Engine {
         }
     }
 
+    /// Has a slot in the lists where it belongs, and only there: of those that can start, of those
+    /// that wait for locks, and of those that wait for a time.
+    fn enlist(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        if !slot.is_ready() {
+            self.ready.remove(&at);
+            if let Some(ticket) = slot.ticket.take() {
+                self.locks.leave(ticket, at, &slot.meta.sema);
+            }
+        } else if slot.meta.sema.is_empty() {
+            self.ready.insert(at);
+        } else {
+            let ticket = *slot.ticket.get_or_insert_with(|| self.locks.ticket());
+            self.locks.join(ticket, at, &slot.meta.sema);
+        }
+        let awaited = slot.is_awaited();
+        self.awaited += usize::from(awaited);
+        self.awaited -= usize::from(std::mem::replace(&mut slot.awaited, awaited));
+        let next = slot.next_alarm();
+        self.agenda.shift(at, &mut slot.alarm, next);
+    }
+
     fn start_ready(&mut self, now: Timestamp) {
         // Starting moves a vertex from pending to running, which to its successors is the same:
         // no slot becomes ready or stops being ready by it.
         while let Some(at) = self.ready.pop_first() {
-            self.runs += 1;
-            let slot = &mut self.slots[at];
-            let id = RunId(self.runs);
-            let tick = std::mem::take(&mut slot.tick);
-            slot.phase = Phase::Running(Run { id, seen: slot.events, tick, overtaken: false });
-            self.tally.shift(slot.state, State::Running);
-            slot.enter(State::Running, now);
-            self.commands.push(Command::Run {
-                vertex: slot.id.clone(),
-                run: id,
-                refresh: !slot.refreshes.is_empty(),
-            });
+            self.start(now, at);
         }
+        // Nor does a start let others overtake: it leaves a queue and takes a place in it.
+        while let Some(candidates) = self.locks.candidates() {
+            for (ticket, at) in candidates {
+                if self.locks.take(ticket, at, &self.slots[at].meta.sema) {
+                    self.start(now, at);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, now: Timestamp, at: usize) {
+        self.runs += 1;
+        let (run, received) = (RunId(self.runs), self.received(at));
+        let slot = &mut self.slots[at];
+        slot.begin(run, now);
+        self.tally.shift(slot.state, State::Running);
+        slot.enter(State::Running, now);
+        let next = slot.next_alarm();
+        self.agenda.shift(at, &mut slot.alarm, next);
+        let (vertex, refresh) = (slot.id.clone(), !slot.refreshes.is_empty());
+        self.commands.push(Command::Run { vertex, run, refresh, received });
     }
 
     fn is_anything_running(&self) -> bool {
         self.tally.of(State::Running) > 0 || !self.draining.is_empty()
     }
 
-    /// Nothing is pending and nothing runs; what is blocked waits for others, not for us.
+    /// Nothing is pending, nothing runs, and nobody has a last attempt ahead. What is blocked waits
+    /// for others, not for us; what is repeated for ever has failed until it has not.
     pub fn is_quiescent(&self) -> bool {
-        self.tally.of(State::Pending) == 0 && !self.is_anything_running()
+        self.tally.of(State::Pending) == 0 && !self.is_anything_running() && self.awaited == 0
     }
 
     /// The last that [`Command::Converged`] said.

@@ -2,18 +2,19 @@
 //!
 //! Pure, and the only module that names petgraph. Refuses to run anything and to know the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ident::{HostName, ResourceId};
 use crate::kind::Resource;
-use crate::spec::{Fields, Meta};
+use crate::spec::{Fields, Meta, Receive};
 
 mod autoedge;
 mod compile;
 mod cycle;
 
-pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes};
+pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes, stated_edges};
 pub use cycle::declared_cycles;
 
 /// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.
@@ -37,6 +38,8 @@ pub struct Vertex {
     pub fields: Fields,
     /// How the engine treats it.
     pub meta: Meta,
+    /// Fields whose values other resources send.
+    pub receives: BTreeMap<String, Receive>,
     /// Who wants it.
     pub origin: Origin,
     /// What watches and runs.
@@ -48,6 +51,7 @@ impl PartialEq for Vertex {
         self.id == other.id
             && self.fields == other.fields
             && self.meta == other.meta
+            && self.receives == other.receives
             && self.origin == other.origin
     }
 }
@@ -100,6 +104,11 @@ pub struct Diff {
 }
 
 impl Graph {
+    /// The paths that the resources manage.
+    pub fn managed_paths(&self) -> BTreeSet<PathBuf> {
+        self.vertices.values().filter_map(|vertex| vertex.resource.hints().path).collect()
+    }
+
     /// What has to happen to the resources of `self` to become those of `new`; each list in the
     /// order of names.
     pub fn diff(&self, new: &Graph) -> Diff {

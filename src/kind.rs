@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,16 +16,29 @@ use tokio_util::sync::CancellationToken;
 use crate::ident::{HostName, ResourceId};
 use crate::spec::{Fields, Value};
 use crate::store::Store;
+use process::Line;
 
 mod exec;
 mod fields;
 pub mod file;
+mod gzip;
 mod kv;
+mod line;
+mod msg;
 mod noop;
+mod password;
 mod print;
+pub mod process;
+mod replace;
+mod tar;
+mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod unfilled;
+mod value;
+
+pub use unfilled::unfilled;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +123,8 @@ pub enum Watch {
     Key(String),
     /// A tick every so often, the first after one interval.
     Every(Duration),
+    /// A command that is kept running: each line that it prints is an event, and so is its end.
+    Command(Line),
 }
 
 /// What automatic edges are made from.
@@ -139,6 +154,9 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// This host.
     pub host: HostName,
+    /// The agent's own folder, private to it; a kind keeps what has to survive a restart below
+    /// `kinds/` in it.
+    pub state_dir: Arc<Path>,
     /// Change what is wrong; otherwise only look.
     pub apply: bool,
     /// A predecessor with a notifying edge changed.
@@ -167,8 +185,8 @@ impl Outbox {
     }
 }
 
-/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes what
-/// another one keeps. Made when first asked for.
+/// The paths that the resources of the graph manage, clean and absolute, so that nobody removes
+/// what another one keeps. Made when first asked for.
 #[derive(Clone)]
 pub struct Managed(Arc<LazyLock<BTreeSet<PathBuf>, ManagedPaths>>);
 
@@ -205,14 +223,28 @@ pub trait Resource: Send + Sync + Debug {
     fn event_is_change(&self) -> bool {
         false
     }
+    /// What the others in the graph manage matters to it (a purge): looked at again after a swap.
+    fn minds_neighbours(&self) -> bool {
+        false
+    }
     /// Whether [`Resource::run`] never waits as a future does: it works on the calling thread until
-    /// it is done. Such runs share a few threads.
+    /// it is done, and returns at once when it was cancelled before. Such runs share a few threads.
     fn blocks(&self) -> bool {
         false
     }
     /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource.
     /// The error is one lower-case sentence that names what is missing and what to do.
     async fn run(&self, cx: &Context) -> Result<Outcome, String>;
+}
+
+/// What a run of a resource without effects says: a refresh counts as a change, so that it reaches
+/// those that come after.
+fn passed_on(cx: &Context) -> Outcome {
+    match (cx.refresh, cx.apply) {
+        (false, _) => Outcome::Unchanged,
+        (true, true) => Outcome::Changed("refreshed".to_owned()),
+        (true, false) => Outcome::WouldChange("refreshed".to_owned()),
+    }
 }
 
 /// Reads a field as text.
@@ -228,10 +260,17 @@ pub fn all() -> &'static [&'static dyn Kind] {
     &[
         &exec::ExecKind,
         &file::FileKind,
+        &gzip::GzipKind,
         &kv::KvKind,
+        &line::LineKind,
+        &msg::MsgKind,
         &noop::NoopKind,
+        &password::PasswordKind,
         &print::PrintKind,
+        &tar::TarKind,
+        &test::TestKind,
         &timer::TimerKind,
+        &value::ValueKind,
     ]
 }
 

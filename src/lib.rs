@@ -9,6 +9,8 @@ pub mod engine;
 pub mod graph;
 pub mod ident;
 pub mod kind;
+pub mod metrics;
+pub mod picture;
 pub mod spec;
 pub mod store;
 pub mod yaml;

@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
 
+mod fields;
+mod meta;
+
+pub use fields::Fields;
+pub use meta::{Limit, Meta, Retry, Semaphore, SemaphoreError};
+
 /// The value of one field. Scalars were read by the type that the kind's field table gives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -23,24 +29,6 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
-/// The fields of a resource by name. A field that is absent, or null in the file, is not in here.
-pub type Fields = BTreeMap<String, Value>;
-
-/// Meta parameters: how the engine treats a resource, whatever its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// Check only; never change anything.
-    pub noop: bool,
-    /// Take part in automatic edges.
-    pub autoedge: bool,
-}
-
-impl Default for Meta {
-    fn default() -> Self {
-        Meta { noop: false, autoedge: true }
-    }
-}
-
 /// How a resource is published to other hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -48,6 +36,26 @@ pub struct Export {
     pub channel: String,
     /// Published without being applied here; `@@` means this.
     pub hidden: bool,
+}
+
+/// Where the value of a field comes from when another resource sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Who sends it, and runs first.
+    pub from: ResourceId,
+    /// What it is called there.
+    pub key: String,
+}
+
+/// [`Receive`] as declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveSpec {
+    /// Where the value comes from.
+    pub receive: Receive,
+    /// Where the field is named.
+    pub span: Span,
+    /// Where the sender is named.
+    pub from_span: Span,
 }
 
 /// One resource as declared.
@@ -59,6 +67,8 @@ pub struct ResourceSpec {
     pub fields: Fields,
     /// How the engine treats it.
     pub meta: Meta,
+    /// Fields whose values other resources send, by field.
+    pub receives: BTreeMap<String, ReceiveSpec>,
     /// Set when it is published.
     pub export: Option<Export>,
     /// Where its name stands in the file.

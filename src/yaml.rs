@@ -11,12 +11,17 @@ mod across;
 mod collect;
 mod edge;
 mod entry;
+mod meta;
 mod node;
 mod place;
 mod program;
 mod read;
+mod receive;
 mod scalar;
+mod schema;
 mod unbuilt;
+
+pub use schema::schema;
 
 /// The longest text that is read, in bytes. A hundred thousand small files fit.
 pub const TEXT_BYTES_MAX: usize = 32 << 20;

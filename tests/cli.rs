@@ -80,7 +80,9 @@ fn help_has_every_command_examples_and_exit_codes() {
     let output = quorate(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for word in ["run", "check", "status", "completions", "Examples:", "Exit codes:"] {
+    for word in
+        ["run", "check", "status", "graph", "schema", "completions", "Examples:", "Exit codes:"]
+    {
         assert!(text.contains(word), "no {word} in\n{text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
@@ -98,6 +100,7 @@ fn every_flag_of_run_has_its_variable() {
         "advertise-server-urls",
         "ideal-cluster-size",
         "no-server",
+        "dead-after",
         "insecure-network",
         "prefix",
         "tmp-prefix",
@@ -109,6 +112,7 @@ fn every_flag_of_run_has_its_variable() {
         "noop",
         "no-watch",
         "log-format",
+        "prometheus-listen",
     ] {
         let variable = format!("QUORATE_{}", flag.replace('-', "_").to_uppercase());
         assert!(text.contains(&format!("--{flag}")), "no --{flag} in\n{text}");

@@ -4,30 +4,33 @@
 //! data between them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
+use super::receivers::{Found, Receivers};
 use super::runs::{Finished, Runs};
 use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
-use super::start::Signals;
+use super::start::{Heard, Signals, since_1970};
 use super::watch::Touched;
 use super::watches::{SOURCE, Watches};
 use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::publish::{self, Published};
 use crate::diag;
-use crate::engine::{Command, Engine, Event, State, Timestamp, VertexId};
+use crate::engine::{Command, Engine, Event, RunId, State, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
-use crate::kind::{Context, Managed, Outbox, Outcome};
-use crate::spec::Collected;
+use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
+use crate::metrics::Counters;
+use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
 
@@ -37,7 +40,7 @@ const TOGETHER: usize = 256;
 /// Everything that the loop keeps.
 pub(super) struct Body {
     pub(super) settings: Settings,
-    pub(super) state_dir: PathBuf,
+    pub(super) state_dir: Arc<Path>,
     pub(super) instance: String,
     pub(super) store: Arc<dyn Store>,
     pub(super) cluster: Option<watch::Receiver<ClusterStatus>>,
@@ -56,7 +59,15 @@ pub(super) struct Body {
     pub(super) engine: Engine,
     pub(super) watches: Watches,
     pub(super) runs: Runs,
+    pub(super) receivers: Receivers,
     pub(super) born: Instant,
+    /// The same moment on people's clocks, since the beginning of 1970.
+    pub(super) born_at: Duration,
+    /// When the running graph was taken, likewise.
+    pub(super) graph_since: Duration,
+    pub(super) counters: Counters,
+    /// Moves whenever what others see may have changed.
+    pub(super) changes: watch::Sender<u64>,
     pub(super) wake_at: Option<Instant>,
     /// The engine has been quiet for long enough.
     pub(super) quiet: bool,
@@ -79,6 +90,8 @@ pub(super) struct Body {
 /// What the loop waits for, besides runs and time.
 pub(super) struct Sources {
     pub(super) touched: mpsc::Receiver<Touched>,
+    /// What happens to watched commands.
+    pub(super) commands: mpsc::Receiver<Touched>,
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
@@ -89,9 +102,10 @@ enum News {
     Touched(Vec<Touched>),
     Exports,
     Published,
+    Cluster,
     Keys(Follow),
     Asked(Request),
-    Signal(Signal),
+    Signal(Heard),
     Due,
     OutOfTime,
 }
@@ -108,17 +122,23 @@ impl Body {
                 Some(touched) = sources.touched.recv() => {
                     News::Touched(and_more(touched, &mut sources.touched))
                 }
+                Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
+                () = changed(&mut self.cluster) => News::Cluster,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
                 signal = sources.signals.next() => News::Signal(signal),
                 () = until(next) => News::Due,
                 () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
             };
+            let asked = matches!(news, News::Asked(_));
             self.handle(news).await;
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
+            }
+            if !asked {
+                self.changes.send_modify(|n| *n = n.wrapping_add(1));
             }
         }
     }
@@ -137,17 +157,24 @@ impl Body {
             }
             News::Exports => self.rebuild().await,
             // Whether this completes the exchange is looked at after each of them.
-            News::Published => {}
+            News::Published | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
                 let answer = match request.topic {
                     Topic::Status => self.status().to_string(),
+                    Topic::Graph => self.picture().to_string(),
+                    Topic::Metrics => self.metrics(),
                 };
                 if request.answer.send(answer).is_err() {
                     tracing::debug!("a client went away before its answer");
                 }
             }
-            News::Signal(signal) => self.signal(signal).await,
+            News::Signal(Heard::End(signal)) => self.signal(signal).await,
+            News::Signal(Heard::Again) => {
+                tracing::info!("asked to look again: the graph file, and all that failed");
+                self.reload().await;
+                self.feed(Event::Revive).await;
+            }
             News::Due => self.due().await,
             News::OutOfTime => {
                 tracing::error!("not done within --max-runtime");
@@ -186,17 +213,22 @@ impl Body {
                     command => events.extend(self.execute(command).await),
                 }
             }
-            events.extend(self.arm(to_watch).await);
+            events.extend(self.arm_all(to_watch).await);
         }
     }
 
     /// Arms the watches of these vertices, in one go.
-    async fn arm(&mut self, vertices: Vec<VertexId>) -> Vec<Event> {
+    async fn arm_all(&mut self, vertices: Vec<VertexId>) -> Vec<Event> {
         let watches = |vertex: VertexId| {
             let found = self.graph.vertices.get(&vertex.resource)?;
-            Some((vertex, found.resource.watches()))
+            let polled = found.meta.poll.is_some();
+            Some((vertex, if polled { Vec::new() } else { found.resource.watches() }))
         };
         let wanted: Vec<_> = vertices.into_iter().filter_map(watches).collect();
+        self.arm(wanted).await
+    }
+
+    async fn arm(&mut self, wanted: Vec<(VertexId, Vec<Watch>)>) -> Vec<Event> {
         if wanted.is_empty() {
             return Vec::new();
         }
@@ -219,23 +251,14 @@ impl Body {
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
                 self.unwatched.remove(&vertex);
+                self.receivers.forget(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
                     self.runs.forget(&vertex.resource);
                 }
             }
-            Command::Run { vertex, run, refresh } => {
-                let found = self.graph.vertices.get(&vertex.resource)?;
-                let context = Context {
-                    store: self.store.clone(),
-                    host: self.settings.host.clone(),
-                    apply: !found.meta.noop,
-                    refresh,
-                    outbox: Outbox::default(),
-                    managed: self.managed.clone(),
-                    cancel: tokio_util::sync::CancellationToken::new(),
-                };
-                self.runs.start(vertex, run, found.resource.clone(), context);
+            Command::Run { vertex, run, refresh, received } => {
+                return self.start(vertex, run, refresh, received).await;
             }
             Command::Cancel { run, .. } => self.runs.cancel(run),
             // Beyond what the clock can say is never.
@@ -246,21 +269,75 @@ impl Body {
         None
     }
 
-    async fn finished(&mut self, finished: Finished) {
-        let id = &finished.vertex.resource;
-        match &finished.result {
+    /// Starts a run of a vertex, with what it receives; gives what that leads to at once.
+    async fn start(
+        &mut self,
+        vertex: VertexId,
+        run: RunId,
+        refresh: bool,
+        received: Fields,
+    ) -> Option<Event> {
+        let found = self.graph.vertices.get(&vertex.resource)?;
+        let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
+        let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
+        let resource = match result {
+            Ok(resource) => resource,
+            Err(why) => {
+                let result = Err(why);
+                self.say(&vertex.resource, &result);
+                return Some(Event::Finished { vertex, run, result, sent: Fields::new() });
+            }
+        };
+        let context = Context {
+            store: self.store.clone(),
+            host: self.settings.host.clone(),
+            state_dir: self.state_dir.clone(),
+            apply,
+            refresh,
+            outbox: Outbox::default(),
+            managed: self.managed.clone(),
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
+        let mut armed = None;
+        if rearm && !polled {
+            self.watches.remove(&vertex).await;
+            let lost = self.unwatched.remove(&vertex);
+            let event = self.arm(vec![(vertex.clone(), resource.watches())]).await.pop();
+            // The run sees what happened before it; so only news of the watch is told.
+            let news = lost || self.unwatched.contains(&vertex);
+            armed = event.filter(|_| news);
+        }
+        self.runs.start(vertex, run, resource, context);
+        armed
+    }
+
+    /// Says in the log what a run did.
+    fn say(&mut self, id: &ResourceId, result: &Result<Outcome, String>) {
+        match result {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Changed(what)) => tracing::info!("{id}: {what}"),
             Ok(Outcome::WouldChange(what)) => tracing::info!("{id}: would be changed: {what}"),
             Err(why) if self.said.get(id) != Some(why) => tracing::error!("{id} failed: {why}"),
             Err(_) => {}
         }
-        match &finished.result {
+        match result {
             Err(why) => self.said.insert(id.clone(), why.clone()),
             Ok(_) => self.said.remove(id).inspect(|_| tracing::info!("{id}: works again")),
         };
-        let Finished { vertex, run, result } = finished;
-        self.feed(Event::Finished { vertex, run, result }).await;
+    }
+
+    async fn finished(&mut self, finished: Finished) {
+        let id = &finished.vertex.resource;
+        let result = match &finished.result {
+            Ok(Outcome::Unchanged) => "unchanged",
+            Ok(Outcome::Changed(_)) => "changed",
+            Ok(Outcome::WouldChange(_)) => "would-change",
+            Err(_) => "failed",
+        };
+        self.counters.ran(id.kind(), result, finished.took);
+        finished.span.in_scope(|| self.say(id, &finished.result));
+        let Finished { vertex, run, result, sent, .. } = finished;
+        self.feed(Event::Finished { vertex, run, result, sent }).await;
     }
 
     async fn due(&mut self) {
@@ -319,7 +396,8 @@ impl Body {
         let program = &self.source.program;
         let host = &self.settings.host;
         let exports = self.exports.borrow_and_update().exports.clone();
-        match desired::compile(program, &exports, &self.collected, host, self.settings.noop) {
+        let everywhere = self.settings.everywhere();
+        match desired::compile(program, &exports, &self.collected, host, &everywhere) {
             Ok(desired) => {
                 for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
                     tracing::warn!("{message}");
@@ -328,11 +406,9 @@ impl Body {
                 self.collected = desired.collected;
                 self.graph = desired.graph;
                 let graph = self.graph.clone();
-                self.managed = Managed::new(move || {
-                    let resources = graph.vertices.values().map(|one| &one.resource);
-                    resources.filter_map(|one| one.hints().path).collect()
-                });
+                self.managed = Managed::new(move || graph.managed_paths());
                 self.generation += 1;
+                self.graph_since = since_1970();
                 let mine = publish::wanted(program);
                 self.to_export = mine.len();
                 let mine = Some(mine);
@@ -342,12 +418,25 @@ impl Body {
                     changed
                 });
                 self.feed(Event::Graph(self.graph.clone())).await;
+                self.neighbours_changed().await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);
                 warn_each(&report);
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
+        }
+    }
+
+    /// Has those looked at to whom it matters what else is in the graph.
+    async fn neighbours_changed(&mut self) {
+        let minds = |id: &ResourceId| {
+            self.graph.vertices.get(id).is_some_and(|one| one.resource.minds_neighbours())
+        };
+        let vertices = self.engine.vertices().map(|one| one.id);
+        let minding: Vec<VertexId> = vertices.filter(|id| minds(&id.resource)).cloned().collect();
+        for vertex in minding {
+            self.feed(Event::Touched(vertex)).await;
         }
     }
 
@@ -410,11 +499,7 @@ impl Body {
 
     /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
     pub(super) fn settled(&self) -> bool {
-        self.exchanged()
-            && self
-                .engine
-                .vertices()
-                .all(|one| !matches!(one.state, State::Pending | State::Running))
+        self.exchanged() && self.engine.is_quiescent()
     }
 }
 
@@ -431,6 +516,16 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until the cluster looks different; for ever without one.
+async fn changed(cluster: &mut Option<watch::Receiver<ClusterStatus>>) {
+    if let Some(cluster) = cluster
+        && cluster.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// A report of several lines as log lines.

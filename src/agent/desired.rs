@@ -8,7 +8,7 @@ use crate::collect::{self, Export};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
 use crate::ident::HostName;
-use crate::spec::{Collected, Program};
+use crate::spec::{Collected, Meta, Program, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
 pub(super) struct Desired {
@@ -20,25 +20,46 @@ pub(super) struct Desired {
     pub(super) collected: Vec<Collected>,
 }
 
-/// Compiles. `noop` makes every resource only look.
+/// What the command line says about every resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Everywhere {
+    /// Each only looks.
+    pub(super) noop: bool,
+    /// Each holds this lock while it runs.
+    pub(super) lock: Option<Semaphore>,
+}
+
+impl Everywhere {
+    fn is_usual(&self) -> bool {
+        !self.noop && self.lock.is_none()
+    }
+
+    fn apply(&self, meta: &mut Meta) {
+        meta.noop |= self.noop;
+        if let Some(lock) = &self.lock {
+            meta.hold(lock.clone());
+        }
+    }
+}
+
+/// Compiles.
 pub(super) fn compile(
     program: &Program,
     exports: &[Arc<Export>],
     previous: &[Collected],
     me: &HostName,
-    noop: bool,
+    everywhere: &Everywhere,
 ) -> Result<Desired, Vec<Diagnostic>> {
     let collection = collect::run(exports, &program.collect, me, program, previous);
     let collected = collection.resources;
     let mut messages = collection.messages;
-    let compiled = if noop {
-        let mut program = program.clone();
-        program.resources.iter_mut().for_each(|one| one.meta.noop = true);
-        let mut quiet = collected.clone();
-        quiet.iter_mut().for_each(|one| one.meta.noop = true);
-        graph::compile(&program, &quiet)?
-    } else {
+    let compiled = if everywhere.is_usual() {
         graph::compile(program, &collected)?
+    } else {
+        let (mut program, mut here) = (program.clone(), collected.clone());
+        program.resources.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+        here.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+        graph::compile(&program, &here)?
     };
     messages.extend(compiled.messages);
     Ok(Desired { graph: Arc::new(compiled.graph), messages, collected })

@@ -16,7 +16,7 @@ const THREADS_MAX: usize = 16;
 /// How long nothing may come to its end, while work waits, before one more thread takes some.
 const STUCK: Duration = Duration::from_millis(100);
 
-/// Work that gives a `T`.
+/// Work that gives a `T`, and its number.
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// The threads, and what they have finished. Dropping it lets them end after their current job.
@@ -36,7 +36,7 @@ struct Shared<T> {
 
 struct State<T> {
     /// Bounded by the callers: a resource has one run at a time.
-    waiting: VecDeque<Job<T>>,
+    waiting: VecDeque<(u64, Job<T>)>,
     done: Vec<T>,
     threads: usize,
     /// Threads with a job.
@@ -73,12 +73,17 @@ impl<T: Send + 'static> Pool<T> {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a job done. One that panics gives nothing, so it has to see to that itself.
-    pub(super) fn submit(&self, job: impl FnOnce() -> T + Send + 'static) -> std::io::Result<()> {
+    /// Has a job done. Each has a greater number than the one before. One that panics gives nothing,
+    /// so it has to see to that itself.
+    pub(super) fn submit(
+        &self,
+        number: u64,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<()> {
         let mut state = self.shared.lock();
-        state.waiting.push_back(Box::new(job));
+        state.waiting.push_back((number, Box::new(job)));
         match state.threads {
-            0 => self.shared.call(&mut state),
+            0 => self.shared.call(&mut state).inspect_err(|_| state.waiting.clear()),
             _ => {
                 self.shared.call_if_needed(&mut state);
                 Ok(())
@@ -95,6 +100,19 @@ impl<T: Send + 'static> Pool<T> {
             }
             self.shared.finished.notified().await;
         }
+    }
+
+    /// Does a job here and now if it has not begun: it was given up, and those before it may hang.
+    pub(super) fn hasten(&self, number: u64) {
+        let mut state = self.shared.lock();
+        let Ok(at) = state.waiting.binary_search_by_key(&number, |(number, _)| *number) else {
+            return;
+        };
+        let Some((_, job)) = state.waiting.remove(at) else { return };
+        drop(state);
+        let done = job();
+        self.shared.lock().done.push(done);
+        self.shared.finished.notify_one();
     }
 
     /// Drops what has not begun.
@@ -187,7 +205,7 @@ impl<T: Send + 'static> Shared<T> {
                 return (state, None);
             }
             if !state.waiting.is_empty() && state.working < self.usual {
-                let job = state.waiting.pop_front();
+                let job = state.waiting.pop_front().map(|(_, job)| job);
                 return (state, job);
             }
             if state.waiting.is_empty() || state.supervised {
@@ -203,7 +221,7 @@ impl<T: Send + 'static> Shared<T> {
             state = held;
             state.supervised = false;
             if limit.timed_out() && state.ended == before && !state.waiting.is_empty() {
-                let job = state.waiting.pop_front();
+                let job = state.waiting.pop_front().map(|(_, job)| job);
                 return (state, job);
             }
         }
@@ -220,7 +238,7 @@ mod tests {
     async fn everything_submitted_is_finished_once() {
         let pool = Pool::new();
         for number in 0..1000 {
-            pool.submit(move || number).unwrap();
+            pool.submit(number, move || number).unwrap();
         }
         let mut all = Vec::new();
         while all.len() < 1000 {
@@ -233,18 +251,21 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn work_goes_on_while_all_but_one_hang() {
         let pool = Pool::new();
-        let hang: Vec<mpsc::Sender<()>> = (1..THREADS_MAX)
-            .map(|number| {
-                let (sender, receiver) = mpsc::channel();
-                pool.submit(move || receiver.recv().map_or(number, |()| number)).unwrap();
-                sender
-            })
-            .collect();
-        pool.submit(|| 0).unwrap();
-        assert_eq!(pool.finished().await, [0], "only the one that does not hang");
-        drop(hang);
+        let hang = |number: u64| {
+            let (sender, receiver) = mpsc::channel::<()>();
+            pool.submit(number, move || receiver.recv().map_or(number, |()| number)).unwrap();
+            sender
+        };
+        let mut hung: Vec<_> = (1..THREADS_MAX as u64).map(hang).collect();
+        pool.submit(50, || 50).unwrap();
+        assert_eq!(pool.finished().await, [50], "only the one that does not hang");
+        hung.push(hang(60));
+        pool.submit(61, || 61).unwrap();
+        pool.hasten(61);
+        assert_eq!(pool.finished().await, [61], "it was given up and waits for nobody");
+        drop(hung);
         let mut rest = 0;
-        while rest < THREADS_MAX - 1 {
+        while rest < THREADS_MAX {
             rest += pool.finished().await.len();
         }
     }
@@ -252,10 +273,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_costs_no_thread() {
         let pool = Pool::new();
-        for _ in 0..2 * THREADS_MAX {
-            pool.submit(|| panic!("of a job")).unwrap();
+        for number in 0..2 * THREADS_MAX as u64 {
+            pool.submit(number, || panic!("of a job")).unwrap();
         }
-        pool.submit(|| 7).unwrap();
+        pool.submit(99, || 7).unwrap();
         assert_eq!(pool.finished().await, [7]);
     }
 }

@@ -1,11 +1,16 @@
-//! The agent's status as JSON, version 1. Keys are only ever added.
+//! The agent's status and its running graph as JSON, version 1. Keys are only ever added.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::body::Body;
 use super::settings::Input;
+use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
 use crate::ident::ResourceId;
+use crate::kind::Outcome;
+use crate::picture;
 
 impl Body {
     /// The answer to a status question.
@@ -19,7 +24,7 @@ impl Body {
             "instance": self.instance,
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "state_dir": self.state_dir,
+            "state_dir": &*self.state_dir,
             "mode": if self.settings.cluster.is_some() { "cluster" } else { "standalone" },
             "role": "standalone",
             "reason": null,
@@ -34,13 +39,8 @@ impl Body {
                 "error": self.graph_error,
             },
             "converged": self.settled(),
-            "resources": self.engine.vertices().map(|one| {
-                let id = &one.id.resource;
-                let blocked_by: Vec<String> =
-                    one.blocked_by.iter().map(|other| other.to_string()).collect();
-                json!({"id": id.to_string(), "state": one.state.as_str(), "error": one.error,
-                    "blocked_by": blocked_by, "from": self.exporters(id)})
-            }).collect::<Vec<_>>(),
+            "resources":
+                self.engine.vertices().map(|one| self.resource(&one)).collect::<Vec<_>>(),
             "exports": published.exports,
             "collected": self.collected.len(),
             "messages": messages,
@@ -53,6 +53,45 @@ impl Body {
             object.extend(own);
         }
         status
+    }
+
+    /// One resource of the status.
+    fn resource(&self, one: &VertexView<'_>) -> Value {
+        let id = &one.id.resource;
+        let blocked_by: Vec<String> =
+            one.blocked_by.iter().map(|other| other.to_string()).collect();
+        let outcome = one.outcome.and_then(|outcome| match outcome {
+            Outcome::Unchanged => None,
+            Outcome::Changed(what) | Outcome::WouldChange(what) => Some(what),
+        });
+        json!({
+            "id": id.to_string(),
+            "state": one.state.as_str(),
+            "error": one.error,
+            "blocked_by": blocked_by,
+            // Empty for what this host's own file wants.
+            "from": self.exporters(id),
+            // What its last run did, or would have done.
+            "outcome": outcome,
+            "since_ms": self.unix_ms(one.since),
+            "next_retry_ms": one.retry.map(|next| self.unix_ms(next.at)),
+            // With the next one; null also when there is no end of them.
+            "retries_left": one.retry.and_then(|next| next.left),
+        })
+    }
+
+    /// A moment in Unix time: a status changes when something does, and not with the clock.
+    fn unix_ms(&self, at: Timestamp) -> u64 {
+        u64::try_from(self.born_at.saturating_add(at.0).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The answer to a question for the graph.
+    pub(super) fn picture(&self) -> Value {
+        let states: BTreeMap<&ResourceId, &str> =
+            self.engine.vertices().map(|one| (&one.id.resource, one.state.as_str())).collect();
+        let state = |id: &ResourceId| states.get(id).map(|state| (*state).to_owned());
+        let picture = picture::of(&self.source.program, &self.graph, state);
+        serde_json::to_value(picture).unwrap_or_else(|why| json!({"error": why.to_string()}))
     }
 
     /// The hosts that a collected resource comes from; empty for local ones.

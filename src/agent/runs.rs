@@ -11,11 +11,13 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::pool::Pool;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
+use crate::spec::Fields;
 
 /// A run that starts so soon after one that did something is a resource that chases itself, or
 /// another one: its command touches what it watches, or two resources want one file.
@@ -37,6 +39,12 @@ pub(super) struct Finished {
     pub(super) run: RunId,
     /// What came of it.
     pub(super) result: Result<Outcome, String>,
+    /// What it sends.
+    pub(super) sent: Fields,
+    /// How long it took, without the pause before it.
+    pub(super) took: Duration,
+    /// What is logged of it is logged in here.
+    pub(super) span: tracing::Span,
 }
 
 /// All runs under way.
@@ -67,16 +75,20 @@ impl Runs {
         self.tokens.insert(run, token.clone());
         context.cancel = token;
         let pause = self.pause(&vertex.resource);
+        let span = span(&vertex.resource, run);
         if pause.is_zero() && resource.blocks() {
-            let failed = Finished { vertex: vertex.clone(), run, result: Err(String::new()) };
-            let job = move || block(vertex, run, &*resource, &context);
-            if let Err(error) = self.pool.submit(job) {
-                let result = Err(format!("no thread can be started: {error}; raise the limits"));
-                self.tasks.spawn(std::future::ready(Finished { result, ..failed }));
+            let spare = (vertex.clone(), span.clone());
+            let job = move || span.in_scope(|| block(vertex, run, &*resource, &context));
+            if let Err(error) = self.pool.submit(run.0, job) {
+                let why = format!("no thread can be started: {error}; raise the limits");
+                let (vertex, span) = spare;
+                let (sent, took) = (Fields::new(), Duration::ZERO);
+                let failed = Finished { vertex, run, result: Err(why), sent, took, span };
+                self.tasks.spawn(std::future::ready(failed));
             }
             return;
         }
-        self.tasks.spawn(async move {
+        let task = async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = context.cancel.cancelled() => {}
@@ -84,9 +96,11 @@ impl Runs {
             if resource.blocks() {
                 return tokio::task::block_in_place(|| block(vertex, run, &*resource, &context));
             }
+            let start = Instant::now();
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
-            finish(vertex, run, result)
-        });
+            finish(vertex, run, result, start, &context)
+        };
+        self.tasks.spawn(task.instrument(span));
     }
 
     /// How long the next run of this resource has to wait: not at all, unless it does not come to
@@ -110,6 +124,7 @@ impl Runs {
     pub(super) fn cancel(&self, run: RunId) {
         if let Some(token) = self.tokens.get(&run) {
             token.cancel();
+            self.pool.hasten(run.0);
         }
     }
 
@@ -153,20 +168,37 @@ impl Runs {
 
 /// A run that blocks, from its start to its end.
 fn block(vertex: VertexId, run: RunId, resource: &dyn Resource, context: &Context) -> Finished {
+    let start = Instant::now();
     let whole = || resource.run(context).now_or_never();
     let result = std::panic::catch_unwind(AssertUnwindSafe(whole));
     let waits = || Err("the resource's code waits although it says that it blocks".to_owned());
-    finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)))
+    finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)), start, context)
 }
 
-/// The end of a run. A panic in a kind is that resource's failure, never the agent's.
+/// The end of a run, seen from inside it. A panic in a kind is that resource's failure, never the
+/// agent's.
 fn finish(
     vertex: VertexId,
     run: RunId,
     result: std::thread::Result<Result<Outcome, String>>,
+    start: Instant,
+    context: &Context,
 ) -> Finished {
     let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
-    Finished { vertex, run, result }
+    let (sent, took) = (context.outbox.take(), start.elapsed());
+    Finished { vertex, run, result, sent, took, span: tracing::Span::current() }
+}
+
+/// One span for each run. It is of the highest level, so that whatever is logged of a run carries
+/// its fields; a log for people leaves it out by its target.
+fn span(resource: &ResourceId, run: RunId) -> tracing::Span {
+    tracing::error_span!(
+        target: super::RUN_TARGET,
+        "run",
+        %resource,
+        kind = resource.kind(),
+        run = run.0,
+    )
 }
 
 /// The pause of a resource whose runs followed one another at once so often.

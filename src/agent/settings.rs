@@ -2,11 +2,14 @@
 //!
 //! Refuses to parse command lines and to open anything.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::desired::Everywhere;
 pub use crate::cluster::shell::ClusterSettings;
 use crate::ident::HostName;
+use crate::spec::Semaphore;
 
 /// Everything that `quorate run` was told.
 #[derive(Clone, Debug)]
@@ -23,12 +26,32 @@ pub struct Settings {
     pub follow: bool,
     /// Change nothing.
     pub noop: bool,
+    /// How many resources may run at once; `None` bounds nothing.
+    pub sema: Option<u32>,
     /// Detect convergence.
     pub converged: Option<Converged>,
     /// Give up after this long.
     pub max_runtime: Option<Duration>,
     /// Cluster settings; `None` runs on its own.
     pub cluster: Option<ClusterSettings>,
+    /// Serve metrics.
+    pub metrics: Option<MetricsSettings>,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Allow an address beyond this machine.
+    pub insecure_network: bool,
+}
+
+impl Settings {
+    /// What they say about every resource.
+    pub(super) fn everywhere(&self) -> Everywhere {
+        Everywhere { noop: self.noop, lock: self.sema.map(Semaphore::anonymous) }
+    }
 }
 
 /// Where the graph comes from.

@@ -1,18 +1,22 @@
 //! The agent's own interface: JSON over a socket in its state folder.
 //!
-//! A client writes one line, `{"get":"status"}`, and reads one JSON document. Refuses to change
-//! anything. The folder's mode (0700) says who may ask.
+//! A client writes one line, `{"get":"status"}`, and reads one JSON document; or
+//! `{"watch":"status"}`, and reads one line now and one after each change, a few a second at most.
+//! A slow client skips what was in between. Refuses to change anything. The folder's mode (0700)
+//! says who may ask.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 /// The socket's name in the state folder.
@@ -25,6 +29,10 @@ const REQUEST_BYTES_MAX: u64 = 4096;
 const REPLY_BYTES_MAX: u64 = 64 << 20;
 /// How long a client has for its line, and the agent for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many clients may follow changes at once: each may cost a status a few times a second.
+const WATCHERS_MAX: usize = 16;
+/// The pause between two lines for a client that follows changes.
+const PUSH_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a client could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,11 +42,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum Topic {
     /// The agent's status.
     Status,
+    /// The running graph.
+    Graph,
+    /// The metrics, as text.
+    Metrics,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Question {
-    get: Topic,
+/// A line of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Question {
+    /// One answer.
+    Get(Topic),
+    /// One answer now, and one after each change.
+    Watch(Topic),
 }
 
 /// A question that waits for the agent's answer.
@@ -54,13 +71,15 @@ pub struct Socket {
     path: PathBuf,
     /// Questions as they come.
     pub requests: mpsc::Receiver<Request>,
+    /// For questions that come another way.
+    pub sender: mpsc::Sender<Request>,
     task: AbortHandle,
 }
 
 impl Socket {
     /// Listens in `folder`, which is locked by this agent: a socket left by a killed one is
-    /// replaced.
-    pub fn listen(folder: &Path) -> std::io::Result<Socket> {
+    /// replaced. `changes` moves whenever an answer may have changed.
+    pub fn listen(folder: &Path, changes: watch::Receiver<u64>) -> std::io::Result<Socket> {
         let path = folder.join(NAME);
         if let Err(failure) = std::fs::remove_file(&path)
             && failure.kind() != std::io::ErrorKind::NotFound
@@ -69,8 +88,13 @@ impl Socket {
         }
         let listener = with_short_name(folder, |name| UnixListener::bind(name))?;
         let (sender, requests) = mpsc::channel(REQUEST_QUEUE);
-        let task = tokio::spawn(accept(listener, sender)).abort_handle();
-        Ok(Socket { path, requests, task })
+        let desk = Desk {
+            sender: sender.clone(),
+            changes,
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+        };
+        let task = tokio::spawn(accept(listener, desk)).abort_handle();
+        Ok(Socket { path, requests, sender, task })
     }
 }
 
@@ -83,7 +107,15 @@ impl Drop for Socket {
     }
 }
 
-async fn accept(listener: UnixListener, sender: mpsc::Sender<Request>) {
+/// What every client needs.
+#[derive(Clone)]
+struct Desk {
+    sender: mpsc::Sender<Request>,
+    changes: watch::Receiver<u64>,
+    watchers: Arc<Semaphore>,
+}
+
+async fn accept(listener: UnixListener, desk: Desk) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -94,44 +126,106 @@ async fn accept(listener: UnixListener, sender: mpsc::Sender<Request>) {
                 continue;
             }
         };
-        let sender = sender.clone();
+        let desk = desk.clone();
         tokio::spawn(async move {
-            match tokio::time::timeout(PATIENCE, serve(stream, sender)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => tracing::debug!("agent socket: {failure}"),
-                Err(_) => tracing::debug!("agent socket: a client took too long"),
+            if let Err(failure) = serve(stream, desk).await {
+                tracing::debug!("agent socket: {failure}");
             }
         });
     }
 }
 
-async fn serve(
-    stream: tokio::net::UnixStream,
-    sender: mpsc::Sender<Request>,
-) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
+async fn serve(stream: tokio::net::UnixStream, desk: Desk) -> std::io::Result<()> {
+    let (mut reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let mut limited = tokio::io::BufReader::new((&mut reader).take(REQUEST_BYTES_MAX));
+    patiently(limited.read_line(&mut line)).await?;
     let reply = match serde_json::from_str::<Question>(&line) {
-        Ok(question) => {
-            let (answer, reply) = oneshot::channel();
-            let request = Request { topic: question.get, answer };
-            sender.send(request).await.map_err(std::io::Error::other)?;
-            reply.await.map_err(std::io::Error::other)?
-        }
-        Err(why) => serde_json::json!({"error": format!("not a question: {why}")}).to_string(),
+        Ok(Question::Get(topic)) => from_loop(&desk.sender, topic).await?,
+        Ok(Question::Watch(topic)) => match desk.watchers.clone().try_acquire_owned() {
+            Ok(_place) => return follow(topic, &desk.sender, desk.changes, reader, writer).await,
+            Err(_) => refusal(&format!("{WATCHERS_MAX} clients follow this agent already")),
+        },
+        Err(why) => refusal(&format!("not a question: {why}")),
     };
-    writer.write_all(reply.as_bytes()).await?;
-    writer.write_all(b"\n").await?;
+    write_line(&mut writer, &reply).await?;
     writer.shutdown().await
+}
+
+fn refusal(why: &str) -> String {
+    serde_json::json!({"error": why}).to_string()
+}
+
+/// One line now and one after each change, until the client or the agent ends. A client that does
+/// not read in time is dropped.
+async fn follow(
+    topic: Topic,
+    sender: &mpsc::Sender<Request>,
+    mut changes: watch::Receiver<u64>,
+    mut reader: OwnedReadHalf,
+    mut writer: OwnedWriteHalf,
+) -> std::io::Result<()> {
+    let mut last = String::new();
+    loop {
+        changes.mark_unchanged();
+        let reply = from_loop(sender, topic).await?;
+        if reply != last {
+            write_line(&mut writer, &reply).await?;
+            last = reply;
+        }
+        let mut more = [0];
+        tokio::select! {
+            changed = changes.changed() => changed.map_err(std::io::Error::other)?,
+            // Whatever else a client says, it says good bye.
+            _ = reader.read(&mut more) => return Ok(()),
+        }
+        tokio::time::sleep(PUSH_PAUSE).await;
+    }
+}
+
+/// What the loop answers.
+pub(super) async fn from_loop(
+    sender: &mpsc::Sender<Request>,
+    topic: Topic,
+) -> std::io::Result<String> {
+    let (answer, reply) = oneshot::channel();
+    let asked = async {
+        sender.send(Request { topic, answer }).await.map_err(std::io::Error::other)?;
+        reply.await.map_err(std::io::Error::other)
+    };
+    patiently(asked).await
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> std::io::Result<()> {
+    let written = async {
+        writer.write_all(line.as_bytes()).await?;
+        writer.write_all(b"\n").await
+    };
+    patiently(written).await
+}
+
+async fn patiently<T>(act: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long");
+    tokio::time::timeout(PATIENCE, act).await.map_err(|_| late())?
+}
+
+/// The line that asks for `topic`, once or after each change as well.
+pub fn question(topic: Topic, follow: bool) -> String {
+    let question = if follow { Question::Watch(topic) } else { Question::Get(topic) };
+    // Two words, which no serialiser can refuse.
+    serde_json::to_string(&question).unwrap_or_default() + "\n"
+}
+
+/// Connects to the agent behind `folder`.
+pub fn connect(folder: &Path) -> std::io::Result<UnixStream> {
+    with_short_name(folder, |name| UnixStream::connect(name))
 }
 
 /// Asks the agent behind `folder`.
 pub fn ask(folder: &Path, topic: Topic) -> std::io::Result<String> {
-    let mut stream = with_short_name(folder, |name| UnixStream::connect(name))?;
+    let mut stream = connect(folder)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let question = serde_json::to_string(&Question { get: topic })?;
-    stream.write_all(format!("{question}\n").as_bytes())?;
+    stream.write_all(question(topic, false).as_bytes())?;
     let mut reply = String::new();
     stream.take(REPLY_BYTES_MAX).read_to_string(&mut reply)?;
     Ok(reply)
@@ -157,7 +251,8 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("x".repeat(200));
         std::fs::create_dir(&folder).unwrap();
-        let mut socket = Socket::listen(&folder).unwrap();
+        let (_changed, changes) = watch::channel(0);
+        let mut socket = Socket::listen(&folder, changes).unwrap();
         let client = tokio::task::spawn_blocking(move || ask(&folder, Topic::Status));
         let request = socket.requests.recv().await.unwrap();
         request.answer.send("{\"v\":1}".to_owned()).unwrap();
@@ -167,7 +262,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn nonsense_is_answered_with_an_error_and_hurts_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = Socket::listen(folder.path()).unwrap();
+        let (_changed, changes) = watch::channel(0);
+        let socket = Socket::listen(folder.path(), changes).unwrap();
         let path = folder.path().to_owned();
         let reply = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(path.join(NAME)).unwrap();
@@ -179,5 +275,60 @@ mod tests {
         assert!(reply.await.unwrap().contains("not a question"));
         drop(socket);
         assert!(!folder.path().join(NAME).exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_follows_gets_a_line_at_once_and_one_for_each_change_that_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (changed, changes) = watch::channel(0);
+        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let path = folder.path().to_owned();
+        let client = tokio::task::spawn_blocking(move || {
+            let mut stream = connect(&path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(question(Topic::Status, true).as_bytes()).unwrap();
+            let lines = BufReader::new(stream).lines().take(2);
+            lines.collect::<Result<Vec<String>, _>>().unwrap()
+        });
+        for (state, next) in [("a", true), ("a", true), ("b", false)] {
+            let request = socket.requests.recv().await.unwrap();
+            request.answer.send(state.to_owned()).unwrap();
+            if next {
+                changed.send_modify(|n| *n += 1);
+            }
+        }
+        assert_eq!(client.await.unwrap(), ["a", "b"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_follows_sees_the_end_of_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (changed, changes) = watch::channel(0);
+        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let path = folder.path().to_owned();
+        let client = tokio::task::spawn_blocking(move || {
+            let mut stream = connect(&path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(question(Topic::Status, true).as_bytes()).unwrap();
+            BufReader::new(stream).lines().count()
+        });
+        socket.requests.recv().await.unwrap().answer.send("a".to_owned()).unwrap();
+        drop((socket, changed));
+        assert_eq!(client.await.unwrap(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_and_does_not_read_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_changed, changes) = watch::channel(0);
+        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let mut client = connect(folder.path()).unwrap();
+        client.write_all(question(Topic::Status, true).as_bytes()).unwrap();
+        let long = "x".repeat(8 << 20);
+        socket.requests.recv().await.unwrap().answer.send(long.clone()).unwrap();
+        tokio::time::sleep(PATIENCE * 2).await;
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert!(got.len() < long.len(), "all of it was taken");
     }
 }

@@ -11,13 +11,15 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
+use super::metrics;
+use super::receivers::Receivers;
 use super::runs::Runs;
-use super::settings::{ClusterSettings, Input, Settings, Surroundings};
+use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
 use super::socket::Socket;
 use super::source::{self, Source};
-use super::watch::Hub;
+use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
-use super::{EXIT_DONE, EXIT_FAILED};
+use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::shell::{self as cluster, StopMode, state};
 use crate::engine::{Engine, Options};
 use crate::store::follow::{self, Follow};
@@ -84,29 +86,29 @@ struct Agent {
     sources: Sources,
     exchange: Exchange,
     membership: Membership,
+    _metrics: Option<metrics::Listener>,
 }
 
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
+        refuse_open_metrics(settings.metrics)?;
         let folder = state_dir(&settings)?;
         let (membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let instance = folder.identity().instance;
-        let socket = Socket::listen(&state_dir).map_err(|why| {
+        let (changes, changed) = tokio::sync::watch::channel(0);
+        let socket = Socket::listen(&state_dir, changed).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
         let signals = Signals::new()
             .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
-        let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
-        let watches = Watches::new(hub);
-        if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            watches.add_source(path).await.map_err(Refusal::failed)?;
-        }
+        let (watched, commands) = Commands::new();
+        let (watches, touched) = watches(&settings, watched).await?;
         let exchange =
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
         say_hello(&settings, &state_dir);
+        let metrics = serve_metrics(settings.metrics, &socket).await?;
         let body = Body {
             cluster: match &membership {
                 Membership::Cluster(handle) => Some(handle.status.clone()),
@@ -119,7 +121,7 @@ impl Agent {
                 converged_after: settings.converged.map(|one| one.after),
             }),
             settings,
-            state_dir,
+            state_dir: Arc::from(state_dir),
             instance,
             store,
             source,
@@ -131,7 +133,12 @@ impl Agent {
             collected: Vec::new(),
             watches,
             runs: Runs::new(),
+            receivers: Receivers::default(),
             born: Instant::now(),
+            born_at: since_1970(),
+            graph_since: std::time::Duration::ZERO,
+            counters: crate::metrics::Counters::default(),
+            changes,
             wake_at: None,
             quiet: false,
             converged: false,
@@ -144,9 +151,10 @@ impl Agent {
         };
         Ok(Agent {
             body,
-            sources: Sources { touched, socket, signals, keys },
+            sources: Sources { touched, commands, socket, signals, keys },
             exchange,
             membership,
+            _metrics: metrics,
         })
     }
 
@@ -157,6 +165,7 @@ impl Agent {
         if stage == Stage::Killed {
             self.body.runs.kill().await;
         }
+        self.body.watches.stop(stage == Stage::Killed).await;
         self.exchange.stop().await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
@@ -164,9 +173,12 @@ impl Agent {
             loop {
                 tokio::select! {
                     () = &mut stop => break,
-                    signal = self.sources.signals.next() => {
-                        stage = stage.after(signal);
-                        modes.send_replace(stop_mode(stage));
+                    asked = self.sources.signals.next() => {
+                        // On the way out there is nothing to look at again.
+                        if let Heard::End(signal) = asked {
+                            stage = stage.after(signal);
+                            modes.send_replace(stop_mode(stage));
+                        }
                     }
                 }
             }
@@ -217,6 +229,51 @@ fn config(settings: &Settings, flags: ClusterSettings, state_dir: PathBuf) -> cl
     cluster::Config { host, state_dir, flags, etcd_path: None, child_program: None }
 }
 
+/// The metrics name every kind of resource and every role: not for whoever happens to be near.
+fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
+    match wanted {
+        Some(one) if !one.insecure_network && !one.address.ip().is_loopback() => {
+            let url = format!("http://{}/metrics", one.address);
+            Err(crate::cluster::StartError::InsecureNetwork { url }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn serve_metrics(
+    wanted: Option<MetricsSettings>,
+    socket: &Socket,
+) -> Result<Option<metrics::Listener>, Refusal> {
+    let Some(MetricsSettings { address, .. }) = wanted else { return Ok(None) };
+    let listener = metrics::listen(address, socket.sender.clone()).await;
+    listener.map(Some).map_err(|why| Refusal {
+        code: EXIT_REFUSED,
+        sentence: format!(
+            "metrics cannot be served on {address}: {why}; choose another address with \
+             --prometheus-listen"
+        ),
+    })
+}
+
+/// The one inotify instance, with a watch on the graph file if it is followed.
+async fn watches(
+    settings: &Settings,
+    commands: Commands,
+) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
+    let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
+    let watches = Watches::new(hub, commands);
+    if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        watches.add_source(path).await.map_err(Refusal::failed)?;
+    }
+    Ok((watches, touched))
+}
+
+/// The time that people's clocks show.
+pub(super) fn since_1970() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 fn say_hello(settings: &Settings, state_dir: &Path) {
     let graph = match &settings.input {
         Input::Yaml(path) => path.display().to_string(),
@@ -230,10 +287,20 @@ fn follow_keys(store: Arc<dyn Store>) -> mpsc::Receiver<Follow> {
     follow::follow(store, &format!("{}kv/", store::PREFIX))
 }
 
-/// INT and TERM as they come.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// INT or TERM: to end.
+    End(Signal),
+    /// HUP: to look again at the file and at what failed.
+    Again,
+}
+
+/// INT, TERM and HUP as they come.
 pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -241,14 +308,16 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next signal.
-    pub(super) async fn next(&mut self) -> Signal {
+    /// What the next signal asks for.
+    pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Heard::End(Signal::Interrupt),
+            _ = self.terminate.recv() => Heard::End(Signal::Terminate),
+            _ = self.hangup.recv() => Heard::Again,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, and
-//! ticks.
+//! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
+//! and commands.
 //!
 //! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
 //! has no watch left is looked at every now and then instead.
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{HubHandle, Scope, Touched, Wanted, WatchError};
+use super::watch::{Commands, HubHandle, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
@@ -24,6 +24,7 @@ const POLL: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
+    commands: Vec<u64>,
     keys: Vec<String>,
 }
 
@@ -40,7 +41,9 @@ struct Tick {
 /// All watches of the running graph.
 pub(super) struct Watches {
     hub: HubHandle,
+    commands: Commands,
     next: u64,
+    /// Whose watch an id of the hub or of a command is.
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
     ticks: BinaryHeap<Reverse<Tick>>,
@@ -50,9 +53,10 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn new(hub: HubHandle) -> Self {
+    pub(super) fn new(hub: HubHandle, commands: Commands) -> Self {
         Watches {
             hub,
+            commands,
             next: SOURCE + 1,
             paths: HashMap::new(),
             keys: BTreeMap::new(),
@@ -76,19 +80,22 @@ impl Watches {
     ) -> Vec<(VertexId, Result<(), String>)> {
         let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
         for (vertex, watches) in vertices {
-            let mut held = Held::default();
+            let (mut held, mut result) = (Held::default(), Ok(()));
             for watch in watches {
-                if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
-                    let id = self.next;
-                    self.next += 1;
-                    // After an error the hub watches what it can and tells when it can do all.
-                    self.paths.insert(id, vertex.clone());
+                if let Watch::Command(line) = watch {
+                    let id = self.id_of(&vertex);
+                    held.commands.push(id);
+                    // After an error it is tried again and again, and told when it runs.
+                    result = self.commands.add(id, line).await.and(result);
+                } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
+                    let id = self.id_of(&vertex);
                     held.hub.push(id);
+                    // After an error the hub watches what it can and tells when it can do all.
                     wanted.push((answers.len(), Wanted { id, path, scope }));
                 }
             }
             self.held.insert(vertex.clone(), held);
-            answers.push((vertex, Ok(())));
+            answers.push((vertex, result));
         }
         if wanted.is_empty() {
             return answers;
@@ -104,7 +111,15 @@ impl Watches {
         answers
     }
 
-    /// Keeps what is not the hub's; gives what is.
+    /// A new id for one of the watches of a vertex.
+    fn id_of(&mut self, vertex: &VertexId) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.paths.insert(id, vertex.clone());
+        id
+    }
+
+    /// Keeps what is neither the hub's nor a command; gives what is the hub's.
     fn note(
         &mut self,
         vertex: &VertexId,
@@ -124,6 +139,7 @@ impl Watches {
                 let (at, vertex) = (now + interval, vertex.clone());
                 self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
             }
+            Watch::Command(_) => {}
         }
         None
     }
@@ -136,6 +152,10 @@ impl Watches {
             self.paths.remove(&id);
             self.unpoll(id, vertex);
         }
+        for id in held.commands {
+            self.commands.remove(id);
+            self.paths.remove(&id);
+        }
         for key in held.keys {
             if let Some(vertices) = self.keys.get_mut(&key) {
                 vertices.remove(vertex);
@@ -144,6 +164,11 @@ impl Watches {
                 }
             }
         }
+    }
+
+    /// Ends the commands that are watched: in good order, or at once.
+    pub(super) async fn stop(&mut self, at_once: bool) {
+        self.commands.stop(at_once).await;
     }
 
     /// Whose path was touched, and why it is not watched any more, if so.

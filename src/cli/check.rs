@@ -1,7 +1,7 @@
 //! `quorate check FILE`: every mistake in a graph file at once.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -21,31 +21,54 @@ pub(super) struct Args {
 /// Prints the findings; exit 1 when there is an error among them.
 pub(super) fn run(args: &Args) -> ExitCode {
     let name = args.file.display().to_string();
-    let text = match std::fs::read_to_string(&args.file) {
-        Ok(text) => text,
+    let (text, findings) = match load(&args.file) {
+        Ok(loaded) => loaded,
         Err(failure) => {
-            super::print_error(format!("{name} cannot be read: {failure}"));
+            super::print_error(failure);
             return ExitCode::from(super::EXIT_FAILED);
         }
     };
-    let findings = crate::yaml::check(&text);
-    let errors = findings.iter().filter(|one| one.severity == Severity::Error).count();
-    if args.json {
+    let errors = if args.json {
+        let errors = count(&findings);
         println!(
             "{}",
             json!({"v": 1, "file": name, "errors": errors,
             "findings": findings.iter().map(finding).collect::<Vec<_>>()})
         );
+        errors
     } else {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        eprint!("{}", diag::render(&name, &text, &findings, colour));
-        match errors {
-            0 => println!("{name}: ok"),
-            1 => eprintln!("{name}: 1 error"),
-            n => eprintln!("{name}: {n} errors"),
+        let errors = print(&name, &text, &findings);
+        if errors == 0 {
+            println!("{name}: ok");
         }
-    }
+        errors
+    };
     if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FAILED) }
+}
+
+/// A graph file's text and what there is to say about it.
+pub(super) fn load(file: &Path) -> Result<(String, Vec<Diagnostic>), String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|failure| format!("{} cannot be read: {failure}", file.display()))?;
+    let findings = crate::yaml::check(&text);
+    Ok((text, findings))
+}
+
+/// Prints the findings for people; gives how many are errors.
+pub(super) fn print(name: &str, text: &str, findings: &[Diagnostic]) -> usize {
+    let errors = count(findings);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    eprint!("{}", diag::render(name, text, findings, colour));
+    match errors {
+        0 => {}
+        1 => eprintln!("{name}: 1 error"),
+        n => eprintln!("{name}: {n} errors"),
+    }
+    errors
+}
+
+fn count(findings: &[Diagnostic]) -> usize {
+    findings.iter().filter(|one| one.severity == Severity::Error).count()
 }
 
 fn finding(one: &Diagnostic) -> serde_json::Value {

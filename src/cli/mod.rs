@@ -8,10 +8,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod agents;
 mod check;
+mod graph;
 mod legacy;
+mod listen;
+mod listing;
 mod run;
+mod schema;
 mod status;
+mod watch;
 
 /// The graph or the configuration is refused, or something went wrong while running.
 pub const EXIT_FAILED: u8 = 1;
@@ -29,6 +35,9 @@ Examples:
       --server-urls http://127.0.0.1:2382 yaml site.yaml
                                              join it from a second terminal
   quorate status                             what the agent of this host is doing
+  quorate status --watch                     the same, again after each change
+  quorate graph site.yaml --format svg       a picture of a graph
+  quorate schema --output quorate.json       the JSON Schema of graph files, for editors
 
 Exit codes:
   0    done
@@ -54,7 +63,11 @@ enum Command {
     /// List every mistake in a graph file, without running it
     Check(check::Args),
     /// Show what the agent of this host is doing
-    Status(status::Args),
+    Status(Box<status::Args>),
+    /// Draw the graph of a file, or the one that the agent of this host runs
+    Graph(graph::Args),
+    /// Print the JSON Schema of graph files
+    Schema(schema::Args),
     /// Print a completion script for a shell
     ///
     /// For bash: `quorate completions bash > /etc/bash_completion.d/quorate`
@@ -66,7 +79,7 @@ enum Command {
 
 /// Runs the program with these arguments (the first is its name).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args: Vec<OsString> = listen::with_default(args.into_iter().collect());
     if let Some(answer) = legacy::answer(&args) {
         eprintln!("{answer}");
         return ExitCode::from(EXIT_USAGE);
@@ -79,11 +92,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "quorate", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// The exit code after the output was written: that nobody reads it any more is no failure.
+fn exit_after(written: std::io::Result<()>) -> ExitCode {
+    match written {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+            print_error(format!("the output cannot be written: {why}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -1,12 +1,14 @@
 //! `quorate run`: the flags as typed, then the settings that they mean.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
-use crate::agent::{self, ClusterSettings, Converged, Input, Settings};
+use crate::agent::{self, ClusterSettings, Converged, Input, MetricsSettings, Settings};
 use crate::ident::HostName;
 
 /// Arguments of `run`. List flags may be repeated, or hold several values split by comma or
@@ -15,7 +17,13 @@ use crate::ident::HostName;
 #[command(
     after_help = "Without any of --seeds, --ideal-cluster-size, --client-urls and --server-urls \
 the agent runs on its own, on a store in its own memory.\n\
-TERM stops and stays a member of the cluster; INT (ctrl-c) leaves it."
+TERM stops and stays a member of the cluster; INT (ctrl-c) leaves it.\n\
+QUORATE_LOG filters the log: `quorate=debug`, `warn,quorate::agent=trace`. The lines of \
+--log-format json carry the fields `resource`, `kind` and `run` of the run that they are about.\n\n\
+Examples:\n  \
+quorate run yaml site.yaml\n  \
+quorate run --log-format json yaml site.yaml 2> agent.log\n  \
+quorate run --prometheus-listen yaml site.yaml       (curl http://127.0.0.1:9233/metrics)"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -160,6 +168,16 @@ pub(super) struct Args {
     /// Say what would change and change nothing
     #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
     noop: bool,
+    /// Run at most this many resources at once; 0 or less bounds nothing
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_SEMA",
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Behaviour"
+    )]
+    sema: Option<i64>,
     /// Do not follow changes of the graph file
     #[arg(long, global = true, env = "QUORATE_NO_WATCH", help_heading = "Behaviour")]
     no_watch: bool,
@@ -173,6 +191,18 @@ pub(super) struct Args {
         help_heading = "Behaviour"
     )]
     log_format: LogFormat,
+    /// Serve metrics in the text format of Prometheus at http://ADDR/metrics; ADDR is IP:PORT, IP,
+    /// :PORT, or left out for 127.0.0.1:9233
+    #[arg(
+        long,
+        alias = "metrics",
+        global = true,
+        env = "QUORATE_PROMETHEUS_LISTEN",
+        value_name = "ADDR",
+        value_parser = super::listen::address,
+        help_heading = "Behaviour"
+    )]
+    prometheus_listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -208,9 +238,8 @@ pub(super) fn run(args: Args) -> ExitCode {
 
 fn start_logging(format: LogFormat) {
     use std::io::IsTerminal;
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("QUORATE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("quorate=info,warn"));
+    let wanted = std::env::var("QUORATE_LOG").ok();
+    let filter = filter(wanted.as_deref(), format);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -221,13 +250,29 @@ fn start_logging(format: LogFormat) {
         .with_ansi(colour);
     match format {
         LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
+    }
+}
+
+/// What is logged. The span around each run is for programs: a line for people names the resource
+/// itself. Who filters by its target gets it all the same.
+fn filter(wanted: Option<&str>, format: LogFormat) -> EnvFilter {
+    let default = "quorate=info,warn";
+    let wanted = wanted.filter(|text| EnvFilter::try_new(text).is_ok()).unwrap_or(default);
+    match format {
+        LogFormat::Text if !wanted.contains(agent::RUN_TARGET) => {
+            EnvFilter::new(format!("{wanted},{}=off", agent::RUN_TARGET))
+        }
+        _ => EnvFilter::new(wanted),
     }
 }
 
 /// The settings that the flags mean, or what is wrong with them.
 fn settings(args: Args) -> Result<Settings, String> {
     let host = host_name(args.hostname.as_deref())?;
+    let insecure_network = args.insecure_network;
+    let metrics =
+        args.prometheus_listen.map(|address| MetricsSettings { address, insecure_network });
     let clustered = !args.seeds.is_empty()
         || args.ideal_cluster_size.is_some()
         || !args.client_urls.is_empty()
@@ -240,7 +285,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         advertise_server_urls: list(args.advertise_server_urls),
         ideal_size: args.ideal_cluster_size,
         no_server: args.no_server,
-        insecure_network: args.insecure_network,
+        insecure_network,
         dead_after: args.dead_after.map(Duration::from_secs),
     });
     let converged = match (args.converged_timeout, args.converger_timeout) {
@@ -258,9 +303,11 @@ fn settings(args: Args) -> Result<Settings, String> {
         },
         follow: !args.no_watch,
         noop: args.noop,
+        sema: args.sema.filter(|n| *n > 0).map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         converged,
         max_runtime: args.max_runtime.filter(|&s| s > 0).map(Duration::from_secs),
         cluster,
+        metrics,
     })
 }
 

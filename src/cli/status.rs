@@ -1,112 +1,102 @@
 //! `quorate status`: what the agent of this host is doing, asked over its socket.
 
-use std::fmt::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::agent::Surroundings;
-use crate::agent::socket::{self, Topic};
-use crate::ident::HostName;
+use super::agents::Which;
+use super::listing::{self, Filter};
+use super::watch;
+use crate::agent::socket::Topic;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate status                             one fact a line
+  quorate status --wide                      and a line for each resource: its state, for how long,
+                                             when it is tried again, and who wants it
+  quorate status --failed                    only those that failed or are blocked
+  quorate status --resource 'file[/etc/*'    only those whose id fits; `*` stands for any text
+  quorate status --watch                     again after each change, until ctrl-c
+  quorate status --json --watch              one JSON document a line, for programs
+
+Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the graph file is \
+refused; 2 bad usage. With --watch: 0 after ctrl-c, 1 when the agent ends.";
 
 /// Arguments of `status`.
 #[derive(clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the \
-                  graph file is refused; 2 bad usage."
-)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The agent with this host name
-    #[arg(long, env = "QUORATE_HOSTNAME", value_name = "NAME")]
-    hostname: Option<String>,
-    /// The agent with this state folder
-    #[arg(long, env = "QUORATE_PREFIX", value_name = "DIR")]
-    prefix: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Print the agent's answer as one JSON document
     #[arg(long)]
     json: bool,
+    /// Print it again after each change, until ctrl-c
+    #[arg(long, short)]
+    watch: bool,
+    /// Print a line for each resource
+    #[arg(long)]
+    wide: bool,
+    /// Only resources whose id (KIND[NAME]) fits; `*` stands for any text
+    #[arg(long, value_name = "PATTERN")]
+    resource: Option<String>,
+    /// Only resources that failed or are blocked
+    #[arg(long)]
+    failed: bool,
+}
+
+/// How the answers are shown.
+pub(super) struct View {
+    pub(super) json: bool,
+    pub(super) wide: bool,
+    filter: Filter,
 }
 
 /// Prints the status.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let text = match answer(args) {
-        Ok(text) => text,
+    let filter = Filter { pattern: args.resource.clone(), failed: args.failed };
+    let view = View { json: args.json, wide: args.wide || filter.is_set(), filter };
+    let found = args.which.find(Topic::Status);
+    let (folder, text) = match found {
+        Ok(found) => found,
         Err(failure) => {
             super::print_error(failure);
             return ExitCode::from(super::EXIT_FAILED);
         }
     };
-    if args.json {
-        println!("{}", text.trim_end());
-        return ExitCode::SUCCESS;
+    if args.watch {
+        return watch::run(&folder, &view);
     }
     let Ok(status) = serde_json::from_str::<Value>(&text) else {
         super::print_error("the agent's answer is not a JSON document; is it of another version?");
         return ExitCode::from(super::EXIT_FAILED);
     };
-    print!("{}", render(&status));
+    let shown = view.show(&status, listing::now_ms());
+    let written = super::exit_after(std::io::stdout().write_all(shown.as_bytes()));
+    if written != ExitCode::SUCCESS || args.json {
+        return written;
+    }
     let refused = status["graph"]["error"].is_string();
     let bad = refused || count(&status, "failed") + count(&status, "blocked") > 0;
     if bad { ExitCode::from(super::EXIT_FAILED) } else { ExitCode::SUCCESS }
 }
 
-fn answer(args: &Args) -> Result<String, String> {
-    let around = Surroundings::read();
-    if let Some(folder) = &args.prefix {
-        return ask(folder);
-    }
-    if let Some(name) = &args.hostname {
-        let host = HostName::parse(name).map_err(|why| format!("--hostname {name}: {why}"))?;
-        return ask(&around.state_dir(&host));
-    }
-    let mut answers: Vec<(PathBuf, String)> = candidates(&around)
-        .into_iter()
-        .filter_map(|folder| Some((folder.clone(), socket::ask(&folder, Topic::Status).ok()?)))
-        .collect();
-    match answers.len() {
-        0 => Err("no agent is running on this host. Start one with `quorate run`, or name its \
-                  state folder with --prefix"
-            .to_owned()),
-        1 => Ok(answers.remove(0).1),
-        n => {
-            let names: Vec<String> =
-                answers.iter().map(|(at, _)| at.display().to_string()).collect();
-            Err(format!("{n} agents run on this host; choose with --prefix: {}", names.join(", ")))
+impl View {
+    /// A status as it is printed, with a final line break.
+    pub(super) fn show(&self, status: &Value, now_ms: u64) -> String {
+        if self.json {
+            let mut status = status.clone();
+            self.filter.apply(&mut status);
+            return format!("{status}\n");
         }
+        let mut out = render(status);
+        if self.wide {
+            out.push_str(&listing::render(status, &self.filter, now_ms));
+        }
+        out
     }
-}
-
-fn ask(folder: &Path) -> Result<String, String> {
-    socket::ask(folder, Topic::Status)
-        .map_err(|why| format!("no agent answers in {}: {why}", folder.display()))
-}
-
-/// The folders in which an agent of this user may have its socket.
-fn candidates(around: &Surroundings) -> Vec<PathBuf> {
-    let root = around.state_root();
-    let mut folders = vec![root.clone()];
-    folders.extend(around.state_directory.clone());
-    folders.extend(subfolders(&root, ""));
-    folders.extend(subfolders(&std::env::temp_dir(), "quorate-"));
-    // A socket in somebody else's folder would answer what that user likes.
-    let me = nix::unistd::geteuid().as_raw();
-    let own = |folder: &PathBuf| std::fs::symlink_metadata(folder).is_ok_and(|of| of.uid() == me);
-    folders.retain(|folder| own(folder) && folder.join(socket::NAME).exists());
-    folders.sort();
-    folders.dedup();
-    folders
-}
-
-fn subfolders(parent: &Path, prefix: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(parent) else {
-        return Vec::new();
-    };
-    let named = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-    };
-    entries.flatten().map(|entry| entry.path()).filter(named).collect()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

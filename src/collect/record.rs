@@ -243,7 +243,10 @@ fn text(map: &mut serde_json::Map<String, Json>, key: &str) -> Result<String, Co
     }
 }
 
-fn values(map: serde_json::Map<String, Json>) -> Result<Fields, Content> {
+fn values<T>(map: serde_json::Map<String, Json>) -> Result<T, Content>
+where
+    T: FromIterator<(String, Value)>,
+{
     map.into_iter().map(|(name, json)| Ok((name.clone(), value(&name, json)?))).collect()
 }
 

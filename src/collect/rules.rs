@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::collect::record::shown;
 use crate::collect::{Code, Collection, Content, DEFAULT_CHANNEL, Export, Held};
 use crate::ident::{HostName, ResourceId};
-use crate::kind::file::result_path;
+use crate::kind::file::{consent, result_path};
 use crate::kind::{self, FieldDef, FieldType, Kind, Power};
 use crate::spec::{CollectRule, Collected, Fields, Program, Value};
 
@@ -188,6 +188,9 @@ fn take(
     fields: &Fields,
 ) -> Result<(Fields, Option<PathBuf>), (Code, String)> {
     check_fields(kind, fields)?;
+    if let ("file", Some((_, what))) = (kind.name(), consent(fields)) {
+        return Err((Code::Xc06, format!("{what}; refused in a legacy rule")));
+    }
     let mut fields = fields.clone();
     if let (Some(pattern), "file") = (rule.pattern, kind.name()) {
         fields.insert("dirname".to_owned(), Value::Str(pattern.to_owned()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::graph::Graph;
 use crate::ident::ResourceId;
 use crate::kind::Outcome;
+use crate::spec::Fields;
 
 /// A moment, as the time since the agent started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,9 +66,13 @@ pub enum Event {
         run: RunId,
         /// What it did, or why it failed.
         result: Result<Outcome, String>,
+        /// The values that it sends, by key. They count when it ended well.
+        sent: Fields,
     },
     /// A time asked for with [`Command::WakeAt`] has come. Harmless when nothing is due.
     Due,
+    /// Check everything that has failed again, as if something had happened to it.
+    Revive,
     /// Start no runs until [`Event::Resume`].
     Pause,
     /// Start runs again.
@@ -94,6 +99,8 @@ pub enum Command {
         run: RunId,
         /// A predecessor with a notifying edge changed since the last successful run.
         refresh: bool,
+        /// The values to take for its fields, in place of what the graph says.
+        received: Fields,
     },
     /// Give up this run soon. It is still answered.
     Cancel {

@@ -14,23 +14,20 @@ pub(super) struct Quiet {
     since: Option<Timestamp>,
     /// What was said last.
     converged: bool,
-    /// The time that was asked for and has not come yet.
-    wake: Option<Timestamp>,
 }
 
 impl Quiet {
     pub(super) fn new(after: Option<Duration>) -> Self {
-        Quiet { after, since: None, converged: false, wake: None }
+        Quiet { after, since: None, converged: false }
     }
 
     pub(super) fn is_converged(&self) -> bool {
         self.converged
     }
 
-    /// A time that was asked for has come; if it was an earlier one, the right one is asked for
-    /// again.
-    pub(super) fn woken(&mut self) {
-        self.wake = None;
+    /// When it is converged, if nothing happens until then.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        if self.converged { None } else { Some(self.since?.after(self.after?)) }
     }
 
     pub(super) fn update(&mut self, now: Timestamp, quiet: bool, commands: &mut Vec<Command>) {
@@ -43,15 +40,9 @@ impl Quiet {
             return;
         }
         let due = self.since.get_or_insert(now).after(after);
-        if self.converged {
-            return;
-        }
-        if now >= due {
+        if !self.converged && now >= due {
             self.converged = true;
             commands.push(Command::Converged(true));
-        } else if self.wake != Some(due) {
-            self.wake = Some(due);
-            commands.push(Command::WakeAt(due));
         }
     }
 }

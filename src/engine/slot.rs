@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use super::bucket::Bucket;
+use super::locks::Ticket;
+use super::retry::Retries;
 use super::view::{Standing, State};
 use super::{RunId, Timestamp, VertexId};
 use crate::graph::Vertex;
 use crate::ident::ResourceId;
 use crate::kind::Outcome;
+use crate::spec::{Fields, Meta, Receive, Retry};
 
 /// Where the watch of a vertex is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,14 @@ pub(super) struct Run {
     pub(super) tick: bool,
     /// A predecessor changed or recovered since it started.
     pub(super) overtaken: bool,
+    /// When it is given up.
+    pub(super) deadline: Option<Timestamp>,
+    /// It was told to give up.
+    pub(super) cancelled: bool,
+    /// It was not done at its deadline.
+    pub(super) late: bool,
+    /// The event that led to it was taken for the echo of the run before it.
+    pub(super) echo: bool,
 }
 
 /// What a vertex is doing.
@@ -56,8 +68,12 @@ pub(super) struct Slot {
     pub(super) id: VertexId,
     /// An event of the resource counts as a change of it.
     pub(super) ticks: bool,
-    /// Never changes anything, so it never notifies.
-    noop: bool,
+    /// How it is treated.
+    pub(super) meta: Meta,
+    /// Where its fields come from when others send them.
+    pub(super) receives: BTreeMap<String, Receive>,
+    /// The last value that it sent under each key.
+    pub(super) sent: Fields,
     pub(super) watch: Watch,
     pub(super) phase: Phase,
     /// Waits for the last run of an earlier generation of the same resource.
@@ -72,6 +88,24 @@ pub(super) struct Slot {
     pub(super) refreshes: BTreeMap<ResourceId, u64>,
     /// A tick that has not been passed on.
     pub(super) tick: bool,
+    /// The tokens for its events, when they are bounded.
+    pub(super) bucket: Option<Bucket>,
+    /// Something happened that no token was there for yet. Never set while there is a reason to
+    /// run.
+    pub(super) stirred: bool,
+    /// The next event is taken for the echo of what the last run did, and needs no token.
+    pub(super) echo: bool,
+    /// It led to the run that comes next.
+    pub(super) echoed: bool,
+    /// The next time to look when nobody watches.
+    pub(super) poll: Option<Timestamp>,
+    pub(super) retries: Retries,
+    /// Its time in the agenda.
+    pub(super) alarm: Option<Timestamp>,
+    /// Its place among those who wait for locks.
+    pub(super) ticket: Option<Ticket>,
+    /// It is counted among those whose next attempt is waited for.
+    pub(super) awaited: bool,
     /// Failed, blocked or new since its last good run: its next one gives failed successors
     /// another chance.
     pub(super) troubled: bool,
@@ -95,7 +129,9 @@ impl Slot {
         Slot {
             id,
             ticks: vertex.resource.event_is_change(),
-            noop: vertex.meta.noop,
+            meta: vertex.meta.clone(),
+            receives: vertex.receives.clone(),
+            sent: Fields::new(),
             watch: Watch::Arming,
             phase: Phase::Idle,
             held: false,
@@ -103,6 +139,15 @@ impl Slot {
             seen: 0,
             refreshes: BTreeMap::new(),
             tick: false,
+            bucket: vertex.meta.limit.map(Bucket::new),
+            stirred: false,
+            echo: false,
+            echoed: false,
+            poll: vertex.meta.poll.map(|every| now.after(every)),
+            retries: Retries::default(),
+            alarm: None,
+            ticket: None,
+            awaited: false,
             troubled: true,
             last: None,
             state: State::Pending,
@@ -120,13 +165,83 @@ impl Slot {
         self.events != self.seen
     }
 
+    /// It will run when nothing stands in its way, if only that it has to wait for a token.
+    fn wants(&self) -> bool {
+        self.is_dirty() || self.stirred
+    }
+
+    /// Gives it a new reason to run. What happened before is covered by that run, and a failed
+    /// vertex begins to count its attempts anew.
+    pub(super) fn prompt(&mut self) {
+        self.events += 1;
+        self.stirred = false;
+        self.retries.at = None;
+        if matches!(self.last, Some(Err(_))) {
+            self.retries.used = 0;
+        }
+    }
+
+    /// Something happened to what it manages: a reason to run, once there is a token for it.
+    pub(super) fn stir(&mut self, now: Timestamp) {
+        self.tick |= self.ticks;
+        match &self.phase {
+            _ if self.bucket.is_none() => self.prompt(),
+            // Whether a run has an echo is known at its end.
+            Phase::Running(run) => self.stirred |= self.events == run.seen,
+            Phase::Idle if self.is_dirty() => {}
+            Phase::Idle => {
+                self.stirred = true;
+                self.admit(now);
+            }
+        }
+    }
+
+    /// Lets what happened lead to a run, if there is a token for it.
+    pub(super) fn admit(&mut self, now: Timestamp) {
+        let echo = std::mem::take(&mut self.echo);
+        if self.stirred && (echo || self.bucket.as_mut().is_none_or(|bucket| bucket.take(now))) {
+            self.prompt();
+            self.echoed = echo;
+        }
+    }
+
+    /// A run of it begins, which covers all reasons so far.
+    pub(super) fn begin(&mut self, id: RunId, now: Timestamp) {
+        self.ticket = None;
+        self.phase = Phase::Running(Run {
+            id,
+            seen: self.events,
+            tick: std::mem::take(&mut self.tick),
+            overtaken: false,
+            deadline: self.meta.timeout.map(|timeout| now.after(timeout)),
+            cancelled: false,
+            late: false,
+            echo: std::mem::take(&mut self.echoed),
+        });
+    }
+
+    /// The next time at which it has to be looked at.
+    pub(super) fn next_alarm(&self) -> Option<Timestamp> {
+        let run = match &self.phase {
+            Phase::Running(run) => run.deadline.filter(|_| !run.cancelled),
+            Phase::Idle if self.stirred => self.bucket.map(|bucket| bucket.next()),
+            Phase::Idle => None,
+        };
+        [run, self.poll, self.retries.at].into_iter().flatten().min()
+    }
+
+    /// Another attempt will come by itself, and the last of them is in sight.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.retries.at.is_some() && self.meta.retry != Retry::Forever
+    }
+
     /// The state that follows from everything else.
     pub(super) fn derive(&self) -> State {
         match (&self.phase, &self.watch) {
             (Phase::Running(_), _) => State::Running,
             (Phase::Idle, Watch::Broken(_)) => State::Failed,
-            (Phase::Idle, _) if self.is_dirty() && self.bad > 0 => State::Blocked,
-            (Phase::Idle, _) if self.is_dirty() => State::Pending,
+            (Phase::Idle, _) if self.wants() && self.bad > 0 => State::Blocked,
+            (Phase::Idle, _) if self.wants() => State::Pending,
             (Phase::Idle, _) => match &self.last {
                 Some(Ok(Outcome::WouldChange(_))) => State::WouldChange,
                 Some(Ok(_)) => State::Ok,
@@ -154,9 +269,9 @@ impl Slot {
     }
 
     /// Whether a good run notifies: something was changed, or a tick was passed on.
-    pub(super) fn counts_as_change(&self, run: Run, outcome: &Outcome) -> bool {
+    pub(super) fn counts_as_change(&self, run: &Run, outcome: &Outcome) -> bool {
         match outcome {
-            _ if self.noop => false,
+            _ if self.meta.noop => false,
             Outcome::Changed(_) => true,
             Outcome::Unchanged => run.tick,
             Outcome::WouldChange(_) => false,

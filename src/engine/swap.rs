@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use super::end::Gone;
 use super::slot::{Phase, Slot, Successor};
 use super::view::Tally;
-use super::{Command, Engine, Mode, Timestamp, VertexId};
+use super::{Command, Engine, Mode, State, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::ResourceId;
 
@@ -20,9 +21,7 @@ impl Engine {
         let (kept, removed) = self.part(&new);
         for slot in &removed {
             self.commands.push(Command::Unwatch(slot.id.clone()));
-            if let Phase::Running(run) = &slot.phase {
-                self.draining.insert(slot.id.resource.clone(), (slot.id.clone(), run.id));
-            }
+            self.drain(slot);
         }
         self.take_over(now, &new, kept, removed);
         self.link(&new);
@@ -31,14 +30,31 @@ impl Engine {
         self.recount();
     }
 
+    /// A run of a vertex that leaves goes on: with its locks, and to its deadline.
+    fn drain(&mut self, slot: &Slot) {
+        let Phase::Running(run) = &slot.phase else { return };
+        let resource = &slot.id.resource;
+        let deadline = run.deadline.filter(|_| !run.cancelled);
+        if let Some(due) = deadline {
+            self.agenda.add_gone(due, resource.clone());
+        }
+        let (vertex, locks) = (slot.id.clone(), slot.meta.sema.clone());
+        let gone = Gone { vertex, run: run.id, locks, deadline, cancelled: run.cancelled };
+        self.draining.insert(resource.clone(), gone);
+    }
+
     /// Splits the slots into those that the new graph says the same about and the rest, both in
-    /// the order of ids.
+    /// the order of ids. A failed one that wants it is among the rest when anything is different.
     fn part(&mut self, new: &Graph) -> (Vec<Slot>, Vec<Slot>) {
         let slots = std::mem::take(&mut self.slots);
         let Some(old) = &self.graph else { return (slots, Vec::new()) };
+        let anew = |slot: &Slot| slot.meta.rewatch && slot.state == State::Failed;
+        let different = slots.iter().any(anew) && **old != *new;
         slots.into_iter().partition(|slot| {
             let id = &slot.id.resource;
-            new.vertices.get(id).is_some_and(|vertex| old.vertices.get(id) == Some(vertex))
+            let equal =
+                new.vertices.get(id).is_some_and(|vertex| old.vertices.get(id) == Some(vertex));
+            equal && !(different && anew(slot))
         })
     }
 
@@ -90,10 +106,6 @@ impl Engine {
         }
     }
 
-    fn position(&self, id: &ResourceId) -> Option<usize> {
-        self.slots.binary_search_by(|slot| slot.id.resource.cmp(id)).ok()
-    }
-
     fn notifies(&self, from: &ResourceId, to: usize) -> bool {
         self.position(from).is_some_and(|from| {
             self.slots[from].successors.iter().any(|edge| edge.to == to && edge.notify)
@@ -126,6 +138,12 @@ impl Engine {
             self.tally.enter(slot.state);
         }
         self.ready.clear();
+        self.locks.forget_queues();
+        self.agenda.forget_slots();
+        self.awaited = 0;
+        for slot in &mut self.slots {
+            (slot.alarm, slot.awaited) = (None, false);
+        }
         self.stale = self.slots.iter().enumerate().map(|(at, slot)| (slot.rank, at)).collect();
     }
 }

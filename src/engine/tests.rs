@@ -1,6 +1,8 @@
 //! The claims of the engine.
 
 mod ends;
+mod judge;
+mod metas;
 mod model;
 mod random;
 mod rules;

@@ -105,6 +105,17 @@ pub struct VertexView<'a> {
     /// Direct predecessors that failed or are blocked, in the order of ids; empty unless it is
     /// blocked.
     pub blocked_by: Vec<&'a ResourceId>,
+    /// When it is tried again by itself; `None` when it is not.
+    pub retry: Option<Attempt>,
+}
+
+/// The next attempt of a vertex that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it comes.
+    pub at: Timestamp,
+    /// How many there are at most, this one included; `None` when there is no end of them.
+    pub left: Option<u32>,
 }
 
 /// A vertex that failed.
@@ -167,6 +178,10 @@ impl Engine {
             outcome: slot.last.as_ref().and_then(|last| last.as_ref().ok()),
             since: slot.since,
             blocked_by: bad.map(|from| &from.id.resource).collect(),
+            retry: slot.retries.at.map(|at| {
+                let left = slot.retries.left(&slot.meta).map(|left| left.saturating_add(1));
+                Attempt { at, left }
+            }),
         }
     }
 
@@ -204,7 +219,7 @@ impl Engine {
     /// The vertices with a run under way, those that left the graph included: whom a shutdown
     /// waits for.
     pub fn running(&self) -> impl Iterator<Item = &VertexId> {
-        let gone = self.draining.values().map(|(vertex, _)| vertex);
+        let gone = self.draining.values().map(|gone| &gone.vertex);
         let here = self.slots.iter().filter(|slot| matches!(slot.phase, Phase::Running(_)));
         gone.chain(here.map(|slot| &slot.id))
     }

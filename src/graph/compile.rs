@@ -4,12 +4,13 @@
 //! out and reported.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Edge, EdgeOrigin, Graph, Origin, Vertex, autoedge, cycle};
 use crate::diag::{self, Diagnostic};
 use crate::ident::ResourceId;
-use crate::kind::{self, FieldError, Kind};
-use crate::spec::{Collected, Program, ResourceSpec};
+use crate::kind::{self, FieldError, Kind, Resource};
+use crate::spec::{Collected, EdgeSpec, Program, ReceiveSpec, ResourceSpec};
 
 /// A graph with what there is to say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub fn compile_with(
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let mut compiled = Compiled::default();
     compiled.graph.name.clone_from(&program.name);
-    let mut mistakes = cycle::declared_cycles(&program.edges);
+    let stated = stated_edges(program);
+    let mut mistakes = cycle::declared_cycles(&stated);
     for spec in &program.resources {
         if spec.export.as_ref().is_some_and(|export| export.hidden) {
             continue;
@@ -55,7 +57,7 @@ pub fn compile_with(
             compiled.messages.push(reason);
         }
     }
-    compiled.graph.edges = declared_edges(program, &compiled.graph.vertices);
+    compiled.graph.edges = declared_edges(&stated, &compiled.graph.vertices);
     compiled.notes = autoedge::add(&mut compiled.graph);
     Ok(compiled)
 }
@@ -75,8 +77,23 @@ pub fn field_mistakes(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Vec<FieldMist
     let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
         return Vec::new();
     };
-    let found = kind.build(&spec.id, &spec.fields).err().unwrap_or_default();
+    let found = build(*kind, spec).err().unwrap_or_default();
     found.into_iter().map(|mistake| located(spec, mistake)).collect()
+}
+
+/// The resource as far as the file says it. What is received may be missing there: then something
+/// that waits takes its place until it came.
+fn build(kind: &dyn Kind, spec: &ResourceSpec) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+    kind.build(&spec.id, &spec.fields).or_else(|found| {
+        let awaited = |one: &FieldError| {
+            let field = one.field.filter(|field| !spec.fields.contains_key(*field))?;
+            spec.receives.get(field).map(|receive| (field, &receive.receive))
+        };
+        match found.iter().map(awaited).collect::<Option<Vec<_>>>().as_deref() {
+            Some([(field, one), ..]) => Ok(kind::unfilled(field, &one.from, &one.key)),
+            _ => Err(found.into_iter().filter(|one| awaited(one).is_none()).collect()),
+        }
+    })
 }
 
 fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<Diagnostic>> {
@@ -84,11 +101,18 @@ fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<D
         let message = format!("{}: unknown kind `{}`", spec.id, spec.id.kind());
         return Err(vec![Diagnostic::error(spec.span, message)]);
     };
-    let resource = kind.build(&spec.id, &spec.fields).map_err(|found| {
+    let resource = build(*kind, spec).map_err(|found| {
         found.into_iter().map(|mistake| located(spec, mistake).diagnostic).collect::<Vec<_>>()
     })?;
-    let (fields, meta) = (spec.fields.clone(), spec.meta.clone());
-    Ok(Vertex { id: spec.id.clone(), fields, meta, origin: Origin::Local, resource })
+    let receive = |(field, one): (&String, &ReceiveSpec)| (field.clone(), one.receive.clone());
+    Ok(Vertex {
+        id: spec.id.clone(),
+        fields: spec.fields.clone(),
+        meta: spec.meta.clone(),
+        receives: spec.receives.iter().map(receive).collect(),
+        origin: Origin::Local,
+        resource,
+    })
 }
 
 fn located(spec: &ResourceSpec, mistake: FieldError) -> FieldMistake {
@@ -122,6 +146,7 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
         id: one.id.clone(),
         fields: one.fields.clone(),
         meta: one.meta.clone(),
+        receives: BTreeMap::new(),
         origin: Origin::Collected { from: one.from.clone() },
         resource,
     };
@@ -129,14 +154,32 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
     Ok(())
 }
 
+/// All edges that the file says: the ones under `edges`, and one from each sender to who receives
+/// from it.
+pub fn stated_edges(program: &Program) -> Vec<EdgeSpec> {
+    let hidden = |spec: &ResourceSpec| spec.export.as_ref().is_some_and(|export| export.hidden);
+    let receivers = program.resources.iter().filter(|spec| !hidden(spec));
+    let implied = receivers.flat_map(|spec| {
+        spec.receives.values().map(|one| EdgeSpec {
+            name: None,
+            from: one.receive.from.clone(),
+            to: spec.id.clone(),
+            notify: false,
+            from_span: one.from_span,
+            to_span: one.span,
+        })
+    });
+    program.edges.iter().cloned().chain(implied).collect()
+}
+
 /// The declared edges whose ends are both here; what is not collected yet has no edges yet. Of two
 /// with the same ends one is made: it notifies if one of them does, and keeps the first name.
 fn declared_edges(
-    program: &Program,
+    stated: &[EdgeSpec],
     vertices: &BTreeMap<ResourceId, Vertex>,
 ) -> BTreeMap<(ResourceId, ResourceId), Edge> {
     let mut edges: BTreeMap<(ResourceId, ResourceId), Edge> = BTreeMap::new();
-    for spec in &program.edges {
+    for spec in stated {
         if !vertices.contains_key(&spec.from) || !vertices.contains_key(&spec.to) {
             continue;
         }

@@ -75,6 +75,7 @@ fn spec(name: &str) -> ResourceSpec {
         id: id(name),
         fields: Fields::new(),
         meta: Meta::default(),
+        receives: BTreeMap::new(),
         export: None,
         span: at(0),
         field_spans: BTreeMap::new(),

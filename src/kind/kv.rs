@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::fields::{flag, int, mistake, no_nul, text};
-use super::{
-    Context, FieldDef, FieldError, FieldType, Kind, Outcome, Power, Resource, Watch, str_field,
-};
+use super::fields::Reader;
+use super::{Context, FieldDef, FieldError, FieldType, Kind, Outcome, Power, Resource, Watch};
 use crate::ident::{ResourceId, encode_segment};
 use crate::spec::Fields;
 use crate::store::{Compare, Op, PREFIX, Store, StoreError, Txn};
@@ -69,16 +67,14 @@ impl Kind for KvKind {
         id: &ResourceId,
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        no_nul(fields, &["key"], &mut errors);
-        let value = str_field(fields, "value").map(str::to_owned);
-        let skip = check_skip(fields, value.as_deref(), &mut errors);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let key = text(fields, "key").unwrap_or(id.name());
-        let mapped = flag(fields, "mapped");
-        Ok(Arc::new(Kv { key: format!("{PREFIX}kv/{}", encode_segment(key)), value, mapped, skip }))
+        let mut reader = Reader::new(fields);
+        reader.no_nul(&["key"]);
+        let value = reader.raw("value");
+        let skip = check_skip(value.as_deref(), &mut reader);
+        let key = reader.text("key").unwrap_or(id.name());
+        let key = format!("{PREFIX}kv/{}", encode_segment(key));
+        let mapped = reader.flag("mapped");
+        reader.done(Arc::new(Kv { key, value, mapped, skip }) as Arc<dyn Resource>)
     }
 }
 
@@ -90,28 +86,23 @@ enum Skip {
     AsText,
 }
 
-fn check_skip(fields: &Fields, value: Option<&str>, errors: &mut Vec<FieldError>) -> Skip {
-    let style = match int(fields, "skipcmpstyle") {
+fn check_skip(value: Option<&str>, reader: &mut Reader) -> Skip {
+    let style = match reader.number("skipcmpstyle", 0..=1, ", numbers or text") {
         None | Some(0) => Skip::AsNumber,
-        Some(1) => Skip::AsText,
-        Some(other) => {
-            let message = format!("`skipcmpstyle` is {other}");
-            errors.push(mistake("skipcmpstyle", message, "write 0 for numbers or 1 for text"));
-            return Skip::Never;
-        }
+        Some(_) => Skip::AsText,
     };
-    if !flag(fields, "skiplessthan") {
+    if !reader.flag("skiplessthan") {
         return Skip::Never;
     }
     match value {
         None => {
             let message = "`skiplessthan` without `value` compares nothing".to_owned();
-            errors.push(mistake("skiplessthan", message, "add `value`, or remove it"));
+            reader.refuse("value", message, "add `value`, or remove `skiplessthan`");
         }
         Some(value) if style == Skip::AsNumber && number(value).is_none() => {
             let message = format!("`value` is `{value}`, which `skiplessthan` cannot compare");
             let help = "write a whole number, or `skipcmpstyle: 1` to compare as text";
-            errors.push(mistake("value", message, help));
+            reader.refuse("value", message, help);
         }
         Some(_) => {}
     }
@@ -329,13 +320,31 @@ mod tests {
         assert_eq!(skipping("9", 0).plan(None, false), Action::Set);
     }
 
+    #[tokio::test]
+    async fn a_chain_on_one_key_ends_at_the_greatest_and_stays_there() {
+        let cx = context();
+        let skip = ("skiplessthan", Value::Bool(true));
+        let chain = ["1", "2", "3"].map(|value| {
+            let value = ("value", Value::Str(value.to_owned()));
+            build_values("kv", "x", &[("key", Value::Str("k".to_owned())), value, skip.clone()])
+                .unwrap()
+        });
+        for one in &chain {
+            changed(one.run(&cx).await);
+        }
+        assert_eq!(stored(&cx).await, [pair("kv/k", "3")]);
+        for one in &chain {
+            assert_eq!(one.run(&cx).await, Ok(Outcome::Unchanged), "nobody pulls it back");
+        }
+    }
+
     #[test]
     fn what_cannot_be_compared_is_refused() {
         let skip = ("skiplessthan", Value::Bool(true));
         let value = |text: &str| ("value", Value::Str(text.to_owned()));
         let style = |style| ("skipcmpstyle", Value::Int(style));
         let cases = [
-            (vec![skip.clone()], Some("skiplessthan")),
+            (vec![skip.clone()], Some("value")),
             (vec![skip.clone(), value("x")], Some("value")),
             (vec![skip.clone(), value("x"), style(1)], None),
             (vec![skip, value("3")], None),

@@ -33,13 +33,15 @@ impl Kind for NoopKind {
         Power::Inert
     }
 
-    fn build(&self, _: &ResourceId, _: &Fields) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
-        Ok(Arc::new(Noop))
+    fn build(&self, id: &ResourceId, _: &Fields) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        Ok(Arc::new(Noop { id: id.clone() }))
     }
 }
 
 #[derive(Debug)]
-struct Noop;
+struct Noop {
+    id: ResourceId,
+}
 
 #[async_trait]
 impl Resource for Noop {
@@ -47,7 +49,26 @@ impl Resource for Noop {
         Vec::new()
     }
 
-    async fn run(&self, _: &Context) -> Result<Outcome, String> {
+    async fn run(&self, cx: &Context) -> Result<Outcome, String> {
+        if cx.refresh {
+            tracing::info!("{}: a refresh reached it and ends here", self.id);
+        }
         Ok(Outcome::Unchanged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{build, context};
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_always_right_and_a_refresh_ends_at_it() {
+        let noop = build("noop", "n", &[("comment", "x")]).unwrap();
+        assert_eq!(noop.watches(), []);
+        for (apply, refresh) in [(true, false), (true, true), (false, true)] {
+            let cx = Context { apply, refresh, ..context() };
+            assert_eq!(noop.run(&cx).await, Ok(Outcome::Unchanged));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::fields::flag;
 use super::{
     Context, FieldDef, FieldError, FieldType, Kind, Outcome, Power, Resource, Watch, str_field,
 };
@@ -18,11 +19,18 @@ use crate::spec::Fields;
 #[derive(Debug)]
 pub(super) struct PrintKind;
 
-const FIELDS: &[FieldDef] = &[FieldDef {
-    name: "msg",
-    ty: FieldType::Str,
-    doc: "what to say; the resource's name when absent",
-}];
+const FIELDS: &[FieldDef] = &[
+    FieldDef {
+        name: "msg",
+        ty: FieldType::Str,
+        doc: "what to say; the resource's name when absent",
+    },
+    FieldDef {
+        name: "refresh_only",
+        ty: FieldType::Bool,
+        doc: "say it only when a notifying edge refreshes it",
+    },
+];
 
 impl Kind for PrintKind {
     fn name(&self) -> &'static str {
@@ -42,8 +50,13 @@ impl Kind for PrintKind {
         id: &ResourceId,
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
-        let message = str_field(fields, "msg").unwrap_or(id.name()).to_owned();
-        Ok(Arc::new(Print { id: id.clone(), message }))
+        let message = match str_field(fields, "msg") {
+            None => id.name(),
+            Some("") => "<empty>",
+            Some(message) => message,
+        };
+        let refresh_only = flag(fields, "refresh_only");
+        Ok(Arc::new(Print { id: id.clone(), message: message.to_owned(), refresh_only }))
     }
 }
 
@@ -51,6 +64,17 @@ impl Kind for PrintKind {
 struct Print {
     id: ResourceId,
     message: String,
+    refresh_only: bool,
+}
+
+impl Print {
+    /// The line that this run says, if any. The text may come from another host: it must not drive
+    /// this terminal.
+    fn line(&self, cx: &Context) -> Option<String> {
+        let tame = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+        let said = cx.apply && (cx.refresh || !self.refresh_only);
+        said.then(|| format!("{}: {}", self.id, self.message).chars().map(tame).collect())
+    }
 }
 
 #[async_trait]
@@ -60,14 +84,11 @@ impl Resource for Print {
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
-        if !cx.apply {
+        let Some(line) = self.line(cx) else {
             return Ok(Outcome::Unchanged);
-        }
+        };
         tracing::info!(resource = %self.id, "{}", self.message);
-        // The text may come from another host: it must not drive this terminal.
-        let tame = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
-        let text: String = format!("{}: {}", self.id, self.message).chars().map(tame).collect();
-        let line = text + "\n";
+        let line = line + "\n";
         // Standard output may be a pipe that nobody reads; that must not hold up the loop.
         tokio::task::spawn_blocking(move || {
             let mut out = std::io::stdout().lock();
@@ -77,5 +98,27 @@ impl Resource for Print {
         .map_err(|error| format!("the printing task ended early: {error}"))?
         .map_err(|error| format!("cannot write to standard output: {error}; give the agent one"))?;
         Ok(Outcome::Unchanged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_said_when_it_may_be_and_by_a_refresh_alone_if_so_wanted() {
+        let print = |refresh_only, message: &str| Print {
+            id: ResourceId::new("print", "p"),
+            message: message.to_owned(),
+            refresh_only,
+        };
+        let cx = |apply, refresh| Context { apply, refresh, ..super::super::trial::context() };
+        let said = Some("print[p]: hi".to_owned());
+        assert_eq!(print(false, "hi").line(&cx(true, false)), said);
+        assert_eq!(print(true, "hi").line(&cx(true, true)), said);
+        assert_eq!(print(true, "hi").line(&cx(true, false)), None);
+        assert_eq!(print(false, "hi").line(&cx(false, true)), None);
+        let tamed = print(false, "a\u{1b}[2J").line(&cx(true, false));
+        assert_eq!(tamed.as_deref(), Some("print[p]: a\u{fffd}[2J"));
     }
 }

@@ -1,7 +1,8 @@
 //! The kind `timer`: a tick every so many seconds. Each tick counts as a change, so what hangs on
 //! it by a notifying edge runs again.
 //!
-//! Refuses to keep wall-clock time: the first tick comes one interval after the start.
+//! A refresh counts as a tick between the others. Refuses to keep wall-clock time: the first tick
+//! comes one interval after the start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +50,11 @@ impl Kind for TimerKind {
                 format!("`interval` is {bad}; it has to be between 1 and {INTERVAL_MAX} seconds"),
                 "write a whole number of seconds, for instance `interval: 30`",
             )]),
-            None => Err(vec![FieldError {
-                field: None,
-                message: "a timer needs `interval`".to_owned(),
-                help: Some("add the seconds between ticks, for instance `interval: 30`".to_owned()),
-            }]),
+            None => Err(vec![mistake(
+                "interval",
+                "a timer needs `interval`".to_owned(),
+                "add the seconds between ticks, for instance `interval: 30`",
+            )]),
         }
     }
 }
@@ -73,13 +74,14 @@ impl Resource for Timer {
         true
     }
 
-    async fn run(&self, _: &Context) -> Result<Outcome, String> {
-        Ok(Outcome::Unchanged)
+    async fn run(&self, cx: &Context) -> Result<Outcome, String> {
+        Ok(super::passed_on(cx))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{build_values, changed, context};
     use super::*;
     use crate::spec::Value;
 
@@ -93,6 +95,13 @@ mod tests {
         for bad in [None, Some(0), Some(-1), Some(1 << 32)] {
             assert_eq!(build(bad).unwrap_err().len(), 1, "{bad:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_counts_as_a_tick() {
+        let timer = build_values("timer", "t", &[("interval", Value::Int(3))]).unwrap();
+        assert_eq!(timer.run(&context()).await, Ok(Outcome::Unchanged));
+        changed(timer.run(&Context { refresh: true, ..context() }).await);
     }
 
     #[test]

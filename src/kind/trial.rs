@@ -2,6 +2,7 @@
 //!
 //! Refuses to be part of the agent.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,9 @@ use crate::ident::{HostName, ResourceId};
 use crate::spec::Value;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+
+/// Fields as they stand in a file.
+pub(super) type Given<'a> = &'a [(&'a str, Value)];
 
 /// A resource of text fields.
 pub(super) fn build(
@@ -43,6 +47,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
     Context {
         store,
         host: HostName::parse("h1").unwrap(),
+        state_dir: Path::new("/nonexistent/state").into(),
         apply: true,
         refresh: false,
         outbox: super::Outbox::default(),
@@ -65,4 +70,10 @@ pub(super) fn would_change(result: Result<Outcome, String>) -> String {
         Ok(Outcome::WouldChange(words)) => words,
         other => panic!("not a change that was left: {other:?}"),
     }
+}
+
+/// The fields at fault, `-` for what is about the whole resource.
+pub(super) fn mistakes(kind: &str, name: &str, fields: &[(&str, Value)]) -> Vec<&'static str> {
+    let errors = build_values(kind, name, fields).err().unwrap_or_default();
+    errors.iter().map(|error| error.field.unwrap_or("-")).collect()
 }

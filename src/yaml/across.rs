@@ -11,7 +11,7 @@ use crate::diag::{Diagnostic, Span, nearest};
 use crate::graph;
 use crate::ident::ResourceId;
 use crate::kind::Kind;
-use crate::spec::{CollectRule, Program, ResourceSpec};
+use crate::spec::{CollectRule, EdgeSpec, Program, ResourceSpec};
 
 /// Adds everything that is wrong between the parts of a program.
 pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
@@ -27,7 +27,23 @@ pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink:
         names.check_end(&edge.from, edge.from_span, sink);
         names.check_end(&edge.to, edge.to_span, sink);
     }
-    for cycle in graph::declared_cycles(&program.edges) {
+    let receives = program
+        .resources
+        .iter()
+        .filter(applied)
+        .flat_map(|spec| spec.receives.values().filter(|one| one.receive.from != spec.id));
+    for one in receives {
+        names.check_end(&one.receive.from, one.from_span, sink);
+    }
+    let stated = graph::stated_edges(program);
+    // A resource that receives from itself was reported where it was read.
+    let edges: Vec<EdgeSpec> = stated
+        .into_iter()
+        .enumerate()
+        .filter(|(at, edge)| *at < program.edges.len() || edge.from != edge.to)
+        .map(|(_, edge)| edge)
+        .collect();
+    for cycle in graph::declared_cycles(&edges) {
         sink.add(cycle);
     }
 }

@@ -11,7 +11,7 @@ use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::{Kind, Power};
 use crate::spec::CollectRule;
 
-const KEYS: [&str; 2] = ["kind", "pattern"];
+pub(super) const KEYS: [&str; 2] = ["kind", "pattern"];
 
 /// Reads the list and adds the rules that are understood.
 pub(super) fn read(

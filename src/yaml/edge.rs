@@ -11,8 +11,8 @@ use crate::ident::ResourceId;
 use crate::kind::Kind;
 use crate::spec::EdgeSpec;
 
-const KEYS: [&str; 4] = ["name", "from", "to", "notify"];
-const END_KEYS: [&str; 2] = ["kind", "name"];
+pub(super) const KEYS: [&str; 4] = ["name", "from", "to", "notify"];
+pub(super) const END_KEYS: [&str; 2] = ["kind", "name"];
 
 /// Reads the list and adds the edges that have both ends.
 pub(super) fn read(

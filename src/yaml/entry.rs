@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Entry, Key, Node};
-use super::{Sink, program, scalar, unbuilt};
+use super::{Sink, meta, program, receive, scalar, unbuilt};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
 use crate::kind::Kind;
-use crate::spec::{Export, Fields, Meta, ResourceSpec};
+use crate::spec::{Export, Fields, Meta, ReceiveSpec, ResourceSpec};
 
 /// What is known about the resources of a file besides their specs.
 #[derive(Default)]
@@ -29,16 +29,15 @@ const DEFAULT_CHANNEL: &str = "default";
 /// The mark in front of a name that means hidden and exported.
 const MARK: &str = "@@";
 
-const META_KEYS: [&str; 2] = ["autoedge", "noop"];
-
 /// Keys of any resource besides its kind's fields.
-const COMMON_KEYS: [&str; 4] = ["name", "meta", "hidden", "export"];
+pub(super) const COMMON_KEYS: [&str; 5] = ["name", "meta", "recv", "hidden", "export"];
 
 /// Keys under which some mgmt versions took meta parameters by accident of their decoder.
 const ACCIDENTAL_META: [&str; 4] = ["base", "edgeable", "groupable", "reversible"];
 
 /// Reads one item of a kind's list and adds it to `specs` if it has a name.
 pub(super) fn read(
+    kinds: &[&dyn Kind],
     kind: &dyn Kind,
     item: &Node,
     specs: &mut Vec<ResourceSpec>,
@@ -50,7 +49,7 @@ pub(super) fn read(
     let mut draft = Draft::default();
     let before_fields = sink.mark();
     for Entry { key, value } in entries {
-        draft.take(kind, key, value, sink);
+        draft.take(kinds, kind, key, value, sink);
     }
     let damaged = sink.mark() > before_fields;
     let Some((name, span)) = draft.name.take() else {
@@ -65,13 +64,14 @@ pub(super) fn read(
         None => (name, false),
     };
     let export = draft.export(marked, span, sink);
+    let id = ResourceId::new(kind.name(), name.as_str());
+    draft.check_receives(&id, export.as_ref(), sink);
     check_name(&name, export.is_some(), span, sink);
     if damaged {
         shelf.damaged.insert(specs.len());
     }
-    let Draft { fields, field_spans, meta, .. } = draft;
-    let id = ResourceId::new(kind.name(), name);
-    specs.push(ResourceSpec { id, fields, meta, export, span, field_spans });
+    let Draft { fields, field_spans, meta, receives, .. } = draft;
+    specs.push(ResourceSpec { id, fields, meta, receives, export, span, field_spans });
 }
 
 fn check_name(name: &str, exported: bool, span: Span, sink: &mut Sink) {
@@ -96,6 +96,7 @@ struct Draft {
     /// There is a name, and it or its key was reported as wrong.
     name_refused: bool,
     meta: Meta,
+    receives: BTreeMap<String, ReceiveSpec>,
     hidden: Option<(bool, Span)>,
     exported: Option<(bool, Span)>,
     fields: Fields,
@@ -103,7 +104,14 @@ struct Draft {
 }
 
 impl Draft {
-    fn take(&mut self, kind: &dyn Kind, key: &Key, value: &Node, sink: &mut Sink) {
+    fn take(
+        &mut self,
+        kinds: &[&dyn Kind],
+        kind: &dyn Kind,
+        key: &Key,
+        value: &Node,
+        sink: &mut Sink,
+    ) {
         let name = key.text.as_str();
         if let Some(field) = kind.fields().iter().find(|field| field.name == name) {
             if let Some(read) = scalar::value(field.ty, name, value, sink) {
@@ -113,17 +121,32 @@ impl Draft {
             return;
         }
         match name {
-            _ if value.is_null() && matches!(name, "name" | "meta" | "hidden" | "export") => {}
+            _ if value.is_null() && COMMON_KEYS.contains(&name) => {}
             "name" => match scalar::text(name, value, sink) {
                 Some(text) => self.name = Some((text, value.span)),
                 None => self.name_refused = true,
             },
-            "meta" => meta(value, &mut self.meta, sink),
+            "meta" => self.meta = meta::read(value, sink),
+            "recv" => self.receives = receive::read(kinds, kind, value, sink),
             "hidden" => {
                 self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));
             }
             "export" => self.exported = export_switch(value, sink).map(|set| (set, value.span)),
             _ => self.name_refused |= unknown_key(kind, key, sink),
+        }
+    }
+
+    /// What it receives has to come from another one, and to be wanted here.
+    fn check_receives(&self, id: &ResourceId, export: Option<&Export>, sink: &mut Sink) {
+        for one in self.receives.values() {
+            if one.receive.from == *id {
+                let found = Diagnostic::error(one.from_span, format!("{id} receives from itself"));
+                sink.add(found.with_help("name another resource, which then runs first"));
+            } else if export.is_some_and(|export| export.hidden) {
+                let message = format!("{id} is only exported: it receives nothing here");
+                let found = Diagnostic::error(one.span, message);
+                sink.add(found.with_help("remove `recv`, or apply the resource here too"));
+            }
         }
     }
 
@@ -156,35 +179,6 @@ fn export_switch(value: &Node, sink: &mut Sink) -> Option<bool> {
     scalar::boolean("export", value, sink)
 }
 
-fn meta(value: &Node, meta: &mut Meta, sink: &mut Sink) {
-    let entries = program::map(value, "`meta`", "of meta parameters", sink);
-    for Entry { key, value } in entries.unwrap_or_default() {
-        let name = key.text.as_str();
-        let known = META_KEYS.contains(&name);
-        match name {
-            _ if known && value.is_null() => {}
-            "noop" => meta.noop = scalar::boolean(name, value, sink).unwrap_or(true),
-            "autoedge" => meta.autoedge = scalar::boolean(name, value, sink).unwrap_or(true),
-            _ => unknown_meta(key, sink),
-        }
-    }
-}
-
-fn unknown_meta(key: &Key, sink: &mut Sink) {
-    let name = key.text.as_str();
-    if unbuilt::meta(name) {
-        let message = format!("meta parameter `{name}` is not built yet");
-        sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
-        return;
-    }
-    let found = Diagnostic::error(key.span, format!("unknown meta parameter `{name}`"));
-    if matches!(name, "hidden" | "export") {
-        sink.add(found.with_help(format!("`{name}` stands beside `name`, not below `meta`")));
-        return;
-    }
-    sink.add_with_hint(found, || suggest(name, META_KEYS, "known meta parameters"));
-}
-
 /// Reports a key that the resource cannot have; whether it was probably meant to be `name`.
 fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     let (name, kind_name) = (key.text.as_str(), kind.name());
@@ -200,7 +194,7 @@ fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
     }
     let message = format!("unknown key `{name}` in `{kind_name}`");
     let found = Diagnostic::error(key.span, message);
-    let is_meta = META_KEYS.contains(&name) || unbuilt::meta(name);
+    let is_meta = meta::KEYS.contains(&name) || unbuilt::meta(name);
     if is_meta || ACCIDENTAL_META.contains(&name) {
         sink.add(found.with_help("meta parameters stand below `meta:`, as `meta: {noop: true}`"));
         return false;

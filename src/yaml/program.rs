@@ -12,7 +12,7 @@ use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::Kind;
 use crate::spec::Program;
 
-const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
+pub(super) const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
 
 /// All that can be understood of a document; the sink has what cannot.
 pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program {
@@ -84,7 +84,7 @@ fn resources(
         }
         for item in list(value, &format!("`{}`", key.text), "of resources", sink) {
             if let Some(kind) = kind {
-                entry::read(*kind, item, &mut program.resources, shelf, sink);
+                entry::read(kinds, *kind, item, &mut program.resources, shelf, sink);
             }
         }
     }

@@ -58,7 +58,8 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-fn integer(name: &str, node: &Node, sink: &mut Sink) -> Option<i64> {
+/// A whole number, unquoted.
+pub(super) fn integer(name: &str, node: &Node, sink: &mut Sink) -> Option<i64> {
     let wanted = "a whole number";
     match &node.data {
         Data::Scalar { text, plain } => match (whole(text), plain) {
@@ -102,6 +103,41 @@ pub(super) fn whole(text: &str) -> Result<i64, Option<&'static str>> {
         Err(_) if rest.parse::<f64>().is_ok() => Err(Some("write it without a fraction")),
         Err(_) => Err(None),
     }
+}
+
+/// A rate: a number above zero with or without a fraction, or `.inf`.
+pub(super) fn rate(name: &str, node: &Node, sink: &mut Sink) -> Option<f64> {
+    let wanted = "a number above 0, or .inf";
+    match &node.data {
+        Data::Scalar { text, plain } => match (real(text), plain) {
+            (Some(number), true) if number > 0.0 => Some(number),
+            (Some(number), false) if number > 0.0 => {
+                refuse(name, wanted, node, Some("remove the quotes"), sink)
+            }
+            _ => refuse(name, wanted, node, None, sink),
+        },
+        _ => refuse(name, wanted, node, None, sink),
+    }
+}
+
+/// A number as YAML 1.1 writes it, with or without a fraction.
+fn real(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if matches!(digits, ".inf" | ".Inf" | ".INF") {
+        return Some(f64::INFINITY);
+    }
+    if let Ok(number) = whole(text) {
+        return Some(number as f64);
+    }
+    let written = |byte: u8| byte.is_ascii_digit() || b"+-._eE".contains(&byte);
+    if !text.bytes().all(written) || !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // A leading zero that makes no octal number is not a fraction either.
+    if !text.contains(['.', 'e', 'E']) {
+        return None;
+    }
+    text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn list(name: &str, node: &Node, sink: &mut Sink) -> Option<Value> {

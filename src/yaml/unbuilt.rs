@@ -3,7 +3,7 @@
 //! Refuses to be a plan: an entry goes when the thing is built, and a test says when one is left.
 
 /// Kinds that mgmt's YAML files use.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 15] = [
     "augeas",
     "aws:ec2",
     "config:etcd",
@@ -12,13 +12,10 @@ const KINDS: [&str; 18] = [
     "group",
     "hostname",
     "mount",
-    "msg",
     "net",
     "nspawn",
-    "password",
     "pkg",
     "svc",
-    "test",
     "user",
     "virt",
     "http:server",
@@ -26,52 +23,16 @@ const KINDS: [&str; 18] = [
 
 /// Fields by kind.
 const FIELDS: [(&str, &[&str]); 3] = [
-    (
-        "exec",
-        &[
-            "donecmd",
-            "donecwd",
-            "doneshell",
-            "group",
-            "ifequals",
-            "ifequals_stdout",
-            "mtimes",
-            "nifcmd",
-            "nifcwd",
-            "nifshell",
-            "refreshonly",
-            "send_output",
-            "send_stderr",
-            "send_stdout",
-            "sig",
-            "user",
-            "watchfiles",
-        ],
-    ),
     ("file", &["selinux"]),
-    ("print", &["refresh_only"]),
+    ("password", &["check_recovery"]),
+    ("test", &["always_group", "compare_fail", "waitforerror"]),
 ];
 
 /// Keys of any resource.
-const KEYS: [&str; 2] = ["hosts", "recv"];
+const KEYS: [&str; 1] = ["hosts"];
 
 /// Meta parameters.
-const META: [&str; 14] = [
-    "autogroup",
-    "burst",
-    "delay",
-    "dollar",
-    "limit",
-    "poll",
-    "realize",
-    "reset",
-    "retry",
-    "retryreset",
-    "reverse",
-    "rewatch",
-    "sema",
-    "timeout",
-];
+const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
 
 /// Keys of a full collect rule.
 const RULE: [&str; 24] = [
@@ -109,6 +70,9 @@ mod tests {
             for one in built.fields() {
                 assert!(!field(built.name(), one.name), "{} {}", built.name(), one.name);
             }
+        }
+        for built in super::super::meta::KEYS {
+            assert!(!meta(built), "{built}");
         }
         assert!(all().len() >= 6);
     }

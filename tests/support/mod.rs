@@ -19,13 +19,21 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Waits until `condition` gives something; panics with `what` after `seconds`.
-pub(crate) fn wait_for<T>(seconds: u64, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(seconds: u64, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    let found = look_for(seconds, condition);
+    found.unwrap_or_else(|| panic!("not within {seconds} s: {what}"))
+}
+
+/// What `condition` gives within these seconds, if it does.
+fn look_for<T>(seconds: u64, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(value) = condition() {
-            return value;
+            return Some(value);
         }
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         std::thread::sleep(LOOK);
     }
 }
@@ -39,6 +47,13 @@ impl Site {
     /// A new, empty one.
     pub(crate) fn new() -> Self {
         Site { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A new, empty one that does not lie where all programs keep what is temporary: an agent in
+    /// it is not woken by them.
+    pub(crate) fn apart() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Site { folder: folder.expect("a temporary folder") }
     }
 
     /// The path of something in it.
@@ -113,11 +128,14 @@ impl Agent {
 
     /// The status, once the agent answers.
     pub(crate) fn status(&self) -> Value {
-        wait_for(10, "the agent answers", || {
+        let answer = look_for(10, || {
             let mut command = Command::new(PROGRAM);
             command.args(["status", "--json", "--prefix"]).arg(&self.state);
             let output = command.output().expect("status runs");
             serde_json::from_slice(&output.stdout).ok()
+        });
+        answer.unwrap_or_else(|| {
+            panic!("not within 10 s: the agent answers; its log:\n{}", self.log())
         })
     }
 

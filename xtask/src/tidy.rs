@@ -97,11 +97,15 @@ fn check_texts(texts: &[Text], files: &[String]) -> Vec<Finding> {
     let mut found = Vec::new();
     let known = Paths::of(files);
     let here = [paths::root().display().to_string()];
+    let functions: BTreeSet<&str> = (texts.iter().filter(|text| text.path.ends_with(".rs")))
+        .flat_map(|text| documents::functions(&text.text))
+        .collect();
     for Text { path, text } in texts {
         found.extend(words::check_machine_paths(path, text, &here));
         // The changelog speaks of what was.
         if path.ends_with(".md") && path != "CHANGELOG.md" {
             found.extend(documents::check_paths(path, text, &known));
+            found.extend(documents::check_tests(path, text, &functions));
         }
     }
     found.extend(documents::check_rust_version(text_of("Cargo.toml"), text_of("README.md")));

@@ -456,6 +456,12 @@ pub struct WatchError {
     pub exhausted: bool,
 }
 
+impl From<String> for WatchError {
+    fn from(message: String) -> Self {
+        WatchError { message, exhausted: false }
+    }
+}
+
 impl WatchError {
     fn of(path: &Path, refusal: &Refusal) -> Self {
         WatchError { message: explain(path, refusal), exhausted: *refusal == Refusal::Limit }

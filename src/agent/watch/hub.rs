@@ -238,8 +238,8 @@ fn pollable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
     AsyncFd::with_interest(inotify, Interest::READABLE)
 }
 
-/// The directories in a directory. What cannot be read is what its watch told already, and what went
-/// meanwhile is told by it.
+/// The directories in a directory. What cannot be read is what its watch told already, and what
+/// went meanwhile is told by it.
 fn directories(dir: &Path) -> Vec<OsString> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let directory = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());

@@ -13,7 +13,9 @@
 //! to the ancestors of its target is not seen.
 
 mod book;
+mod command;
 mod hub;
 
 pub use book::{Scope, WatchError};
+pub(super) use command::Commands;
 pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};

@@ -7,6 +7,10 @@ fn vertex(name: &str) -> VertexId {
     VertexId { resource: ResourceId::new("file", name), generation: 1 }
 }
 
+fn on(hub: HubHandle) -> Watches {
+    Watches::new(hub, Commands::new().0)
+}
+
 fn exhausted() -> Option<WatchError> {
     Some(WatchError { message: "none left".to_owned(), exhausted: true })
 }
@@ -22,9 +26,9 @@ async fn add(
 }
 
 #[tokio::test]
-async fn a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
+async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
     let hub = HubHandle::answering(|path| if path == "/one" { exhausted() } else { None });
-    let mut watches = Watches::new(hub);
+    let mut watches = on(hub);
     let (one, two) = (vertex("one"), vertex("two"));
     let start = Instant::now();
     assert_eq!(add(&mut watches, &one, "/one", start).await, Ok(()), "it is no error");
@@ -41,7 +45,7 @@ async fn a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
 
 #[tokio::test]
 async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
-    let mut watches = Watches::new(HubHandle::answering(|_| None));
+    let mut watches = on(HubHandle::answering(|_| None));
     let one = vertex("one");
     let start = Instant::now();
     add(&mut watches, &one, "/one", start).await.unwrap();
@@ -59,7 +63,7 @@ async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
 #[tokio::test]
 async fn any_other_error_is_one() {
     let denied = || Some(WatchError { message: "denied".to_owned(), exhausted: false });
-    let mut watches = Watches::new(HubHandle::answering(move |_| denied()));
+    let mut watches = on(HubHandle::answering(move |_| denied()));
     let added = add(&mut watches, &vertex("one"), "/one", Instant::now()).await;
     assert_eq!((added, watches.next_tick()), (Err("denied".to_owned()), None));
 }
@@ -68,7 +72,7 @@ async fn any_other_error_is_one() {
 async fn of_many_each_gets_its_own_answer() {
     let refused = || Some(WatchError { message: "no".to_owned(), exhausted: false });
     let hub = HubHandle::answering(move |path| if path == "/two" { refused() } else { None });
-    let mut watches = Watches::new(hub);
+    let mut watches = on(hub);
     let entry = |path: &str| Watch::Path { path: path.into(), children: false };
     let wanted = vec![
         (vertex("one"), vec![entry("/one"), Watch::Key("k".to_owned())]),

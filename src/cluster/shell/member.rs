@@ -153,13 +153,21 @@ fn found(agent: &Agent) -> std::io::Result<Stage> {
 /// Waits until the cluster answers and is ours.
 async fn seek(agent: &Agent, no_server: bool) -> Stage {
     let role = if no_server { Role::Client } else { Role::Volunteer };
-    loop {
+    if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
         let seeds: Vec<String> = known(agent).into_iter().map(|seed| seed.text).collect();
-        let waiting = format!("waiting for an answer from {}", seeds.join(", "));
-        if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
-            agent.say(role, Some(waiting));
-        }
-        match settle(agent).await {
+        agent.say(role, Some(format!("waiting for an answer from {}", seeds.join(", "))));
+    }
+    loop {
+        let mut asked = std::pin::pin!(settle(agent));
+        let answer = tokio::select! {
+            answer = &mut asked => answer,
+            // Long before the store gives up, a plain connection tells what is the matter.
+            why = unreachable(agent) => {
+                agent.say(role, Some(why));
+                asked.await
+            }
+        };
+        match answer {
             Ok(()) => break,
             Err(error @ StartError::ForeignCluster { .. }) => {
                 agent.say(Role::Blocked, Some(error.to_string()));
@@ -176,6 +184,15 @@ async fn seek(agent: &Agent, no_server: bool) -> Stage {
         std::future::pending::<()>().await;
     }
     Stage::Volunteer
+}
+
+/// Why nobody can be reached; waits for ever while somebody can.
+async fn unreachable(agent: &Agent) -> String {
+    tokio::time::sleep(AGAIN).await;
+    match silence::reasons(&known(agent)).await {
+        Some(why) => why,
+        None => std::future::pending().await,
+    }
 }
 
 /// Everybody who may answer: the seeds, or, without any, who answered last time.

@@ -43,6 +43,7 @@ fn spec(name: &str, pairs: &[(&str, &str)], export: Option<Marked>) -> ResourceS
         id: ResourceId::new("file", name),
         fields: fields(pairs),
         meta: Meta::default(),
+        receives: BTreeMap::new(),
         export,
         span: Span::default(),
         field_spans: BTreeMap::new(),
@@ -427,4 +428,21 @@ proptest! {
         targets.dedup();
         prop_assert_eq!(targets.len(), collection.resources.len());
     }
+}
+
+#[test]
+fn c7_a_legacy_rule_takes_nothing_that_reads_or_removes_files_of_this_host() {
+    let source = export("h1", "/x/f", &[("source", "/etc/shadow")]);
+    let mut tree = fields(&[("state", "absent")]);
+    tree.insert("recurse".to_owned(), Value::Bool(true));
+    let tree = with_content("h1", "file", "/x/d/", Content::Fields(tree));
+    let collection = collect(&[source, tree], &[rule("file", "/tmp/mgmtA/")]);
+    assert_eq!(paths(&collection), Vec::<String>::new());
+    assert_eq!(
+        collection.messages,
+        [
+            "XC06 file[/x/d/] from h1: may remove files of this host; refused in a legacy rule",
+            "XC06 file[/x/f] from h1: reads files of this host; refused in a legacy rule",
+        ]
+    );
 }

@@ -10,6 +10,7 @@ use super::super::{Command, Engine, Event, Options, RunId, State, Timestamp, Ver
 use crate::graph::{Graph, Vertex};
 use crate::ident::ResourceId;
 use crate::kind::Outcome;
+use crate::spec::{Fields, Limit, Meta, Retry, Semaphore};
 
 /// How long all must be quiet.
 pub(super) const HOLD: Duration = Duration::from_secs(1);
@@ -24,10 +25,10 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-type Finding = Result<(), String>;
+pub(super) type Finding = Result<(), String>;
 
 /// The state of every vertex.
-type States<'a> = BTreeMap<&'a ResourceId, State>;
+pub(super) type States<'a> = BTreeMap<&'a ResourceId, State>;
 
 /// A run under way, as seen from its vertex.
 struct Running {
@@ -35,53 +36,199 @@ struct Running {
     started: u64,
     tick: bool,
     overtaken: bool,
+    echo: bool,
+}
+
+/// A run under way, as seen from outside: it outlives its vertex.
+pub(super) struct Flight {
+    pub(super) vertex: VertexId,
+    pub(super) run: RunId,
+    pub(super) locks: Vec<Semaphore>,
+    pub(super) deadline: Option<Timestamp>,
+    pub(super) cancelled: bool,
+    late: bool,
+}
+
+/// Tokens, counted in the nanoseconds that each takes to come; below zero what is owed.
+struct Tokens {
+    limit: Limit,
+    level: i128,
+    at: Timestamp,
+}
+
+impl Tokens {
+    fn new(limit: Limit, at: Timestamp) -> Self {
+        let level = (limit.every * limit.burst).as_nanos() as i128;
+        Tokens { limit, level, at }
+    }
+
+    /// Takes one, or says when there is one.
+    fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        let one = self.limit.every.as_nanos() as i128;
+        self.owe(now);
+        if self.level >= 0 {
+            return Ok(());
+        }
+        let lacks = Duration::from_nanos(-self.level as u64);
+        self.level += one;
+        Err(now.after(lacks))
+    }
+
+    fn owe(&mut self, now: Timestamp) {
+        let come = self.level + (now.0 - self.at.0).as_nanos() as i128;
+        let full = (self.limit.every * self.limit.burst).as_nanos() as i128;
+        self.level = come.min(full) - self.limit.every.as_nanos() as i128;
+        self.at = now;
+    }
 }
 
 /// One life of a resource. Numbers are readings of the model's clock, which ticks with every
 /// event.
-struct Life {
-    vertex: VertexId,
-    spec: Vertex,
-    watch: Option<Result<(), String>>,
+pub(super) struct Life {
+    pub(super) vertex: VertexId,
+    pub(super) spec: Vertex,
+    pub(super) watch: Option<Result<(), String>>,
     running: Option<Running>,
     /// The newest reason to run, and the start of the last finished run.
-    reason: u64,
-    checked: u64,
-    refreshes: BTreeMap<ResourceId, u64>,
+    pub(super) reason: u64,
+    pub(super) checked: u64,
+    pub(super) refreshes: BTreeMap<ResourceId, u64>,
     tick: bool,
     troubled: bool,
-    last: Option<Result<Outcome, String>>,
-    touched: u64,
-    started: u64,
+    pub(super) last: Option<Result<Outcome, String>>,
+    pub(super) touched: u64,
+    pub(super) started: u64,
+    tokens: Option<Tokens>,
+    /// Something happened, and when there is a token for it.
+    pub(super) stirred: Option<Option<Timestamp>>,
+    echo: bool,
+    echoed: bool,
+    pub(super) poll: Option<Timestamp>,
+    used: u32,
+    pub(super) retry_at: Option<Timestamp>,
+    pub(super) sent: Fields,
+    /// Since when it could run but for locks.
+    pub(super) waiting: Option<u64>,
+}
+
+impl Life {
+    pub(super) fn meta(&self) -> &Meta {
+        &self.spec.meta
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.reason > self.checked
+    }
+
+    /// How many attempts are left, the next one included.
+    pub(super) fn left(&self) -> Option<u32> {
+        match self.meta().retry {
+            Retry::Times(times) => Some(u32::from(times) + 1 - self.used),
+            Retry::Forever => None,
+        }
+    }
+
+    fn prompt(&mut self, clock: u64) {
+        self.reason = clock;
+        self.stirred = None;
+        self.retry_at = None;
+        if matches!(self.last, Some(Err(_))) {
+            self.used = 0;
+        }
+    }
+
+    /// An event, from the watch or from the clock.
+    fn stir(&mut self, clock: u64, now: Timestamp) {
+        self.touched = clock;
+        self.tick |= ticks(&self.spec);
+        if self.tokens.is_none() {
+            return self.prompt(clock);
+        }
+        match &self.running {
+            Some(running) if self.reason <= running.started => self.stirred = Some(None),
+            Some(_) => {}
+            None if self.is_dirty() => {}
+            None => {
+                self.stirred = Some(None);
+                self.admit(clock, now);
+            }
+        }
+    }
+
+    fn admit(&mut self, clock: u64, now: Timestamp) {
+        let Some(tokens) = &mut self.tokens else { return };
+        let echo = std::mem::take(&mut self.echo);
+        match if echo { Ok(()) } else { tokens.take(now) } {
+            Ok(()) => {
+                self.prompt(clock);
+                self.echoed = echo;
+            }
+            Err(next) => self.stirred = Some(Some(next)),
+        }
+    }
+
+    /// The time before the next attempt, as the documents say it.
+    fn wait(&self) -> Duration {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let meta = self.meta();
+        if meta.retry != Retry::Forever && meta.delay > Duration::ZERO {
+            return meta.delay;
+        }
+        let first = meta.delay.max(second);
+        let mut wait = first;
+        for _ in 1..self.used {
+            wait = (wait * 2).min(first.max(minute));
+        }
+        wait
+    }
+
+    /// Its last run failed: another attempt comes, unless there is a reason for one anyway.
+    fn failed(&mut self, now: Timestamp) {
+        if self.is_dirty() {
+            self.used = 0;
+        } else if self.meta().retry != Retry::Times(self.used as u16) {
+            self.used += 1;
+            self.retry_at = Some(now.after(self.wait()));
+        }
+    }
+
+    /// The next attempt is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.retry_at.is_some() && self.meta().retry != Retry::Forever
+    }
 }
 
 /// The engine under test with its judge.
 pub(super) struct Model {
     pub(super) engine: Engine,
     pub(super) now: Timestamp,
-    clock: u64,
+    pub(super) clock: u64,
     pub(super) graph: Option<Arc<Graph>>,
-    lives: BTreeMap<ResourceId, Life>,
+    pub(super) lives: BTreeMap<ResourceId, Life>,
     /// Runs that were started and not answered, in the order of their start.
-    pub(super) flights: Vec<(VertexId, RunId)>,
+    pub(super) flights: Vec<Flight>,
     /// Every vertex there ever was.
     pub(super) ever: BTreeSet<VertexId>,
-    runs: u64,
-    paused: bool,
+    pub(super) runs: u64,
+    pub(super) paused: bool,
     pub(super) stopping: bool,
     hurried: bool,
     pub(super) stops: usize,
-    converged: bool,
-    quiet_since: Option<Timestamp>,
-    wake: Option<Timestamp>,
+    pub(super) converged: bool,
+    pub(super) quiet_since: Option<Timestamp>,
+    pub(super) wake: Option<Timestamp>,
 }
 
 /// What a step may command once each.
 #[derive(Default)]
-struct Due {
-    unwatch: BTreeSet<VertexId>,
-    watch: BTreeSet<ResourceId>,
-    cancel: BTreeSet<(VertexId, RunId)>,
+pub(super) struct Due {
+    pub(super) unwatch: BTreeSet<VertexId>,
+    pub(super) watch: BTreeSet<ResourceId>,
+    pub(super) cancel: BTreeSet<(VertexId, RunId)>,
 }
 
 impl Model {
@@ -109,6 +256,7 @@ impl Model {
     pub(super) fn send(&mut self, event: Event) -> Result<usize, String> {
         self.clock += 1;
         let mut due = self.foresee(&event);
+        self.queue_up();
         let commands = self.engine.step(self.now, event);
         let count = commands.len();
         let mut said = Vec::new();
@@ -143,15 +291,31 @@ impl Model {
         match event {
             Event::Graph(graph) if !self.stopping => self.swap(graph, &mut due),
             Event::Watching { vertex, error } => self.watching(vertex, error.clone()),
-            Event::Touched(vertex) => self.touched(vertex),
-            Event::Finished { vertex, run, result } => self.finished(vertex, *run, result),
-            Event::Due => self.wake = None,
+            Event::Touched(vertex) => {
+                let (clock, now) = (self.clock, self.now);
+                if let Some(life) = self.life(vertex) {
+                    life.stir(clock, now);
+                }
+            }
+            Event::Finished { vertex, run, result, sent } => {
+                self.finished(vertex, *run, result.clone(), sent);
+            }
+            Event::Due => self.come_due(&mut due),
+            Event::Revive => {
+                let clock = self.clock;
+                for id in self.failed() {
+                    self.lives.get_mut(&id).expect("it has a state").prompt(clock);
+                }
+            }
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
             Event::Stop => self.stopping = true,
             Event::Hurry => {
                 if !std::mem::replace(&mut self.hurried, true) {
-                    due.cancel = self.flights.iter().cloned().collect();
+                    for flight in self.flights.iter_mut().filter(|flight| !flight.cancelled) {
+                        flight.cancelled = true;
+                        due.cancel.insert((flight.vertex.clone(), flight.run));
+                    }
                 }
                 self.stopping = true;
             }
@@ -160,12 +324,49 @@ impl Model {
         due
     }
 
+    fn failed(&self) -> Vec<ResourceId> {
+        let states = self.states();
+        let failed = states.into_iter().filter(|(_, state)| *state == State::Failed);
+        failed.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Everything whose time has come.
+    fn come_due(&mut self, due: &mut Due) {
+        self.wake = None;
+        let (clock, now) = (self.clock, self.now);
+        for flight in &mut self.flights {
+            if !flight.cancelled && flight.deadline.is_some_and(|at| at <= now) {
+                (flight.cancelled, flight.late) = (true, true);
+                due.cancel.insert((flight.vertex.clone(), flight.run));
+            }
+        }
+        for life in self.lives.values_mut() {
+            if !life.is_running() && life.stirred.is_some() {
+                life.admit(clock, now);
+            }
+            if life.retry_at.is_some_and(|at| at <= now) {
+                let used = life.used;
+                life.prompt(clock);
+                life.used = used;
+            }
+            if let (Some(at), Some(every)) = (life.poll, life.spec.meta.poll)
+                && at <= now
+            {
+                life.poll = Some(if at.after(every) <= now { now } else { at }.after(every));
+                life.stir(clock, now);
+            }
+        }
+    }
+
     fn swap(&mut self, graph: &Arc<Graph>, due: &mut Due) {
+        let different = self.graph.as_ref().is_some_and(|old| old != graph);
+        let anew: Vec<ResourceId> = if different { self.failed() } else { Vec::new() };
         let mut old = std::mem::take(&mut self.lives);
         for (id, spec) in &graph.vertices {
             let former = old.remove(id);
+            let anew = spec.meta.rewatch && anew.contains(id);
             let life = match former {
-                Some(life) if life.spec == *spec => life,
+                Some(life) if life.spec == *spec && !anew => life,
                 former => {
                     due.watch.insert(id.clone());
                     let refreshes = former.map_or_else(BTreeMap::new, |life| {
@@ -203,6 +404,15 @@ impl Model {
             last: None,
             touched: 0,
             started: 0,
+            tokens: spec.meta.limit.map(|limit| Tokens::new(limit, self.now)),
+            stirred: None,
+            echo: false,
+            echoed: false,
+            poll: spec.meta.poll.map(|every| self.now.after(every)),
+            used: 0,
+            retry_at: None,
+            sent: Fields::new(),
+            waiting: None,
         }
     }
 
@@ -213,45 +423,76 @@ impl Model {
     fn watching(&mut self, vertex: &VertexId, error: Option<String>) {
         let clock = self.clock;
         let Some(life) = self.life(vertex) else { return };
-        if error.is_none() && life.watch.is_some() {
-            life.reason = clock;
+        if error.is_none() {
+            life.prompt(clock);
         }
         life.watch = Some(error.map_or(Ok(()), Err));
     }
 
-    fn touched(&mut self, vertex: &VertexId) {
-        let clock = self.clock;
-        let Some(life) = self.life(vertex) else { return };
-        life.reason = clock;
-        life.touched = clock;
-        life.tick |= ticks(&life.spec);
-    }
-
-    fn finished(&mut self, vertex: &VertexId, run: RunId, result: &Result<Outcome, String>) {
-        self.flights.retain(|(of, id)| (of, *id) != (vertex, run));
-        let clock = self.clock;
+    fn finished(
+        &mut self,
+        vertex: &VertexId,
+        run: RunId,
+        result: Result<Outcome, String>,
+        sent: &Fields,
+    ) {
+        let flown = |flight: &Flight| flight.vertex == *vertex && flight.run == run;
+        let flight = self.flights.iter().position(flown).map(|at| self.flights.remove(at));
+        let late = flight.is_some_and(|flight| flight.late);
+        let (clock, now) = (self.clock, self.now);
         let Some(life) = self.life(vertex) else { return };
         let Some(ended) = life.running.take_if(|running| running.run == run) else { return };
         life.checked = ended.started;
-        life.last = Some(result.clone());
-        let Ok(outcome) = result else {
-            life.troubled = true;
-            life.tick |= ended.tick;
-            if ended.overtaken {
-                life.reason = clock;
-            }
-            return;
+        let in_vain = matches!(result, Ok(Outcome::Unchanged));
+        if let (true, Some(tokens)) = (ended.echo && !in_vain, &mut life.tokens) {
+            tokens.owe(now);
+        }
+        let changed = match &result {
+            Ok(Outcome::Changed(_)) => true,
+            Ok(Outcome::Unchanged) => ended.tick,
+            Ok(Outcome::WouldChange(_)) | Err(_) => false,
         };
+        let changed = changed && !life.meta().noop;
+        if late || result.is_err() {
+            life.last = Some(if late { Err("no result within its time".into()) } else { result });
+            life.troubled = true;
+            life.tick |= ended.tick || changed;
+            life.echo = false;
+            if ended.overtaken {
+                life.prompt(clock);
+            }
+            if life.stirred.is_some() {
+                life.admit(clock, now);
+            }
+            return life.failed(now);
+        }
         life.refreshes.retain(|_, since| *since > ended.started);
         let recovered = std::mem::take(&mut life.troubled);
-        let changed = match outcome {
-            Outcome::Changed(_) => true,
-            Outcome::Unchanged => ended.tick,
-            Outcome::WouldChange(_) => false,
-        };
-        let changed = changed && !life.spec.meta.noop;
+        let made = matches!(result, Ok(Outcome::Changed(_)));
+        life.echo = made && life.meta().poll.is_none() && !ended.echo;
+        life.last = Some(result);
+        if life.meta().retryreset {
+            life.used = 0;
+        }
+        if life.stirred.is_some() {
+            life.admit(clock, now);
+        }
+        let mut news = sent.clone();
+        news.retain(|key, value| life.sent.get(key) != Some(value));
+        life.sent.extend(news.clone());
         let always = ticks(&life.spec);
+        self.deliver(&vertex.resource, &news);
         self.spread(&vertex.resource, changed, recovered, always);
+    }
+
+    fn deliver(&mut self, from: &ResourceId, news: &Fields) {
+        let clock = self.clock;
+        for life in self.lives.values_mut() {
+            let mut receives = life.spec.receives.values();
+            if receives.any(|one| one.from == *from && news.contains_key(&one.key)) {
+                life.prompt(clock);
+            }
+        }
     }
 
     fn spread(&mut self, from: &ResourceId, changed: bool, recovered: bool, always: bool) {
@@ -260,178 +501,43 @@ impl Model {
         for ((_, to), edge) in edges {
             let Some(life) = self.lives.get_mut(to) else { continue };
             if changed && (edge.notify || always) {
-                life.reason = self.clock;
+                life.prompt(self.clock);
                 life.refreshes.insert(from.clone(), self.clock);
             } else if changed || recovered {
                 match &mut life.running {
                     Some(running) => running.overtaken = true,
-                    None if matches!(life.last, Some(Err(_))) => life.reason = self.clock,
+                    None if matches!(life.last, Some(Err(_))) => life.prompt(self.clock),
                     None => {}
                 }
             }
         }
     }
 
-    /// Judges one command that is not about time.
-    fn judge(&mut self, command: Command, due: &mut Due) -> Finding {
-        match command {
-            Command::Unwatch(vertex) => {
-                ensure!(due.unwatch.remove(&vertex), "{vertex} was not to be unwatched");
-            }
-            Command::Watch(vertex) => {
-                ensure!(due.watch.remove(&vertex.resource), "{vertex} was not to be watched");
-                ensure!(self.ever.insert(vertex.clone()), "{vertex} was there before");
-                let life = self.lives.get_mut(&vertex.resource).expect("it was foreseen");
-                life.vertex = vertex;
-            }
-            Command::Run { vertex, run, refresh } => self.judge_run(vertex, run, refresh)?,
-            Command::Cancel { vertex, run } => {
-                let known = due.cancel.remove(&(vertex, run));
-                ensure!(known, "{run:?} was not to be cancelled");
-            }
-            Command::Stopped => {
-                ensure!(self.stopping, "stopped unasked");
-                ensure!(self.flights.is_empty(), "stopped while {:?} run", self.flights);
-                self.stops += 1;
-            }
-            Command::Converged(_) | Command::WakeAt(_) => {}
-        }
-        Ok(())
-    }
-
-    fn judge_run(&mut self, vertex: VertexId, run: RunId, refresh: bool) -> Finding {
-        ensure!(!self.paused && !self.stopping, "{vertex} runs in a pause or after a stop");
-        ensure!(run.0 > self.runs, "{run:?} was used before");
-        self.runs = run.0;
+    /// Notes who could run but for locks, and since when.
+    fn queue_up(&mut self) {
         let states = self.states();
-        let why = self.hindrance(&vertex.resource, &states);
-        ensure!(why.is_none(), "{vertex} runs although {}", why.unwrap_or_default());
-        let clock = self.clock;
-        let Some(life) = self.life(&vertex) else { return Err(format!("{vertex} is gone")) };
-        ensure!(refresh != life.refreshes.is_empty(), "{vertex} runs with refresh: {refresh}");
-        let tick = std::mem::take(&mut life.tick);
-        life.running = Some(Running { run, started: clock, tick, overtaken: false });
+        let ready: BTreeSet<ResourceId> =
+            self.lives.keys().filter(|id| self.hindrance(id, &states).is_none()).cloned().collect();
+        for (id, life) in &mut self.lives {
+            life.waiting = ready.contains(id).then(|| life.waiting.unwrap_or(self.clock));
+        }
+    }
+
+    /// A run begins.
+    pub(super) fn begin(&mut self, vertex: &VertexId, run: RunId) {
+        let (clock, now) = (self.clock, self.now);
+        let Some(life) = self.life(vertex) else { return };
+        let (tick, echo) = (std::mem::take(&mut life.tick), std::mem::take(&mut life.echoed));
+        life.running = Some(Running { run, started: clock, tick, overtaken: false, echo });
         life.started = clock;
-        self.flights.push((vertex, run));
-        Ok(())
-    }
-
-    /// Why a vertex may not start a run, whatever the mode; `None` when it has to.
-    fn hindrance(&self, id: &ResourceId, states: &States<'_>) -> Option<String> {
-        let life = &self.lives[id];
-        if life.watch != Some(Ok(())) {
-            return Some("its watch is not armed".into());
-        }
-        if life.reason <= life.checked {
-            return Some("there is no reason".into());
-        }
-        if self.flights.iter().any(|(vertex, _)| vertex.resource == *id) {
-            return Some("another run of it is under way".into());
-        }
-        let bad = self
-            .predecessors(id)
-            .find(|from| !matches!(states[from], State::Ok | State::WouldChange))?;
-        Some(format!("{bad} is {}", states[bad]))
-    }
-
-    fn predecessors<'a>(&'a self, id: &'a ResourceId) -> impl Iterator<Item = &'a ResourceId> {
-        let edges = self.graph.iter().flat_map(|graph| graph.edges.keys());
-        edges.filter(move |(_, to)| to == id).map(|(from, _)| from)
-    }
-
-    /// The states of all, worked out in the order of names, which in these graphs is an order of
-    /// the edges.
-    fn states(&self) -> States<'_> {
-        let mut states = BTreeMap::new();
-        for (id, life) in &self.lives {
-            let bad = |from| matches!(states.get(from), Some(State::Failed | State::Blocked));
-            let state = match (&life.running, &life.watch, &life.last) {
-                (Some(_), ..) => State::Running,
-                (None, Some(Err(_)), _) => State::Failed,
-                _ if life.reason > life.checked && self.predecessors(id).any(bad) => State::Blocked,
-                _ if life.reason > life.checked => State::Pending,
-                (_, _, Some(Err(_))) => State::Failed,
-                (_, _, Some(Ok(Outcome::WouldChange(_)))) => State::WouldChange,
-                _ => State::Ok,
-            };
-            states.insert(id, state);
-        }
-        states
-    }
-
-    /// Nothing that had to start was left out.
-    fn judge_rest(&self, states: &States<'_>) -> Finding {
-        for id in self.lives.keys().filter(|_| !self.paused && !self.stopping) {
-            let why = self.hindrance(id, states);
-            ensure!(why.is_some(), "{id} should run and does not");
-        }
-        let over = self.stopping && self.flights.is_empty();
-        ensure!(self.stops == usize::from(over), "stopped {} times", self.stops);
-        Ok(())
-    }
-
-    fn judge_states(&self, states: &States<'_>) -> Finding {
-        let views: Vec<_> = self.engine.vertices().collect();
-        ensure!(views.len() == states.len(), "{} vertices, not {}", views.len(), states.len());
-        for (view, (id, state)) in views.iter().zip(states) {
-            let life = &self.lives[*id];
-            ensure!(*view.id == life.vertex, "{} is not {}", view.id, life.vertex);
-            ensure!(view.state == *state, "{id} is {state}, not {}", view.state);
-            ensure!(view.error.is_some() == (*state == State::Failed), "{id}: {:?}", view.error);
-            let by: Vec<_> = view.blocked_by.iter().map(|by| states[*by]).collect();
-            ensure!(by.is_empty() != (*state == State::Blocked), "{id} is {state} by {by:?}");
-            let bad = by.iter().all(|by| matches!(by, State::Failed | State::Blocked));
-            ensure!(bad, "{id} is blocked by {by:?}");
-        }
-        let summary = self.engine.summary();
-        let count = |state| states.values().filter(|of| **of == state).count();
-        ensure!(summary.running == self.flights.len(), "{} run", summary.running);
-        ensure!(summary.pending == count(State::Pending), "{} pending", summary.pending);
-        ensure!(summary.ok == count(State::Ok), "{} ok", summary.ok);
-        let listed = (summary.would_change, summary.failed.len(), summary.blocked.len());
-        let counted = (State::WouldChange, State::Failed, State::Blocked);
-        let counted = (count(counted.0), count(counted.1), count(counted.2));
-        ensure!(listed == counted, "{listed:?} are not {counted:?}");
-        Ok(())
-    }
-
-    /// Nothing is pending or runs.
-    pub(super) fn is_quiet(&self) -> bool {
-        let busy = |state: &State| matches!(state, State::Pending | State::Running);
-        self.graph.is_some() && self.flights.is_empty() && !self.states().values().any(busy)
-    }
-
-    fn judge_time(&mut self, said: &[bool]) -> Finding {
-        let before = self.converged;
-        if !self.stopping {
-            let since = self.is_quiet().then(|| self.quiet_since.unwrap_or(self.now));
-            self.quiet_since = since;
-            let due = since.map(|since| since.after(HOLD));
-            self.converged = due.is_some_and(|due| before || self.now >= due);
-            let waits = due.is_none() || self.converged || self.wake == due;
-            ensure!(waits, "{due:?} is due, but {:?} was asked for", self.wake);
-        }
-        let expected: &[bool] = if self.converged == before { &[] } else { &[self.converged] };
-        ensure!(said == expected, "converged: {said:?} said, {expected:?} expected");
-        ensure!(self.engine.is_converged() == self.converged, "converged: {before}");
-        Ok(())
-    }
-
-    /// The vertices of the graph, with whether their watch is armed.
-    pub(super) fn vertices(&self) -> Vec<(VertexId, bool)> {
-        let lives = self.lives.values();
-        lives.map(|life| (life.vertex.clone(), life.watch == Some(Ok(())))).collect()
-    }
-
-    /// Every touch was followed by the start of a run.
-    pub(super) fn judge_touches(&self) -> Finding {
-        for life in self.lives.values() {
-            ensure!(life.touched <= life.started, "an event of {} was lost", life.vertex);
-        }
-        Ok(())
+        life.waiting = None;
+        let deadline = life.meta().timeout.map(|timeout| now.after(timeout));
+        let (locks, vertex) = (life.meta().sema.clone(), vertex.clone());
+        let flight = Flight { vertex, run, locks, deadline, cancelled: false, late: false };
+        self.flights.push(flight);
     }
 }
 
-fn ticks(spec: &Vertex) -> bool {
+pub(super) fn ticks(spec: &Vertex) -> bool {
     spec.resource.event_is_change()
 }

@@ -2,6 +2,7 @@
 
 use super::super::{Engine, Event, Options, RunId, State, Timestamp};
 use super::world::{World, graph};
+use crate::spec::Fields;
 
 #[test]
 fn independent_vertices_run_at_once_and_edges_are_kept_in_order() {
@@ -226,12 +227,22 @@ fn events_and_answers_of_another_life_are_dropped() {
     world.unchanged("a");
     let states = world.states();
     world.said();
-    let finished = |run| Event::Finished { vertex: old.clone(), run, result: Err("late".into()) };
+    let finished = |run| Event::Finished {
+        vertex: old.clone(),
+        run,
+        result: Err("late".into()),
+        sent: Fields::new(),
+    };
     world.send(Event::Touched(old.clone()));
     world.send(Event::Watching { vertex: old.clone(), error: Some("late".into()) });
     world.send(finished(run));
     let (vertex, _) = world.runs["b"].clone();
-    world.send(Event::Finished { vertex, run: RunId(99), result: Err("made up".into()) });
+    world.send(Event::Finished {
+        vertex,
+        run: RunId(99),
+        result: Err("made up".into()),
+        sent: Fields::new(),
+    });
     assert_eq!(world.said(), "");
     assert_eq!(world.states(), states);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::{Event, State, Timestamp};
 use super::world::{World, graph};
+use crate::spec::Fields;
 
 /// `graph1a` and `graph1b`: file1 leaves, file2 stays as it is, file3 comes.
 #[test]
@@ -49,7 +50,12 @@ fn a_changed_vertex_waits_for_the_run_of_its_former_self_and_ignores_its_result(
     world.graph("a=2 b a>b");
     assert_eq!(world.said(), "watch:a watch:b run:a unwatch:a watch:a");
     assert_eq!(world.engine.summary().running, 1);
-    world.send(Event::Finished { vertex: old, run, result: Err("too late".into()) });
+    world.send(Event::Finished {
+        vertex: old,
+        run,
+        result: Err("too late".into()),
+        sent: Fields::new(),
+    });
     assert_eq!(world.said(), "run:a");
     assert_eq!(world.states(), "a:running b:pending");
 }
@@ -64,7 +70,12 @@ fn a_vertex_that_comes_and_goes_during_one_run_still_waits_for_it() {
         world.finish_all();
     }
     assert!(!world.runs.contains_key("a"));
-    world.send(Event::Finished { vertex: old, run, result: Err("too late".into()) });
+    world.send(Event::Finished {
+        vertex: old,
+        run,
+        result: Err("too late".into()),
+        sent: Fields::new(),
+    });
     assert_eq!(world.runs.keys().collect::<Vec<_>>(), ["a"]);
 }
 

@@ -11,7 +11,7 @@ use super::super::{Command, Engine, Event, Options, RunId, State, Timestamp, Ver
 use crate::graph::{Edge, EdgeOrigin, Graph, Origin, Vertex};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource, Watch};
-use crate::spec::{Fields, Meta, Value};
+use crate::spec::{Fields, Limit, Meta, Receive, Retry, Semaphore, Value};
 
 /// A resource that only says whether its events count as changes.
 #[derive(Debug)]
@@ -33,11 +33,12 @@ impl Resource for Double {
 }
 
 /// A vertex of a kind of its own: `version` stands for its fields.
-pub(super) fn vertex(name: &str, version: i64, noop: bool, ticks: bool) -> Vertex {
+pub(super) fn vertex(name: &str, version: i64, meta: Meta, ticks: bool) -> Vertex {
     Vertex {
         id: id(name),
         fields: Fields::from([("version".to_owned(), Value::Int(version))]),
-        meta: Meta { noop, ..Meta::default() },
+        meta,
+        receives: BTreeMap::new(),
         origin: Origin::Local,
         resource: Arc::new(Double { ticks }),
     }
@@ -51,23 +52,71 @@ pub(super) fn id(name: &str) -> ResourceId {
     ResourceId::new("t", name)
 }
 
+/// Has `to` receive what `from` sends.
+pub(super) fn receive(graph: &mut Graph, from: &str, to: &str) {
+    graph.edges.entry((id(from), id(to))).or_insert(edge(false));
+    let receive = Receive { from: id(from), key: "out".to_owned() };
+    let receiver = graph.vertices.get_mut(&id(to)).expect("it is there");
+    receiver.receives.insert("in".to_owned(), receive);
+}
+
+/// What is sent: a number.
+pub(super) fn sent(number: i64) -> Fields {
+    Fields::from([("out".to_owned(), Value::Int(number))])
+}
+
 /// A graph of words: `a` a vertex, `a=2` one with other fields, `a!` one that is noop, `a*` one
-/// whose events count as changes, `a>b` an edge, `a>>b` one that notifies.
+/// whose events count as changes, `a>b` an edge, `a>>b` one that notifies, `b<a` an edge by which
+/// b receives. `a@retry/3,delay/500` is a vertex with meta parameters, times in milliseconds.
 pub(super) fn graph(text: &str) -> Graph {
     let mut graph = Graph::default();
+    let mut receivers = Vec::new();
     for word in text.split_whitespace() {
+        if let Some((to, from)) = word.split_once('<') {
+            receivers.push((from, to));
+            continue;
+        }
         if let Some((from, to)) = word.split_once('>') {
             let (to, notify) = (to.trim_start_matches('>'), to.starts_with('>'));
             graph.edges.insert((id(from), id(to)), edge(notify));
             continue;
         }
+        let (word, metas) = word.split_once('@').unwrap_or((word, ""));
         let (name, version) = word.split_once('=').unwrap_or((word, "1"));
         let bare = name.trim_end_matches(['!', '*']);
         let version = version.parse().unwrap();
-        let made = vertex(bare, version, name.contains('!'), name.contains('*'));
+        let made = vertex(bare, version, meta(metas, name.contains('!')), name.contains('*'));
         graph.vertices.insert(id(bare), made);
     }
+    for (from, to) in receivers {
+        receive(&mut graph, from, to);
+    }
     graph
+}
+
+fn meta(text: &str, noop: bool) -> Meta {
+    let mut meta = Meta { noop, ..Meta::default() };
+    let millis = |text: &str| Duration::from_millis(text.parse().unwrap());
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        let (key, value) = word.split_once('/').unwrap_or((word, ""));
+        match key {
+            "retry" => meta.retry = Retry::Times(value.parse().unwrap()),
+            "forever" => meta.retry = Retry::Forever,
+            "keep" => meta.retryreset = false,
+            "delay" => meta.delay = millis(value),
+            "poll" => meta.poll = Some(millis(value)),
+            "limit" => {
+                let (every, burst) = value.split_once('/').unwrap();
+                let (every, burst) = (millis(every), burst.parse().unwrap());
+                meta.limit = Some(Limit { every, burst });
+            }
+            "sema" => meta.hold(Semaphore::parse(value).unwrap()),
+            "rewatch" => meta.rewatch = true,
+            "timeout" => meta.timeout = Some(millis(value)),
+            other => panic!("{other}"),
+        }
+    }
+    meta
 }
 
 /// Answers for the shell around an engine.
@@ -141,8 +190,17 @@ impl World {
     }
 
     pub(super) fn finish(&mut self, name: &str, result: Result<Outcome, String>) {
+        self.end(name, result, Fields::new());
+    }
+
+    fn end(&mut self, name: &str, result: Result<Outcome, String>, sent: Fields) {
         let (vertex, run) = self.runs.remove(name).unwrap_or_else(|| panic!("{name} runs"));
-        self.send(Event::Finished { vertex, run, result });
+        self.send(Event::Finished { vertex, run, result, sent });
+    }
+
+    /// Finishes well and sends this number.
+    pub(super) fn sends(&mut self, name: &str, number: i64) {
+        self.end(name, Ok(Outcome::Unchanged), sent(number));
     }
 
     pub(super) fn unchanged(&mut self, name: &str) {
@@ -208,13 +266,20 @@ fn is_about_time(word: &str) -> bool {
     word.starts_with("wake:") || word.starts_with("converged:")
 }
 
-/// A command in short: `run:a`, `refresh:a` for a run with a refresh.
+/// A command in short: `run:a`, `refresh:a` for a run with a refresh, `run:a(1)` for one that
+/// receives.
 fn short(command: &Command) -> String {
     match command {
         Command::Watch(vertex) => format!("watch:{}", vertex.resource.name()),
         Command::Unwatch(vertex) => format!("unwatch:{}", vertex.resource.name()),
-        Command::Run { vertex, refresh: false, .. } => format!("run:{}", vertex.resource.name()),
-        Command::Run { vertex, refresh: true, .. } => format!("refresh:{}", vertex.resource.name()),
+        Command::Run { vertex, refresh, received, .. } => {
+            let what = if *refresh { "refresh" } else { "run" };
+            let with = match received.get("in") {
+                Some(Value::Int(number)) => format!("({number})"),
+                _ => String::new(),
+            };
+            format!("{what}:{}{with}", vertex.resource.name())
+        }
         Command::Cancel { vertex, .. } => format!("cancel:{}", vertex.resource.name()),
         Command::WakeAt(at) => format!("wake:{}", at.0.as_millis()),
         Command::Converged(converged) => format!("converged:{converged}"),

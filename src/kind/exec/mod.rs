@@ -1,78 +1,31 @@
 //! The kind `exec`: runs a command when its guards allow it. Without a guard it runs each time
-//! something made it worth checking: at the start, and when a notifying edge refreshes it.
+//! something made it worth checking: at the start, by an event, and when a notifying edge refreshes
+//! it.
 //!
-//! Refuses to guess quoting: without a shell the command is split at white space, or given with
-//! `args` as it is.
+//! It watches `creates`, `mtimes`, `watchfiles`, and what `watchcmd` prints. Refuses to guess
+//! quoting: without a shell the command is split at white space, or given with `args` as it is.
 
-mod process;
+mod fields;
+mod guard;
+mod stamp;
 
-use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use super::fields::{int, list, map, mistake, no_nul, text};
-use super::file::clean;
-use super::{Context, FieldDef, FieldError, FieldType, Kind, Outcome, Power, Resource, Watch};
+use super::process::{self, Ended, Limits, Line, OUTPUT_MAX};
+use super::replace::{blocking, state_file};
+use super::{Context, FieldDef, FieldError, Kind, Outcome, Power, Resource, Watch};
 use crate::ident::ResourceId;
-use crate::spec::Fields;
-use process::{Ended, Line};
-
-/// The longest `timeout` in seconds: about 136 years.
-const TIMEOUT_MAX: i64 = u32::MAX as i64;
+use crate::spec::{Fields, Value};
+use guard::{Equals, Times, allows, allows_not, is_newer};
 
 /// The kind `exec`.
 #[derive(Debug)]
 pub(super) struct ExecKind;
-
-const FIELDS: &[FieldDef] = &[
-    FieldDef {
-        name: "cmd",
-        ty: FieldType::Str,
-        doc: "the command, else the name; split at white space unless `args` or `shell` is set",
-    },
-    FieldDef {
-        name: "args",
-        ty: FieldType::StrList,
-        doc: "arguments as they are; `cmd` is then the program alone",
-    },
-    FieldDef {
-        name: "shell",
-        ty: FieldType::Str,
-        doc: "runs `cmd` as `SHELL -c CMD`, for instance `/bin/sh`",
-    },
-    FieldDef { name: "cwd", ty: FieldType::Str, doc: "absolute directory to run in" },
-    FieldDef {
-        name: "env",
-        ty: FieldType::StrMap,
-        doc: "variables to set on top of the agent's environment",
-    },
-    FieldDef {
-        name: "timeout",
-        ty: FieldType::Int,
-        doc: "seconds until the command, or its guard, is killed with all it started; 0 waits",
-    },
-    FieldDef {
-        name: "ifcmd",
-        ty: FieldType::Str,
-        doc: "guard: the command runs only when this exits with 0",
-    },
-    FieldDef { name: "ifshell", ty: FieldType::Str, doc: "like `shell`, for the guard" },
-    FieldDef { name: "ifcwd", ty: FieldType::Str, doc: "like `cwd`, for the guard" },
-    FieldDef {
-        name: "creates",
-        ty: FieldType::Str,
-        doc: "absolute path; the command runs only while nothing is there, and again when it goes",
-    },
-    FieldDef { name: "watchcmd", ty: FieldType::Str, doc: "not built yet; leave it empty" },
-    FieldDef { name: "watchshell", ty: FieldType::Str, doc: "not built yet; leave it empty" },
-    FieldDef { name: "watchcwd", ty: FieldType::Str, doc: "not built yet; leave it empty" },
-];
-
-/// The fields that mgmt's files carry, mostly empty, and that have no effect here yet.
-const NOT_BUILT: [&str; 3] = ["watchcmd", "watchshell", "watchcwd"];
 
 impl Kind for ExecKind {
     fn name(&self) -> &'static str {
@@ -80,7 +33,11 @@ impl Kind for ExecKind {
     }
 
     fn fields(&self) -> &'static [FieldDef] {
-        FIELDS
+        fields::FIELDS
+    }
+
+    fn sends(&self) -> &'static [FieldDef] {
+        fields::SENDS
     }
 
     fn power(&self) -> Power {
@@ -92,167 +49,180 @@ impl Kind for ExecKind {
         id: &ResourceId,
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let texts = ["cmd", "shell", "cwd", "ifcmd", "ifshell", "ifcwd", "creates"];
-        no_nul(fields, &texts, &mut errors);
-        for name in NOT_BUILT.into_iter().filter(|name| text(fields, name).is_some()) {
-            let message = format!("`{name}` is not built yet");
-            errors.push(mistake(
-                name,
-                message,
-                "remove it; a timer with a notifying edge can help",
-            ));
-        }
-        let command = check_command(id, fields, &mut errors);
-        let guard = check_guard(fields, &mut errors);
-        let creates = check_absolute("creates", fields, &mut errors);
-        let env = check_env(fields, &mut errors);
-        let timeout = check_timeout(fields, &mut errors);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        Ok(Arc::new(Exec { command, guard, creates, env, timeout }))
+        Ok(Arc::new(fields::build(id, fields)?))
     }
 }
 
-fn check_command(id: &ResourceId, fields: &Fields, errors: &mut Vec<FieldError>) -> Line {
-    let cmd = text(fields, "cmd").unwrap_or(id.name());
-    let cwd = check_absolute("cwd", fields, errors);
-    match (text(fields, "shell"), list(fields, "args")) {
-        (Some(_), Some(_)) => {
-            let message = "`args` and `shell` exclude each other".to_owned();
-            errors.push(mistake("args", message, "write the arguments into `cmd`"));
-            Line::split(cmd, cwd)
-        }
-        (Some(shell), None) => Line::shell(shell, cmd, cwd),
-        (None, Some(args)) => Line { program: cmd.to_owned(), args, cwd },
-        (None, None) => {
-            let line = Line::split(cmd, cwd);
-            if line.program.is_empty() {
-                let message = "`cmd` names no program".to_owned();
-                errors.push(mistake("cmd", message, "write the command to run"));
-            }
-            line
-        }
-    }
-}
-
-fn check_guard(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<Line> {
-    let cwd = check_absolute("ifcwd", fields, errors);
-    let Some(cmd) = text(fields, "ifcmd") else {
-        for name in ["ifshell", "ifcwd"] {
-            if text(fields, name).is_some() {
-                let message = format!("`{name}` without `ifcmd` guards nothing");
-                errors.push(mistake(name, message, "add `ifcmd`, or remove it"));
-            }
-        }
-        return None;
-    };
-    let guard = match text(fields, "ifshell") {
-        Some(shell) => Line::shell(shell, cmd, cwd),
-        None => Line::split(cmd, cwd),
-    };
-    if guard.program.is_empty() {
-        let message = "`ifcmd` names no program".to_owned();
-        errors.push(mistake("ifcmd", message, "write the command to run, or remove it"));
-    }
-    Some(guard)
-}
-
-fn check_absolute(
-    name: &'static str,
-    fields: &Fields,
-    errors: &mut Vec<FieldError>,
-) -> Option<PathBuf> {
-    let path = text(fields, name)?;
-    if !path.starts_with('/') {
-        let message = format!("`{name}` is `{path}`, which is not absolute");
-        errors.push(mistake(name, message, "give a path that starts with a slash"));
-    }
-    Some(PathBuf::from(clean(path)))
-}
-
-fn check_env(fields: &Fields, errors: &mut Vec<FieldError>) -> BTreeMap<String, String> {
-    let env = map(fields, "env").unwrap_or_default();
-    for (name, value) in &env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            let message = format!("`env` sets `{name}`, which cannot be a variable");
-            errors.push(mistake("env", message, "names have no `=`, and nothing has a NUL byte"));
-        }
-    }
-    env
-}
-
-fn check_timeout(fields: &Fields, errors: &mut Vec<FieldError>) -> Option<Duration> {
-    match int(fields, "timeout")? {
-        0 => None,
-        seconds @ 1..=TIMEOUT_MAX => Some(Duration::from_secs(seconds.unsigned_abs())),
-        bad => {
-            let message = format!("`timeout` is {bad}; it has to be 0 to {TIMEOUT_MAX} seconds");
-            errors.push(mistake("timeout", message, "write a whole number of seconds"));
-            None
-        }
-    }
+/// What is sent while a guard keeps the command from running, as long as it has not run.
+#[derive(Debug, Default)]
+struct Fallback {
+    output: Option<String>,
+    stdout: Option<String>,
+    stderr: Option<String>,
 }
 
 #[derive(Debug)]
 struct Exec {
+    id: ResourceId,
     command: Line,
+    limits: Limits,
+    refresh_only: bool,
     guard: Option<Line>,
+    equals: Equals,
+    nif: Option<Line>,
     creates: Option<PathBuf>,
-    env: BTreeMap<String, String>,
-    timeout: Option<Duration>,
+    mtimes: Vec<PathBuf>,
+    after: Option<Line>,
+    watch: Option<Line>,
+    watch_files: Vec<PathBuf>,
+    fallback: Fallback,
+    /// The command ran since the agent started: what it printed was sent, and stays.
+    ran: AtomicBool,
 }
 
 impl Exec {
     async fn start(&self, line: &Line, cx: &Context) -> Result<Ended, String> {
-        process::run(line, &self.env, self.timeout, &cx.cancel).await
+        process::run(line, self.limits, &cx.cancel).await
     }
 
-    /// Whether the guards let the command run.
-    async fn allowed(&self, cx: &Context) -> Result<bool, String> {
-        if let Some(path) = &self.creates {
-            // A link that points nowhere is there, too.
-            match tokio::fs::symlink_metadata(path).await {
-                Ok(_) => return Ok(false),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let path = path.display();
-                    return Err(format!("cannot look for {path} (creates): {error}"));
-                }
+    async fn start_guard(&self, line: &Line, cx: &Context) -> Result<Ended, String> {
+        self.start(line, cx).await.map_err(|why| format!("guard: {why}"))
+    }
+
+    /// Whether the guards let the command run. `times` are those of `mtimes`.
+    async fn allowed(&self, cx: &Context, times: &Times) -> Result<bool, String> {
+        if self.refresh_only && !cx.refresh {
+            return Ok(false);
+        }
+        if !self.mtimes.is_empty() {
+            let last = on_note(cx, &self.id, |note| stamp::load(&note)).await?;
+            if is_newer(times, &last) {
+                return Ok(true);
+            }
+            // Alone they are the guard; beside others they only overrule them.
+            let alone = self.creates.is_none() && self.guard.is_none() && self.nif.is_none();
+            if alone && !cx.refresh {
+                return Ok(false);
             }
         }
-        let Some(guard) = &self.guard else {
-            return Ok(true);
-        };
-        let ended = self.start(guard, cx).await.map_err(|why| format!("guard: {why}"))?;
-        match ended.signal {
-            None => Ok(ended.code == Some(0)),
-            Some(_) => Err(format!("guard: {}", ended.describe(guard))),
+        if self.is_created().await? {
+            return Ok(false);
+        }
+        if let Some(guard) = &self.guard
+            && !allows(guard, &self.start_guard(guard, cx).await?, &self.equals)?
+        {
+            return Ok(false);
+        }
+        match &self.nif {
+            Some(guard) => allows_not(guard, &self.start_guard(guard, cx).await?),
+            None => Ok(true),
         }
     }
+
+    async fn is_created(&self) -> Result<bool, String> {
+        let Some(path) = &self.creates else { return Ok(false) };
+        // A link that points nowhere is there, too.
+        match tokio::fs::symlink_metadata(path).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(format!("cannot look for {} (creates): {error}", path.display())),
+        }
+    }
+
+    /// The times of `mtimes`.
+    async fn times(&self) -> Result<Times, String> {
+        if self.mtimes.is_empty() {
+            return Ok(Times::new());
+        }
+        let paths = self.mtimes.clone();
+        blocking(move || stamp::look(&paths)).await
+    }
+
+    fn would_run(&self) -> Outcome {
+        Outcome::WouldChange(format!("`{}` run", self.command))
+    }
+
+    /// The command, what follows it, and the note of its time.
+    async fn perform(&self, cx: &Context, times: Times) -> Result<Ended, String> {
+        let ended = self.start(&self.command, cx).await?;
+        if ended.code != Some(0) {
+            return Err(ended.describe(&self.command));
+        }
+        if let Some(after) = &self.after {
+            let done = self.start(after, cx).await.map_err(|why| format!("done: {why}"))?;
+            if done.code != Some(0) {
+                return Err(format!("done: {}", done.describe(after)));
+            }
+        }
+        if !times.is_empty() {
+            on_note(cx, &self.id, move |note| stamp::save(&note, &times)).await?;
+        }
+        Ok(ended)
+    }
+
+    fn send_fallback(&self, cx: &Context) {
+        if self.ran.load(Ordering::Relaxed) {
+            return;
+        }
+        let Fallback { output, stdout, stderr } = &self.fallback;
+        for (key, value) in [("output", output), ("stdout", stdout), ("stderr", stderr)] {
+            value.iter().for_each(|value| cx.outbox.put(key, Value::Str(value.clone())));
+        }
+    }
+
+    fn send(&self, ended: &Ended, cx: &Context) {
+        self.ran.store(true, Ordering::Relaxed);
+        let printed =
+            [("output", &ended.output), ("stdout", &ended.stdout), ("stderr", &ended.stderr)];
+        for (key, head) in printed {
+            match head.text() {
+                Some(text) => cx.outbox.put(key, Value::Str(text.to_owned())),
+                // Nobody may take a part for the whole.
+                None => tracing::debug!(
+                    "{}: `{key}` is not sent: it is no text of at most {OUTPUT_MAX} bytes",
+                    self.id
+                ),
+            }
+        }
+    }
+}
+
+/// Work on this resource's note, on the pool for it.
+async fn on_note<T: Send + 'static>(
+    cx: &Context,
+    id: &ResourceId,
+    work: impl FnOnce(PathBuf) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let note = state_file(&cx.state_dir, id);
+    blocking(move || work(note)).await
 }
 
 #[async_trait]
 impl Resource for Exec {
     fn watches(&self) -> Vec<Watch> {
-        let creates = self.creates.iter().cloned();
-        creates.map(|path| Watch::Path { path, children: false }).collect()
+        let path = |path: &PathBuf, children| Watch::Path { path: path.clone(), children };
+        let alone = self.creates.iter().chain(&self.mtimes).map(|one| path(one, false));
+        let files = self.watch_files.iter().map(|one| path(one, true));
+        alone.chain(files).chain(self.watch.clone().map(Watch::Command)).collect()
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
-        if !self.allowed(cx).await? {
+        let times = match self.times().await {
+            // What makes the files may not be allowed to change anything either.
+            Err(_) if !cx.apply => return Ok(self.would_run()),
+            times => times?,
+        };
+        if !self.allowed(cx, &times).await? {
+            self.send_fallback(cx);
             return Ok(Outcome::Unchanged);
         }
         if !cx.apply {
-            return Ok(Outcome::WouldChange(format!("`{}` run", self.command)));
+            self.send_fallback(cx);
+            return Ok(self.would_run());
         }
-        let ended = self.start(&self.command, cx).await?;
-        if ended.code == Some(0) {
-            Ok(Outcome::Changed(format!("`{}` run", self.command)))
-        } else {
-            Err(ended.describe(&self.command))
-        }
+        let ended = self.perform(cx, times).await?;
+        self.send(&ended, cx);
+        Ok(Outcome::Changed(format!("`{}` run", self.command)))
     }
 }
 

@@ -8,14 +8,12 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::super::trial::{build, build_values, changed, context, would_change};
+use super::super::trial::{Given, build, build_values, changed, context, mistakes, would_change};
 use super::super::{Context, Outcome, Watch};
+use super::OUTPUT_MAX;
 use crate::spec::Value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Fields as they stand in a file.
-type Given<'a> = &'a [(&'a str, Value)];
 
 fn text(text: &str) -> Value {
     Value::Str(text.to_owned())
@@ -27,11 +25,6 @@ async fn run(fields: &[(&str, Value)]) -> Result<Outcome, String> {
 
 async fn shell(cmd: &str) -> Result<Outcome, String> {
     run(&[("cmd", text(cmd)), ("shell", text("/bin/sh"))]).await
-}
-
-fn mistakes(fields: &[(&str, Value)]) -> Vec<&'static str> {
-    let errors = build_values("exec", "x", fields).err().unwrap_or_default();
-    errors.iter().map(|error| error.field.unwrap_or("-")).collect()
 }
 
 /// Waits until the file holds a process number, then tells it.
@@ -70,7 +63,8 @@ fn family(dir: &TempDir) -> (String, PathBuf) {
 
 #[test]
 fn every_mistake_in_the_fields_is_reported() {
-    let cases: [(Given, &[&str]); 10] = [
+    let list = |one: &str| Value::List(vec![text(one)]);
+    let cases: [(Given, &[&str]); 16] = [
         (&[], &[]),
         (&[("cmd", text("  "))], &["cmd"]),
         (&[("shell", text("/bin/sh")), ("args", Value::List(Vec::new()))], &["args"]),
@@ -79,11 +73,17 @@ fn every_mistake_in_the_fields_is_reported() {
         (&[("ifshell", text("/bin/sh"))], &["ifshell"]),
         (&[("ifcmd", text(" ")), ("ifcwd", text("rel"))], &["ifcwd", "ifcmd"]),
         (&[("env", Value::Map([("A=B".to_owned(), text(""))].into()))], &["env"]),
-        (&[("watchcmd", text("tail -f x"))], &["watchcmd"]),
+        (&[("watchcmd", text(" ")), ("watchcwd", text("rel"))], &["watchcwd", "watchcmd"]),
+        (&[("watchshell", text("sh")), ("nifcwd", text("/"))], &["nifcwd", "watchshell"]),
+        (&[("doneshell", text("sh")), ("ifequals", text("x"))], &["ifequals", "doneshell"]),
+        (&[("mtimes", list("rel")), ("watchfiles", list("rel"))], &["mtimes", "watchfiles"]),
+        (&[("sig", text("SIGNONE"))], &["sig"]),
+        (&[("sig", text("INT")), ("send_output", text("")), ("user", text("x"))], &[]),
+        (&[("ifcmd", text("x")), ("ifequals", text(&"x".repeat(OUTPUT_MAX)))], &["ifequals"]),
         (&[("watchcmd", text("")), ("watchshell", text("")), ("ifcmd", text(""))], &[]),
     ];
     for (fields, expected) in cases {
-        assert_eq!(mistakes(fields), expected, "{fields:?}");
+        assert_eq!(mistakes("exec", "x", fields), expected, "{fields:?}");
     }
 }
 
@@ -242,4 +242,229 @@ async fn a_daemon_that_inherits_the_output_holds_nobody_up() {
     let daemon = pid_in(&note).await;
     assert!(kill(daemon, None).is_ok(), "what was left in the background stays");
     kill(daemon, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// One run of a resource with these fields; a file in the folder takes the place of `~`.
+async fn run_in(dir: &TempDir, cx: &Context, fields: Given<'_>) -> Result<Outcome, String> {
+    let tilde = |text: &str| text.replace('~', dir.path().to_str().unwrap());
+    let place = |value: &Value| match value {
+        Value::Str(one) => text(&tilde(one)),
+        Value::List(items) => Value::List(
+            items
+                .iter()
+                .map(
+                    |item| {
+                        if let Value::Str(one) = item { text(&tilde(one)) } else { item.clone() }
+                    },
+                )
+                .collect(),
+        ),
+        other => other.clone(),
+    };
+    let fields: Vec<(&str, Value)> =
+        fields.iter().map(|(key, value)| (*key, place(value))).collect();
+    build_values("exec", "x", &fields).unwrap().run(cx).await
+}
+
+fn state_in(dir: &TempDir) -> Context {
+    Context { state_dir: dir.path().join("state").into(), ..context() }
+}
+
+#[tokio::test]
+async fn refresh_only_runs_by_a_refresh_and_by_nothing_else() {
+    let fields = [("cmd", text("true")), ("refreshonly", Value::Bool(true))];
+    let exec = build_values("exec", "x", &fields).unwrap();
+    assert_eq!(exec.run(&context()).await, Ok(Outcome::Unchanged));
+    let refreshed = Context { refresh: true, ..context() };
+    changed(exec.run(&refreshed).await);
+    would_change(exec.run(&Context { apply: false, ..refreshed }).await);
+    assert_eq!(exec.run(&context()).await, Ok(Outcome::Unchanged));
+}
+
+#[tokio::test]
+async fn a_reversed_guard_and_an_equal_output_keep_the_command_from_running() {
+    let sh = || text("/bin/sh");
+    let skipped: [Given; 3] = [
+        &[("cmd", text("false")), ("nifcmd", text("true"))],
+        &[
+            ("cmd", text("false")),
+            ("ifcmd", text("echo x; echo y >&2")),
+            ("ifshell", sh()),
+            ("ifequals_stdout", text("x")),
+        ],
+        &[("cmd", text("false")), ("ifcmd", text("echo x")), ("ifequals", text("x\n"))],
+    ];
+    for fields in skipped {
+        assert_eq!(run(fields).await, Ok(Outcome::Unchanged), "{fields:?}");
+    }
+    let runs: [Given; 2] = [
+        &[("cmd", text("true")), ("nifcmd", text("false"))],
+        &[("cmd", text("true")), ("ifcmd", text("echo y")), ("ifequals", text("x"))],
+    ];
+    for fields in runs {
+        changed(run(fields).await);
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_command_runs_after_its_success_and_has_to_succeed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sh = || text("/bin/sh");
+    let done = |cmd: &str, after: &str| {
+        vec![
+            ("cmd", text(cmd)),
+            ("shell", sh()),
+            ("donecmd", text(after)),
+            ("doneshell", sh()),
+            ("donecwd", text("~")),
+        ]
+    };
+    let cx = context();
+    changed(run_in(&dir, &cx, &done("touch ~/first", "test -e first && touch second")).await);
+    assert!(dir.path().join("second").exists());
+    run_in(&dir, &cx, &done("exit 1", "touch third")).await.unwrap_err();
+    assert!(!dir.path().join("third").exists());
+    let error = run_in(&dir, &cx, &done("true", "exit 7")).await.unwrap_err();
+    assert!(error.starts_with("done: ") && error.contains("exited with code 7"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_newer_than_the_last_run_lets_it_run_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, cx) = (dir.path().join("in"), state_in(&dir));
+    let fields = [("cmd", text("true")), ("mtimes", Value::List(vec![text("~/in")]))];
+    let error = run_in(&dir, &cx, &fields).await.unwrap_err();
+    assert!(error.ends_with("create it, or do not list it"), "{error}");
+    let looking = Context { apply: false, ..cx.clone() };
+    would_change(run_in(&dir, &looking, &fields).await);
+    let touch = |seconds| {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::File::create(&input).unwrap().set_modified(time).unwrap();
+    };
+    touch(1000);
+    changed(run_in(&dir, &cx, &fields).await);
+    assert_eq!(run_in(&dir, &cx, &fields).await, Ok(Outcome::Unchanged));
+    changed(run_in(&dir, &Context { refresh: true, ..cx.clone() }, &fields).await);
+    touch(2000);
+    let failing = [("cmd", text("false")), ("mtimes", Value::List(vec![text("~/in")]))];
+    run_in(&dir, &cx, &failing).await.unwrap_err();
+    changed(run_in(&dir, &cx, &fields).await);
+    assert_eq!(run_in(&dir, &cx, &fields).await, Ok(Outcome::Unchanged));
+}
+
+#[tokio::test]
+async fn a_newer_file_overrules_the_other_guards() {
+    let dir = tempfile::tempdir().unwrap();
+    let cx = state_in(&dir);
+    let path = dir.path().join("in");
+    fs::write(&path, "").unwrap();
+    let mtimes = Value::List(vec![text("~/in")]);
+    let fields = [("cmd", text("true")), ("mtimes", mtimes), ("creates", text("~/in"))];
+    changed(run_in(&dir, &cx, &fields).await);
+    assert_eq!(run_in(&dir, &cx, &fields).await, Ok(Outcome::Unchanged));
+}
+
+#[tokio::test]
+async fn the_signal_that_was_asked_for_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let cmd = "trap 'echo got > ~/note; exit' INT; sleep 600 & wait";
+    let fields = [
+        ("cmd", text(cmd)),
+        ("shell", text("/bin/sh")),
+        ("sig", text("SIGINT")),
+        ("timeout", Value::Int(1)),
+    ];
+    run_in(&dir, &context(), &fields).await.unwrap_err();
+    assert_eq!(fs::read_to_string(dir.path().join("note")).unwrap(), "got\n");
+}
+
+#[tokio::test]
+async fn a_user_is_taken_on_by_root_and_refused_to_others() {
+    let cx = context();
+    let fields = [
+        ("cmd", text("id -u; id -g; echo $HOME")),
+        ("shell", text("/bin/sh")),
+        ("user", text("nobody")),
+    ];
+    let result = build_values("exec", "x", &fields).unwrap().run(&cx).await;
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    if nix::unistd::Uid::effective() == nobody.uid || nix::unistd::Uid::effective().is_root() {
+        changed(result);
+        let home = nobody.dir.display();
+        let expected = format!("{}\n{}\n{home}\n", nobody.uid, nobody.gid);
+        assert_eq!(cx.outbox.take().get("stdout"), Some(&text(&expected)));
+    } else {
+        assert!(result.unwrap_err().contains("`user` needs root"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_prints_is_sent_and_a_fallback_while_it_is_kept_from_running() {
+    let cx = context();
+    let sent = |fields: Given<'_>| {
+        let exec = build_values("exec", "x", fields).unwrap();
+        let cx = cx.clone();
+        async move {
+            exec.run(&cx).await.unwrap();
+            cx.outbox.take()
+        }
+    };
+    let cmd = ("cmd", text("echo out; echo err >&2"));
+    let sh = ("shell", text("/bin/sh"));
+    let values = sent(&[cmd.clone(), sh.clone()]).await;
+    assert_eq!(values.get("stdout"), Some(&text("out\n")));
+    assert_eq!(values.get("stderr"), Some(&text("err\n")));
+    assert!(matches!(values.get("output"), Some(Value::Str(both)) if both.len() == 8));
+    let fallback =
+        [cmd.clone(), sh.clone(), ("send_stdout", text("before")), ("ifcmd", text("false"))];
+    assert_eq!(sent(&fallback).await, [("stdout".to_owned(), text("before"))].into());
+    assert_eq!(sent(&[cmd, sh, ("ifcmd", text("false"))]).await, [].into());
+}
+
+#[tokio::test]
+async fn a_fallback_does_not_replace_what_the_command_printed_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("made");
+    let cmd = format!("echo real; touch {}", made.display());
+    let fields =
+        [("shell", "/bin/sh"), ("creates", made.to_str().unwrap()), ("send_stdout", "before")];
+    let exec = build("exec", &cmd, &fields).unwrap();
+    let cx = context();
+    changed(exec.run(&cx).await);
+    assert_eq!(cx.outbox.take().get("stdout"), Some(&text("real\n")));
+    assert_eq!(exec.run(&cx).await, Ok(Outcome::Unchanged));
+    assert_eq!(cx.outbox.take(), [].into());
+}
+
+#[tokio::test]
+async fn an_output_that_is_too_long_or_no_text_is_not_sent_in_part() {
+    let cx = context();
+    for (cmd, kept) in [
+        (format!("head -c {OUTPUT_MAX} /dev/zero"), true),
+        (format!("head -c {} /dev/zero", OUTPUT_MAX + 1), false),
+        ("printf '\\377'".to_owned(), false),
+    ] {
+        let exec = build("exec", &cmd, &[("shell", "/bin/sh")]).unwrap();
+        exec.run(&cx).await.unwrap();
+        assert_eq!(cx.outbox.take().contains_key("stdout"), kept, "{cmd}");
+    }
+}
+
+#[test]
+fn it_watches_files_and_a_command() {
+    let list = |one: &str| Value::List(vec![text(one)]);
+    let fields = [
+        ("mtimes", list("/m")),
+        ("watchfiles", list("/w/")),
+        ("watchcmd", text("tail -f /x")),
+        ("watchcwd", text("/tmp")),
+        ("env", Value::Map([("A".to_owned(), text("b"))].into())),
+    ];
+    let watches = build_values("exec", "true", &fields).unwrap().watches();
+    let path = |path: &str, children| Watch::Path { path: path.into(), children };
+    let [first, second, Watch::Command(line)] = watches.as_slice() else { panic!("{watches:?}") };
+    assert_eq!([first, second], [&path("/m", false), &path("/w", true)]);
+    assert_eq!(line.to_string(), "tail -f /x");
+    assert_eq!(line.cwd.as_deref(), Some(std::path::Path::new("/tmp")));
+    assert_eq!(line.env.get("A").map(String::as_str), Some("b"));
 }

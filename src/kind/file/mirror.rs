@@ -94,8 +94,8 @@ impl Mirror<'_> {
         Ok(tree::describe(&steps))
     }
 
-    /// A source that lies in its own copy would grow for ever, and the other way round a purge would
-    /// remove what it copies from.
+    /// A source that lies in its own copy would grow for ever, and the other way round a purge
+    /// would remove what it copies from.
     fn refuse(&self) -> Result<(), Trouble> {
         let Some(source) = &self.source else { return Ok(()) };
         let shown = source.path.display();

@@ -167,6 +167,10 @@ impl Resource for File {
         true
     }
 
+    fn minds_neighbours(&self) -> bool {
+        matches!(self.wanted.body, Body::Tree { purge: true, .. })
+    }
+
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         effects::run(&self.path, &self.wanted, cx)
     }

@@ -1,7 +1,7 @@
 //! One name in one directory: looking at it and changing it with as few calls as possible.
 //!
-//! Refuses to follow a symbolic link at the name, and to leave a half-written file there: content is
-//! written to a temporary file beside it, which takes its place when it is whole.
+//! Refuses to follow a symbolic link at the name, and to leave a half-written file there: content
+//! is written to a temporary file beside it, which takes its place when it is whole.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};

@@ -240,8 +240,8 @@ pub(super) fn plan(
         (Observed::File { attributes, same: false }, Form::File) => {
             Ok(vec![Action::Write { rights: kept(attributes, rights), new: false }])
         }
-        // The link itself is replaced; whoever planted it gains nothing. Neither a link nor, where a
-        // link is wanted, a file holds more than a file that is written anew.
+        // The link itself is replaced; whoever planted it gains nothing. Neither a link nor, where
+        // a link is wanted, a file holds more than a file that is written anew.
         (Observed::Link { .. }, Form::File | Form::Link) | (Observed::File { .. }, Form::Link) => {
             Ok(make(None))
         }

@@ -304,7 +304,7 @@ async fn owner_and_group_are_set_by_number_or_refused_in_words() {
 }
 
 #[tokio::test]
-async fn readers_see_the_old_or_the_new_content_and_nothing_between() {
+async fn p19_readers_see_the_old_or_the_new_content_and_nothing_between() {
     let scene = Scene::new();
     let (old, new) = ("a".repeat(1 << 20), "b".repeat(1 << 20));
     let path = scene.path("f");

@@ -23,6 +23,7 @@ use anyhow::{Context, ensure};
 
 use self::table::Row;
 use self::tool::Tool;
+use crate::paths;
 
 /// What `bench engine` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,7 +116,9 @@ pub(super) fn run(agent: &Path, options: &Options, rounds: u32) -> anyhow::Resul
     ensure!(!options.sizes.contains(&0), "nothing can be measured with 0 resources");
     let (peers, missing) = if options.no_peers { Default::default() } else { tool::peers() };
     missing.iter().for_each(|line| eprintln!("{line}"));
-    let folder = tempfile::Builder::new().prefix("quorate-bench-").tempdir()?;
+    // Not where all programs keep what is temporary: they would wake agents that watch it.
+    fs::create_dir_all(paths::target())?;
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(paths::target())?;
     let mut plan = Plan {
         ours: Tool::quorate(&fs::canonicalize(agent).context("there is no such agent")?),
         peers,

@@ -1,5 +1,5 @@
-//! Documents that name what is not there: paths of the repository, links, the minimum supported
-//! Rust version.
+//! Documents that name what is not there: paths of the repository, links, tests, the minimum
+//! supported Rust version.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -98,6 +98,37 @@ fn resolve(folder: &str, relative: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// The names of all functions of a Rust text, those inside of macros included.
+pub(super) fn functions(text: &str) -> impl Iterator<Item = &str> {
+    text.split("fn ").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+        rest[end..].starts_with(['(', '<']).then_some(&rest[..end])
+    })
+}
+
+/// Whether the words in backticks mean a test: its name is a claim, and so of many words.
+fn means_a_test(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    word.chars().all(plain) && word.matches('_').count() >= TEST_WORDS
+}
+
+/// A name with so many underscores is a test's.
+const TEST_WORDS: usize = 4;
+
+/// Tests in backticks that are not among `functions`.
+pub(super) fn check_tests(path: &str, text: &str, functions: &BTreeSet<&str>) -> Vec<Finding> {
+    let named = Parser::new(text).into_offset_iter().filter_map(|(event, place)| match event {
+        Event::Code(word) if means_a_test(&word) => Some((word, place)),
+        _ => None,
+    });
+    let gone = named.filter(|(word, _)| !functions.contains(word.as_ref()));
+    gone.map(|(word, place)| {
+        let line = text[..place.start].matches('\n').count() + 1;
+        Finding::new(path, line, format!("no test is called `{word}`"))
+    })
+    .collect()
+}
+
 /// The manifest's `rust-version` is the one that the README states.
 pub(super) fn check_rust_version(manifest: &str, readme: &str) -> Vec<Finding> {
     let version = toml::from_str::<toml::Table>(manifest).ok().and_then(|manifest| {
@@ -126,6 +157,18 @@ mod tests {
             ["README.md", "src/lib.rs", "docs/decisions/0001-x.md", "examples/etcd1/README.md"];
         let paths = Paths::of(&files.map(Into::into));
         check_paths(path, text, &paths).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_test_that_a_document_names_has_to_exist() {
+        let source = "fn a_file_that_is_gone_is_back() {}\nproptest! { fn b<T>() {} }\nfn x";
+        let known: BTreeSet<&str> = functions(source).collect();
+        assert_eq!(known, BTreeSet::from(["a_file_that_is_gone_is_back", "b"]));
+        let text = "| P1 | `a_file_that_is_gone_is_back` |\n| P2 | `a_file_that_never_was_there` |";
+        let found: Vec<String> =
+            check_tests("a.md", text, &known).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["a.md:2: no test is called `a_file_that_never_was_there`"]);
+        assert!(check_tests("a.md", "`max_user_instances`, `--a-b-c-d-e`", &known).is_empty());
     }
 
     #[test]

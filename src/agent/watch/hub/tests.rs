@@ -111,7 +111,7 @@ async fn a_missing_directory_is_noticed_however_deep() {
 }
 
 #[tokio::test]
-async fn a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
+async fn p16_a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
     let mut scene = Scene::new();
     fs::create_dir_all(scene.path("a/b")).unwrap();
     fs::write(scene.path("a/b/f"), "").unwrap();
@@ -200,6 +200,19 @@ async fn the_hub_ends_with_its_last_handle() {
     assert_eq!(timeout(PATIENCE, touched.recv()).await.unwrap(), None);
 }
 
+fn context() -> Context {
+    Context {
+        store: Arc::new(MemoryStore::new()),
+        host: HostName::parse("h1").unwrap(),
+        state_dir: std::path::Path::new("/nonexistent").into(),
+        apply: true,
+        refresh: false,
+        outbox: crate::kind::Outbox::default(),
+        managed: crate::kind::Managed::default(),
+        cancel: CancellationToken::new(),
+    }
+}
+
 /// The loop of the agent without its engine: whoever is touched is checked.
 async fn heal(resource: Arc<dyn Resource>, cx: Context, mut touched: mpsc::Receiver<Touched>) {
     resource.run(&cx).await.unwrap();
@@ -215,15 +228,7 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
     let fields = [("content".to_owned(), Value::Str("right".to_owned()))].into();
     let id = ResourceId::new("file", path.to_str().unwrap());
     let file = kind::find("file").unwrap().build(&id, &fields).unwrap();
-    let cx = Context {
-        store: Arc::new(MemoryStore::new()),
-        host: HostName::parse("h1").unwrap(),
-        apply: true,
-        refresh: false,
-        outbox: crate::kind::Outbox::default(),
-        managed: crate::kind::Managed::default(),
-        cancel: CancellationToken::new(),
-    };
+    let cx = context();
     hub.add(1, path.clone(), Scope::Entry).await.unwrap();
     let healing = tokio::spawn(heal(file, cx, touched));
     let mut latencies = Vec::new();
@@ -250,4 +255,87 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
     let mut healed = latencies.split_off(1);
     healed.sort();
     println!("healed: median {:?}, 95th {:?}, worst {:?}", healed[50], healed[95], healed[99]);
+}
+
+/// Watches all that the resource wants, runs it whenever one is touched, and waits until `done`.
+async fn healed(scene: &mut Scene, resource: &dyn Resource, done: impl Fn() -> bool) {
+    let heal = async {
+        while !done() {
+            resource.run(&context()).await.ok();
+            if !done() {
+                scene.touched.recv().await.unwrap();
+            }
+        }
+    };
+    timeout(PATIENCE, heal).await.expect("it was not healed");
+}
+
+async fn watched(scene: &Scene, name: &str, fields: &[(&str, Value)]) -> Arc<dyn Resource> {
+    let fields = fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let path = format!("{}/{name}", scene.path("").display()).replace("//", "/");
+    let resource =
+        kind::find("file").unwrap().build(&ResourceId::new("file", path), &fields).unwrap();
+    for (id, watch) in (1..).zip(resource.watches()) {
+        let (path, scope) = match watch {
+            kind::Watch::Path { path, children: true } => (path, Scope::Children),
+            kind::Watch::Path { path, .. } => (path, Scope::Entry),
+            kind::Watch::Tree(path) => (path, Scope::Tree),
+            other => panic!("{other:?}"),
+        };
+        scene.hub.add(id, path, scope).await.unwrap();
+    }
+    resource
+}
+
+#[tokio::test]
+async fn a_change_in_the_source_tree_or_in_its_copy_heals_the_copy() {
+    let mut scene = Scene::new();
+    fs::create_dir_all(scene.path("src/a")).unwrap();
+    let source = format!("{}/src/", scene.path("").display()).replace("//", "/");
+    let fields = [("source", Value::Str(source)), ("recurse", Value::Bool(true))];
+    let tree = watched(&scene, "dst/", &fields).await;
+    let (from, to) = (scene.path("src/a/b/f"), scene.path("dst/a/b/f"));
+    healed(&mut scene, &*tree, || to.parent().unwrap().parent().unwrap().is_dir()).await;
+    fs::create_dir(from.parent().unwrap()).unwrap();
+    fs::write(&from, "one").unwrap();
+    let holds = |text: &str| fs::read_to_string(&to).is_ok_and(|content| content == text);
+    healed(&mut scene, &*tree, || holds("one")).await;
+    fs::write(&from, "two").unwrap();
+    healed(&mut scene, &*tree, || holds("two")).await;
+    fs::write(&to, "wrong").unwrap();
+    healed(&mut scene, &*tree, || holds("two")).await;
+    fs::remove_dir_all(to.parent().unwrap()).unwrap();
+    healed(&mut scene, &*tree, || holds("two")).await;
+    fs::rename(scene.path("dst"), scene.path("moved")).unwrap();
+    healed(&mut scene, &*tree, || holds("two")).await;
+}
+
+#[tokio::test]
+async fn a_change_in_a_source_file_or_in_a_fragment_heals_the_file() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("parts")).unwrap();
+    fs::write(scene.path("head"), "h").unwrap();
+    let at = |name: &str| Value::Str(scene.path(name).display().to_string());
+    let parts =
+        Value::List(vec![at("head"), Value::Str(format!("{}/", scene.path("parts").display()))]);
+    let file = watched(&scene, "f", &[("fragments", parts)]).await;
+    let target = scene.path("f");
+    let holds = |text: &str| fs::read_to_string(&target).is_ok_and(|content| content == text);
+    healed(&mut scene, &*file, || holds("h")).await;
+    fs::write(scene.path("parts/a"), "a").unwrap();
+    healed(&mut scene, &*file, || holds("ha")).await;
+    fs::write(scene.path("head"), "H").unwrap();
+    healed(&mut scene, &*file, || holds("Ha")).await;
+
+    let mut scene = Scene::new();
+    let fields = [("source", Value::Str(scene.path("s").display().to_string()))];
+    let copy = watched(&scene, "f", &fields).await;
+    let (source, target) = (scene.path("s"), scene.path("f"));
+    let holds = |text: &str| fs::read_to_string(&target).is_ok_and(|content| content == text);
+    copy.run(&context()).await.expect_err("there is no source yet");
+    fs::write(&source, "one").unwrap();
+    healed(&mut scene, &*copy, || holds("one")).await;
+    fs::rename(&source, scene.path("t")).unwrap();
+    fs::write(&source, "two").unwrap();
+    healed(&mut scene, &*copy, || holds("two")).await;
 }

@@ -1,0 +1,392 @@
+//! One process with everything that it starts: run, bounded in time and output, and killed as a
+//! group.
+//!
+//! Refuses to leave a group behind: dropped, cancelled or too slow, all of it is killed. Only what
+//! a command that ended by itself left in the background stays.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(super) mod identity;
+
+/// How much of the output an error shows, in bytes: the last lines, where commands say what went
+/// wrong.
+const OUTPUT_TAIL: usize = 2048;
+
+/// How much output is kept to be compared or sent, in bytes: what fits into a value of the store
+/// several times.
+pub(super) const OUTPUT_MAX: usize = 64 << 10;
+
+/// How long a group may clean up after the first signal before it is killed.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the output is read after the command ended: a daemon that it started may hold the pipe
+/// for years.
+const DRAIN_LIMIT: Duration = Duration::from_millis(250);
+
+/// What to start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The program, a path or a name to be found.
+    pub program: String,
+    /// Its arguments as they are.
+    pub args: Vec<String>,
+    /// The directory to run in.
+    pub cwd: Option<PathBuf>,
+    /// Variables to set on top of the agent's environment.
+    pub env: BTreeMap<String, String>,
+    /// The user to run as, by name or number.
+    pub user: Option<String>,
+    /// The group to run as, by name or number; else the user's.
+    pub group: Option<String>,
+}
+
+impl Line {
+    /// Split at white space, without any quoting. The program is empty when there is only white
+    /// space.
+    pub(super) fn split(cmd: &str) -> Self {
+        let mut words = cmd.split_whitespace().map(str::to_owned);
+        let program = words.next().unwrap_or_default();
+        Line { program, args: words.collect(), ..Line::default() }
+    }
+
+    /// Handed to a shell as it is.
+    pub(super) fn shell(shell: &str, cmd: &str) -> Self {
+        let args = vec!["-c".to_owned(), cmd.to_owned()];
+        Line { program: shell.to_owned(), args, ..Line::default() }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)?;
+        self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
+    }
+}
+
+/// When and how a process is made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// How long it may take.
+    pub(super) time: Option<Duration>,
+    /// What its group gets first, before it is killed.
+    pub(super) signal: Signal,
+}
+
+/// How a process ended by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Its exit code, unless a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// The end of what it printed.
+    pub(crate) tail: String,
+    /// What it printed on standard output.
+    pub(super) stdout: Head,
+    /// What it printed on standard error.
+    pub(super) stderr: Head,
+    /// Both as they came.
+    pub(super) output: Head,
+}
+
+impl Ended {
+    /// What is known of a process whose output was read by somebody else.
+    pub(crate) fn of(status: ExitStatus, tail: &Tail) -> Self {
+        let (code, signal) = (status.code(), status.signal());
+        Ended { code, signal, tail: tail.text(), ..Ended::default() }
+    }
+
+    /// One sentence for an error.
+    pub(crate) fn describe(&self, line: &Line) -> String {
+        let how = match (self.code, self.signal) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended in an unknown way".to_owned(),
+        };
+        format!("`{line}` {how}; {}", said(&self.tail))
+    }
+}
+
+fn said(tail: &str) -> String {
+    match tail {
+        "" => "it printed nothing".to_owned(),
+        tail => format!("its last output: {tail}"),
+    }
+}
+
+/// Runs `line` to its end. Errors when it cannot be started, takes too long, or is cancelled.
+pub(super) async fn run(
+    line: &Line,
+    limits: Limits,
+    cancel: &CancellationToken,
+) -> Result<Ended, String> {
+    let mut running = Running::start(line).await?;
+    let said_so_far = Arc::new(Mutex::new(Said::default()));
+    let mut pumps = JoinSet::new();
+    if let Some(stdout) = running.stdout.take() {
+        pumps.spawn(pump(stdout, Said::stdout, Arc::clone(&said_so_far)));
+    }
+    if let Some(stderr) = running.stderr.take() {
+        pumps.spawn(pump(stderr, Said::stderr, Arc::clone(&said_so_far)));
+    }
+    let too_late = async {
+        match limits.time {
+            Some(limit) => sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let status = tokio::select! {
+        biased;
+        status = running.wait() => {
+            status.map_err(|error| format!("cannot wait for `{line}`: {error}"))?
+        }
+        () = cancel.cancelled() => {
+            running.stop(limits.signal).await;
+            return Err(format!("`{line}` was stopped, since the run was cancelled"));
+        }
+        () = too_late => {
+            running.stop(limits.signal).await;
+            let seconds = limits.time.unwrap_or_default().as_secs();
+            let said = said(&lock(&said_so_far).tail.text());
+            return Err(format!("`{line}` was killed after its timeout of {seconds} s; {said}"));
+        }
+    };
+    drain(&mut pumps).await;
+    let said = std::mem::take(&mut *lock(&said_so_far));
+    Ok(said.ended(status))
+}
+
+/// Waits until all output is read, but not for what still holds it in the background.
+async fn drain(pumps: &mut JoinSet<()>) {
+    let drained = timeout(DRAIN_LIMIT, async { while pumps.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::debug!("something in the background still holds the output of its command");
+    }
+}
+
+fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_started(line: &Line, error: &std::io::Error) -> String {
+    if let Some(cwd) = line.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+        let cwd = cwd.display();
+        return format!("cannot run `{line}`: the directory {cwd} does not exist; create it");
+    }
+    let program = &line.program;
+    match error.kind() {
+        ErrorKind::NotFound => format!(
+            "cannot run `{line}`: the program `{program}` is not found; install it, or give its \
+             full path"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "cannot run `{line}`: `{program}` may not be executed; make it executable, or run the \
+             agent as a user who may"
+        ),
+        _ => format!("cannot run `{line}`: {error}"),
+    }
+}
+
+/// A process that was started, in a group of its own; all of the group is killed when this is
+/// dropped before the process ended.
+pub(crate) struct Running {
+    child: Child,
+    group: Group,
+    /// To be read by whoever started it.
+    pub(crate) stdout: Option<ChildStdout>,
+    /// To be read by whoever started it.
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+impl Running {
+    /// Starts it. The error is a sentence.
+    pub(crate) async fn start(line: &Line) -> Result<Running, String> {
+        let mut command = Command::new(&line.program);
+        if line.user.is_some() || line.group.is_some() {
+            let found = identity::of(line.user.clone(), line.group.clone()).await;
+            let found = found.map_err(|why| format!("cannot run `{line}`: {why}"))?;
+            found.variables.iter().for_each(|(name, value)| {
+                command.env(name, value);
+            });
+            found.gid.iter().for_each(|gid| {
+                command.gid(*gid);
+            });
+            found.uid.iter().for_each(|uid| {
+                command.uid(*uid);
+            });
+        }
+        command.args(&line.args).envs(&line.env).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        line.cwd.iter().for_each(|cwd| {
+            command.current_dir(cwd);
+        });
+        let mut child = command.spawn().map_err(|error| not_started(line, &error))?;
+        let group = Group::of(&child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        Ok(Running { child, group, stdout, stderr })
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        self.group.disarm();
+        status
+    }
+
+    /// Asks the group to end, then kills what is left of it.
+    pub(crate) async fn stop(&mut self, signal: Signal) {
+        self.group.signal(signal);
+        if let Some(pid) = self.group.leader {
+            // Looks without reaping: while the leader is a zombie, nobody else can get the number
+            // of its group.
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            let leader = tokio::task::spawn_blocking(move || waitid(Id::Pid(pid), flags));
+            if timeout(TERM_GRACE, leader).await.is_err() {
+                tracing::debug!("process group {pid} did not end by {signal}; killing it");
+            }
+        }
+        self.group.signal(Signal::SIGKILL);
+        if let Err(error) = self.wait().await {
+            tracing::debug!("cannot wait for a killed process: {error}");
+        }
+    }
+}
+
+/// A process group whose leader is not reaped yet; killed when dropped.
+struct Group {
+    leader: Option<Pid>,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Group { leader: pid.map(Pid::from_raw) }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader
+            && let Err(error) = killpg(leader, signal)
+        {
+            tracing::debug!("cannot send {signal} to process group {leader}: {error}");
+        }
+    }
+
+    /// The leader is reaped: its number may belong to somebody else from now on.
+    fn disarm(&mut self) {
+        self.leader = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// What a process printed.
+#[derive(Default)]
+struct Said {
+    stdout: Head,
+    stderr: Head,
+    output: Head,
+    tail: Tail,
+}
+
+impl Said {
+    fn stdout(&mut self, bytes: &[u8]) {
+        self.stdout.push(bytes);
+        self.output.push(bytes);
+        self.tail.push(bytes);
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) {
+        self.stderr.push(bytes);
+        self.output.push(bytes);
+        self.tail.push(bytes);
+    }
+
+    fn ended(self, status: ExitStatus) -> Ended {
+        let Said { stdout, stderr, output, tail } = self;
+        Ended { stdout, stderr, output, ..Ended::of(status, &tail) }
+    }
+}
+
+/// The first bytes of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Head {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = OUTPUT_MAX - self.bytes.len();
+        self.cut |= bytes.len() > room;
+        self.bytes.extend(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// All of it as text; nothing when it was longer than what is kept, or is no text.
+    pub(super) fn text(&self) -> Option<&str> {
+        if self.cut { None } else { std::str::from_utf8(&self.bytes).ok() }
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Head {
+    fn from(text: &str) -> Self {
+        Head { bytes: text.as_bytes().to_vec(), cut: false }
+    }
+}
+
+/// The last bytes of an output.
+#[derive(Default)]
+pub(crate) struct Tail {
+    bytes: VecDeque<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    /// Takes in what came.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let excess = self.bytes.len().saturating_sub(OUTPUT_TAIL);
+        self.cut |= excess > 0;
+        self.bytes.drain(..excess);
+    }
+
+    /// As text, with a mark where it begins later than the output.
+    pub(crate) fn text(&self) -> String {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let cut = if self.cut { "…" } else { "" };
+        format!("{cut}{}", text.trim_end())
+    }
+}
+
+/// Reads to the end, so that the command never waits for us.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    push: fn(&mut Said, &[u8]),
+    said: Arc<Mutex<Said>>,
+) {
+    let mut buffer = vec![0; 8 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        push(&mut lock(&said), &buffer[..read]);
+    }
+}

@@ -1,0 +1,349 @@
+//! The kind `tar`: an archive of files and directories.
+//!
+//! Equal inputs always give equal bytes: entries are sorted, and have neither owner nor time. So
+//! the archive is compared with what it should be and written only when it differs. It watches the
+//! archive, each input, and what lies directly in it; what happens deeper is seen at the next run.
+//! Refuses to write half an archive, and to follow links: they are stored as links.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::tar::{Builder, EntryType, Header};
+use async_trait::async_trait;
+
+use super::fields::Reader;
+use super::replace::{TEMPORARY, blocking, converge, reason};
+use super::{
+    Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
+};
+use crate::ident::ResourceId;
+use crate::spec::Fields;
+
+/// The time of every entry: one second after the epoch, since some programs warn about zero.
+const TIME: u64 = 1;
+
+/// The kind `tar`.
+#[derive(Debug)]
+pub(super) struct TarKind;
+
+const FIELDS: &[FieldDef] = &[
+    FieldDef {
+        name: "path",
+        ty: FieldType::Str,
+        doc: "absolute path of the archive; the resource's name when absent",
+    },
+    FieldDef {
+        name: "inputs",
+        ty: FieldType::StrList,
+        doc: "absolute paths of what goes into it, each under its last part; directories with all \
+              they hold",
+    },
+    FieldDef {
+        name: "format",
+        ty: FieldType::Str,
+        doc: "`gnu` (the default) or `ustar`, which has no names longer than 255 bytes",
+    },
+];
+
+impl Kind for TarKind {
+    fn name(&self) -> &'static str {
+        "tar"
+    }
+
+    fn fields(&self) -> &'static [FieldDef] {
+        FIELDS
+    }
+
+    /// It may read anything that the agent may.
+    fn power(&self) -> Power {
+        Power::Powerful
+    }
+
+    fn build(
+        &self,
+        id: &ResourceId,
+        fields: &Fields,
+    ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        let mut reader = Reader::new(fields);
+        let path = reader.path_or_name("path", id.name());
+        let choices = [("gnu", Format::Gnu), ("ustar", Format::Ustar)];
+        let format = reader.choice("format", &choices, Format::Gnu);
+        let inputs = named(reader.absolutes("inputs"), &path, &mut reader);
+        reader.done(Arc::new(Tar { path, inputs, format }) as Arc<dyn Resource>)
+    }
+}
+
+/// The inputs by the names that they get in the archive.
+fn named(paths: Vec<PathBuf>, archive: &Path, reader: &mut Reader) -> BTreeMap<OsString, PathBuf> {
+    let mut inputs = BTreeMap::new();
+    if paths.is_empty() && !reader.has("inputs") {
+        let message = "an archive needs `inputs`".to_owned();
+        reader.refuse("inputs", message, "list what goes into it");
+    }
+    for path in paths {
+        let shown = path.display().to_string();
+        let Some(name) = path.file_name().map(OsString::from) else {
+            let message = format!("`inputs` has `{shown}`, which has no name of its own");
+            reader.refuse("inputs", message, "list what lies in it");
+            continue;
+        };
+        if path == archive {
+            let message = format!("`inputs` has `{shown}`, the archive itself");
+            reader.refuse("inputs", message, "take it out of the list");
+        } else if inputs.contains_key(&name) {
+            let message = format!("`inputs` has two that are called `{}`", name.display());
+            reader.refuse("inputs", message, "put them into directories of their own");
+        }
+        inputs.insert(name, path);
+    }
+    inputs
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Gnu,
+    Ustar,
+}
+
+impl Format {
+    fn header(self) -> Header {
+        match self {
+            Format::Gnu => Header::new_gnu(),
+            Format::Ustar => Header::new_ustar(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Tar {
+    path: PathBuf,
+    inputs: BTreeMap<OsString, PathBuf>,
+    format: Format,
+}
+
+impl Tar {
+    fn fill(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut builder = Builder::new(to);
+        // A stack, so that no depth of directories is too deep. The last one comes first.
+        let mut waiting: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let inputs = self.inputs.iter().rev();
+        waiting.extend(inputs.map(|(name, path)| (PathBuf::from(name), path.clone())));
+        while let Some((name, path)) = waiting.pop() {
+            let found = fs::symlink_metadata(&path).map_err(|error| in_words(&path, &error))?;
+            if found.is_dir() {
+                let entries = self.entries(&path).map_err(|error| in_words(&path, &error))?;
+                let below = |entry: &OsString| (name.join(entry), path.join(entry));
+                waiting.extend(entries.iter().rev().map(below));
+            }
+            self.append(&mut builder, &name, &path, &found)
+                .map_err(|error| in_words(&path, &error))?;
+        }
+        builder.finish()
+    }
+
+    /// What lies in a directory, sorted, without the archive and what is written to become it.
+    fn entries(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.push(entry?.file_name());
+        }
+        if self.path.parent() == Some(directory) {
+            let archive = self.path.file_name();
+            let ours = |name: &OsString| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+            names.retain(|name| Some(name.as_os_str()) != archive && !ours(name));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn append(
+        &self,
+        builder: &mut Builder<&mut dyn Write>,
+        name: &Path,
+        path: &Path,
+        found: &Metadata,
+    ) -> io::Result<()> {
+        let mut header = self.format.header();
+        header.set_mtime(TIME);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mode(found.permissions().mode() & 0o7777);
+        header.set_size(0);
+        if found.is_dir() {
+            header.set_entry_type(EntryType::Directory);
+            builder.append_data(&mut header, name, io::empty())
+        } else if found.is_symlink() {
+            header.set_entry_type(EntryType::Symlink);
+            builder.append_link(&mut header, name, fs::read_link(path)?)
+        } else if found.is_file() {
+            let file = File::open(path)?;
+            let size = file.metadata()?.len();
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(size);
+            let mut exact = Exact { file: file.take(size), left: size };
+            builder.append_data(&mut header, name, &mut exact)
+        } else {
+            let what = "it is neither a file nor a directory nor a link; keep it elsewhere";
+            Err(io::Error::other(what))
+        }
+    }
+}
+
+/// An error that says which input it is about, once.
+fn in_words(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::other(format!("cannot store {}: {}", path.display(), reason(error)))
+}
+
+/// A file that has to have as many bytes as its header says.
+struct Exact {
+    file: io::Take<File>,
+    left: u64,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.left -= read as u64;
+        if read == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::other("it was cut while it was read"));
+        }
+        Ok(read)
+    }
+}
+
+#[async_trait]
+impl Resource for Tar {
+    fn watches(&self) -> Vec<Watch> {
+        let inputs = self.inputs.values().map(|path| (path, true));
+        [(&self.path, false)]
+            .into_iter()
+            .chain(inputs)
+            .map(|(path, children)| Watch::Path { path: path.clone(), children })
+            .collect()
+    }
+
+    fn hints(&self) -> Hints {
+        Hints { path: Some(self.path.clone()), directory: false }
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Outcome, String> {
+        let (tar, apply, cancel) = (self.clone(), cx.apply, cx.cancel.clone());
+        blocking(move || {
+            // What makes an input may not be allowed to change anything either.
+            let missing = |path: &&PathBuf| fs::symlink_metadata(path).is_err();
+            if let (false, Some(path)) = (apply, tar.inputs.values().find(missing)) {
+                let words = format!("made of {}, which is not there yet", path.display());
+                return Ok(Outcome::WouldChange(words));
+            }
+            converge(&tar.path, apply, &cancel, |to| tar.fill(to))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::super::trial::{
+        Given, build, build_values, changed, context, mistakes, would_change,
+    };
+    use super::*;
+    use crate::spec::Value;
+
+    fn list(paths: &[&Path]) -> (&'static str, Value) {
+        let text = |path: &&Path| Value::Str(path.display().to_string());
+        ("inputs", Value::List(paths.iter().map(text).collect()))
+    }
+
+    /// Names, types and sizes in an archive.
+    fn entries(path: &Path) -> Vec<String> {
+        let mut archive = ::tar::Archive::new(File::open(path).unwrap());
+        let shown = |entry: io::Result<::tar::Entry<File>>| {
+            let entry = entry.unwrap();
+            let (header, name) = (entry.header(), entry.path().unwrap().display().to_string());
+            let times = (header.mtime().unwrap(), header.uid().unwrap());
+            assert_eq!(times, (TIME, 0), "neither time nor owner");
+            format!("{name} {:?} {}", header.entry_type(), entry.size())
+        };
+        archive.entries().unwrap().map(shown).collect()
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_stored_sorted_and_written_only_when_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, archive) = (dir.path().join("tree"), dir.path().join("tree/a.tar"));
+        fs::create_dir_all(tree.join("sub")).unwrap();
+        let long = "n".repeat(200);
+        for (name, size) in [("z", 3), ("b", 0), ("sub/x", 20_000), (long.as_str(), 1)] {
+            fs::write(tree.join(name), vec![7; size]).unwrap();
+        }
+        symlink("z", tree.join("link")).unwrap();
+        let tar = build_values("tar", archive.to_str().unwrap(), &[list(&[&tree])]).unwrap();
+        let cx = context();
+        assert_eq!(changed(tar.run(&cx).await), "created");
+        let long_entry = format!("tree/{long} Regular 1");
+        let expected = [
+            "tree Directory 0",
+            "tree/b Regular 0",
+            "tree/link Symlink 0",
+            &long_entry,
+            "tree/sub Directory 0",
+            "tree/sub/x Regular 20000",
+            "tree/z Regular 3",
+        ];
+        let found = entries(&archive);
+        assert_eq!(found.iter().map(|one| one.replace("/ ", " ")).collect::<Vec<_>>(), expected);
+        let inode = fs::metadata(&archive).unwrap().ino();
+        File::open(tree.join("z")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(tar.run(&cx).await, Ok(Outcome::Unchanged));
+        assert_eq!(fs::metadata(&archive).unwrap().ino(), inode, "what is right is not rewritten");
+        fs::write(tree.join("z"), "new").unwrap();
+        assert_eq!(would_change(tar.run(&Context { apply: false, ..cx.clone() }).await), "written");
+        assert_eq!(changed(tar.run(&cx).await), "written");
+        assert_eq!(tar.run(&cx).await, Ok(Outcome::Unchanged));
+    }
+
+    #[tokio::test]
+    async fn an_input_that_is_missing_or_cannot_be_stored_leaves_the_old_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, archive) = (dir.path().join("in"), dir.path().join("a.tar"));
+        let tar = build_values("tar", archive.to_str().unwrap(), &[list(&[&input])]).unwrap();
+        let cx = context();
+        let error = tar.run(&cx).await.unwrap_err();
+        assert!(error.contains("cannot store") && error.contains("no such file"), "{error}");
+        would_change(tar.run(&Context { apply: false, ..cx.clone() }).await);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left over");
+        fs::write(&input, "x").unwrap();
+        changed(tar.run(&cx).await);
+        let old = fs::read(&archive).unwrap();
+        fs::remove_file(&input).unwrap();
+        nix::unistd::mkfifo(&input, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = tar.run(&cx).await.unwrap_err();
+        assert!(error.contains("neither a file nor a directory"), "{error}");
+        assert_eq!(fs::read(&archive).unwrap(), old);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_and_the_watches_are_of_all_inputs() {
+        let (a, b) = (Path::new("/x/same"), Path::new("/y/same"));
+        let cases: [(&str, Given, &[&str]); 4] = [
+            ("/a.tar", &[], &["inputs"]),
+            ("rel", &[list(&[a, b])], &["path", "inputs"]),
+            ("/a.tar", &[list(&[Path::new("/"), Path::new("/a.tar")])], &["inputs", "inputs"]),
+            ("/a.tar", &[list(&[Path::new("rel")])], &["inputs"]),
+        ];
+        for (name, fields, wrong) in cases {
+            assert_eq!(mistakes("tar", name, fields), wrong, "{fields:?}");
+        }
+        assert!(build("tar", "/a", &[("format", "zip")]).is_err());
+        let watches = build_values("tar", "/a.tar", &[list(&[a])]).unwrap().watches();
+        let path = |path: &str, children| Watch::Path { path: path.into(), children };
+        assert_eq!(watches, [path("/a.tar", false), path("/x/same", true)]);
+    }
+}
