@@ -15,6 +15,7 @@ mod receivers;
 mod report;
 mod runs;
 mod settings;
+mod settled;
 pub mod socket;
 pub mod source;
 mod start;

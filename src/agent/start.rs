@@ -146,6 +146,8 @@ impl Agent {
             wake_at: None,
             quiet: false,
             converged: false,
+            complete: true,
+            store_state: Default::default(),
             to_export: 0,
             unwatched: std::collections::HashSet::new(),
             said: std::collections::HashMap::new(),

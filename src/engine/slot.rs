@@ -268,6 +268,11 @@ impl Slot {
         self.troubled |= state.standing() == Standing::Bad;
     }
 
+    /// A tick has not been passed on: by no run yet, or by one that is under way.
+    pub(super) fn owes_tick(&self) -> bool {
+        self.tick || matches!(&self.phase, Phase::Running(run) if run.tick)
+    }
+
     /// Whether a good run notifies: something was changed, or a tick was passed on.
     pub(super) fn counts_as_change(&self, run: &Run, outcome: &Outcome) -> bool {
         match outcome {

@@ -215,6 +215,7 @@ pub(super) struct Model {
     pub(super) ever: BTreeSet<VertexId>,
     pub(super) runs: u64,
     pub(super) paused: bool,
+    pub(super) complete: bool,
     pub(super) stopping: bool,
     hurried: bool,
     pub(super) stops: usize,
@@ -243,6 +244,7 @@ impl Model {
             ever: BTreeSet::new(),
             runs: 0,
             paused: false,
+            complete: true,
             stopping: false,
             hurried: false,
             stops: 0,
@@ -307,6 +309,7 @@ impl Model {
                     self.lives.get_mut(&id).expect("it has a state").prompt(clock);
                 }
             }
+            Event::Complete(complete) => self.complete = *complete,
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
             Event::Stop => self.stopping = true,
@@ -369,11 +372,13 @@ impl Model {
                 Some(life) if life.spec == *spec && !anew => life,
                 former => {
                     due.watch.insert(id.clone());
-                    let refreshes = former.map_or_else(BTreeMap::new, |life| {
+                    let mut born = self.born(id, spec);
+                    if let Some(life) = former {
+                        born.tick = life.tick || life.running.is_some_and(|run| run.tick);
+                        born.refreshes = life.refreshes;
                         due.unwatch.insert(life.vertex);
-                        life.refreshes
-                    });
-                    self.born(id, spec, refreshes)
+                    }
+                    born
                 }
             };
             self.lives.insert(id.clone(), life);
@@ -390,7 +395,7 @@ impl Model {
     }
 
     /// A vertex that is expected to be watched; the answer tells its generation.
-    fn born(&self, id: &ResourceId, spec: &Vertex, refreshes: BTreeMap<ResourceId, u64>) -> Life {
+    fn born(&self, id: &ResourceId, spec: &Vertex) -> Life {
         Life {
             vertex: VertexId { resource: id.clone(), generation: 0 },
             spec: spec.clone(),
@@ -398,7 +403,7 @@ impl Model {
             running: None,
             reason: self.clock,
             checked: 0,
-            refreshes,
+            refreshes: BTreeMap::new(),
             tick: false,
             troubled: true,
             last: None,
@@ -438,8 +443,15 @@ impl Model {
     ) {
         let flown = |flight: &Flight| flight.vertex == *vertex && flight.run == run;
         let flight = self.flights.iter().position(flown).map(|at| self.flights.remove(at));
-        let late = flight.is_some_and(|flight| flight.late);
+        let (flown, late) = (flight.is_some(), flight.is_some_and(|flight| flight.late));
         let (clock, now) = (self.clock, self.now);
+        if self.life(vertex).is_none() {
+            // It left. What it changed is owed by whoever came in its place.
+            let heir = self.lives.get_mut(&vertex.resource).filter(|_| flown);
+            if let (Some(heir), Ok(Outcome::Changed(_))) = (heir, &result) {
+                heir.tick = true;
+            }
+        }
         let Some(life) = self.life(vertex) else { return };
         let Some(ended) = life.running.take_if(|running| running.run == run) else { return };
         life.checked = ended.started;
