@@ -92,10 +92,10 @@ impl Engine {
         if slot.stirred {
             slot.admit(now);
         }
-        if slot.is_dirty() {
-            slot.retries.used = 0;
-        } else {
+        if !slot.is_dirty() {
             slot.retries.failed(&slot.meta, now);
+        } else if slot.poll.is_none() {
+            slot.retries.used = 0;
         }
     }
 

@@ -141,12 +141,21 @@ impl Life {
         }
     }
 
+    /// An event is a reason; it is news unless nobody watches.
+    fn hear(&mut self, clock: u64) {
+        let used = self.used;
+        self.prompt(clock);
+        if self.meta().poll.is_some() {
+            self.used = used;
+        }
+    }
+
     /// An event, from the watch or from the clock.
     fn stir(&mut self, clock: u64, now: Timestamp) {
         self.touched = clock;
         self.tick |= ticks(&self.spec);
         if self.tokens.is_none() {
-            return self.prompt(clock);
+            return self.hear(clock);
         }
         match &self.running {
             Some(running) if self.reason <= running.started => self.stirred = Some(None),
@@ -164,7 +173,7 @@ impl Life {
         let echo = std::mem::take(&mut self.echo);
         match if echo { Ok(()) } else { tokens.take(now) } {
             Ok(()) => {
-                self.prompt(clock);
+                self.hear(clock);
                 self.echoed = echo;
             }
             Err(next) => self.stirred = Some(Some(next)),
@@ -189,7 +198,7 @@ impl Life {
     /// Its last run failed: another attempt comes, unless there is a reason for one anyway.
     fn failed(&mut self, now: Timestamp) {
         if self.is_dirty() {
-            self.used = 0;
+            self.used = if self.meta().poll.is_some() { self.used } else { 0 };
         } else if self.meta().retry != Retry::Times(self.used as u16) {
             self.used += 1;
             self.retry_at = Some(now.after(self.wait()));
