@@ -1,5 +1,6 @@
 //! Graph files that nobody means well with: each is answered with a diagnostic, in bounded time and
-//! memory, whether it is checked, run, or put in the place of the file that a running agent follows.
+//! memory, whether it is checked, run, or put in the place of the file that a running agent
+//! follows.
 //!
 //! Refuses to look inside: the memory is the kernel's count for the process.
 
