@@ -227,6 +227,11 @@ pub trait Resource: Send + Sync + Debug {
     fn minds_neighbours(&self) -> bool {
         false
     }
+    /// Whether [`Resource::run`] never waits as a future does: it works on the calling thread until
+    /// it is done, and returns at once when it was cancelled before. Such runs share a few threads.
+    fn blocks(&self) -> bool {
+        false
+    }
     /// Looks, and when `cx.apply` is set, makes right. Never runs twice at once for one resource.
     /// The error is one lower-case sentence that names what is missing and what to do.
     async fn run(&self, cx: &Context) -> Result<Outcome, String>;

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
 
+mod fields;
 mod meta;
 
+pub use fields::Fields;
 pub use meta::{Limit, Meta, Retry, Semaphore, SemaphoreError};
 
 /// The value of one field. Scalars were read by the type that the kind's field table gives.
@@ -26,9 +28,6 @@ pub enum Value {
     /// A map with text keys.
     Map(BTreeMap<String, Value>),
 }
-
-/// The fields of a resource by name. A field that is absent, or null in the file, is not in here.
-pub type Fields = BTreeMap<String, Value>;
 
 /// How a resource is published to other hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]

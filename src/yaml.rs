@@ -23,8 +23,8 @@ mod unbuilt;
 
 pub use schema::schema;
 
-/// The longest text that is read, in bytes. Ten thousand files with a kilobyte of content each fit.
-pub const TEXT_BYTES_MAX: usize = 16 << 20;
+/// The longest text that is read, in bytes. A hundred thousand small files fit.
+pub const TEXT_BYTES_MAX: usize = 32 << 20;
 
 /// Reads a file. All mistakes are found in one run and come in the order of the file: its form,
 /// the names and types of its keys, what the kinds say about their fields, duplicate names,

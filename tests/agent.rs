@@ -1,5 +1,6 @@
 //! One agent on one host, as its user sees it.
 
+mod cost;
 mod support;
 
 use nix::sys::signal::Signal;

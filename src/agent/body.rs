@@ -26,7 +26,7 @@ use crate::cluster::ClusterStatus;
 use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
 use crate::diag;
-use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
+use crate::engine::{Command, Engine, Event, RunId, State, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
@@ -34,6 +34,10 @@ use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
+
+/// How many touched paths are fed before the loop looks at its other sources again, and how many
+/// watches are armed with one request: enough that neither counts for each.
+const TOGETHER: usize = 256;
 
 /// Everything that the loop keeps.
 pub(super) struct Body {
@@ -100,8 +104,8 @@ pub(super) struct Sources {
 }
 
 enum News {
-    Finished(Finished),
-    Touched(Touched),
+    Finished(Vec<Finished>),
+    Touched(Vec<Touched>),
     Exports,
     Published,
     Heard,
@@ -122,8 +126,10 @@ impl Body {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
-                Some(touched) = sources.touched.recv() => News::Touched(touched),
-                Some(touched) = sources.commands.recv() => News::Touched(touched),
+                Some(touched) = sources.touched.recv() => {
+                    News::Touched(and_more(touched, &mut sources.touched))
+                }
+                Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
@@ -148,8 +154,16 @@ impl Body {
 
     async fn handle(&mut self, news: News) {
         match news {
-            News::Finished(finished) => self.finished(finished).await,
-            News::Touched(touched) => self.touched(touched).await,
+            News::Finished(all) => {
+                for finished in all {
+                    self.finished(finished).await;
+                }
+            }
+            News::Touched(all) => {
+                for touched in all {
+                    self.touched(touched).await;
+                }
+            }
             News::Exports => self.rebuild().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
@@ -201,20 +215,53 @@ impl Body {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Timestamp(self.born.elapsed());
+            let mut to_watch = Vec::new();
             for command in self.engine.step(now, event) {
-                events.extend(self.execute(command).await);
+                match command {
+                    Command::Watch(vertex) => to_watch.push(vertex),
+                    command => events.extend(self.execute(command).await),
+                }
             }
+            events.extend(self.arm_all(&to_watch).await);
         }
+    }
+
+    /// Arms the watches of these vertices, many in one go.
+    async fn arm_all(&mut self, vertices: &[VertexId]) -> Vec<Event> {
+        let mut events = Vec::with_capacity(vertices.len());
+        for some in vertices.chunks(TOGETHER) {
+            let wanted = some.iter().filter_map(|vertex| {
+                let found = self.graph.vertices.get(&vertex.resource)?;
+                let polled = found.meta.poll.is_some();
+                let watches = if polled { Vec::new() } else { found.resource.watches() };
+                Some((vertex.clone(), watches))
+            });
+            let wanted = wanted.collect();
+            events.extend(self.arm(wanted).await);
+        }
+        events
+    }
+
+    async fn arm(&mut self, wanted: Vec<(VertexId, Vec<Watch>)>) -> Vec<Event> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let answers = self.watches.add_all(wanted, Instant::now()).await;
+        let answers = answers.into_iter().map(|(vertex, result)| {
+            let error = result.err();
+            if let Some(why) = &error {
+                tracing::warn!("{}: not watched: {why}", vertex.resource);
+                self.unwatched.insert(vertex.clone());
+            }
+            Event::Watching { vertex, error }
+        });
+        answers.collect()
     }
 
     async fn execute(&mut self, command: Command) -> Option<Event> {
         match command {
-            Command::Watch(vertex) => {
-                let found = self.graph.vertices.get(&vertex.resource)?;
-                let polled = found.meta.poll.is_some();
-                let watches = if polled { Vec::new() } else { found.resource.watches() };
-                return Some(self.arm(vertex, watches).await);
-            }
+            // They are armed together.
+            Command::Watch(_) => {}
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
                 self.unwatched.remove(&vertex);
@@ -234,16 +281,6 @@ impl Body {
             Command::Stopped => self.stopped = true,
         }
         None
-    }
-
-    /// Arms the watch of a vertex.
-    async fn arm(&mut self, vertex: VertexId, watches: Vec<Watch>) -> Event {
-        let error = self.watches.add(&vertex, watches, Instant::now()).await.err();
-        if let Some(why) = &error {
-            tracing::warn!("{}: not watched: {why}", vertex.resource);
-            self.unwatched.insert(vertex.clone());
-        }
-        Event::Watching { vertex, error }
     }
 
     /// Starts a run of a vertex, with what it receives; gives what that leads to at once.
@@ -279,10 +316,10 @@ impl Body {
         if rearm && !polled {
             self.watches.remove(&vertex).await;
             let lost = self.unwatched.remove(&vertex);
-            let event = self.arm(vertex.clone(), resource.watches()).await;
+            let event = self.arm(vec![(vertex.clone(), resource.watches())]).await.pop();
             // The run sees what happened before it; so only news of the watch is told.
             let news = lost || self.unwatched.contains(&vertex);
-            armed = news.then_some(event);
+            armed = event.filter(|_| news);
         }
         self.runs.start(vertex, run, resource, context);
         armed
@@ -439,8 +476,7 @@ impl Body {
             return None;
         }
         self.converged = converged;
-        let summary = self.engine.summary();
-        let bad = summary.failed.len() + summary.blocked.len();
+        let bad = self.engine.count(State::Failed) + self.engine.count(State::Blocked);
         match (converged, bad) {
             (false, _) => return None,
             (true, 0) => tracing::info!("converged"),
@@ -493,6 +529,13 @@ impl Body {
     pub(super) fn settled(&self) -> bool {
         self.exchanged() && self.engine.is_quiescent()
     }
+}
+
+/// What came with the first: it is fed before anything else is waited for.
+fn and_more<T>(first: T, queue: &mut mpsc::Receiver<T>) -> Vec<T> {
+    let mut all = vec![first];
+    all.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(TOGETHER));
+    all
 }
 
 /// Waits for that moment, or for ever.

@@ -10,6 +10,7 @@ mod desired;
 pub mod exchange;
 mod ladder;
 mod metrics;
+mod pool;
 mod receivers;
 mod report;
 mod runs;
@@ -46,7 +47,12 @@ pub fn run(settings: Settings) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let code = runtime.block_on(start::run(settings));
+    // As a task, the loop shares a thread with what wakes it more often than not.
+    let agent = runtime.spawn(start::run(settings));
+    let code = runtime.block_on(agent).unwrap_or_else(|failure| {
+        eprintln!("error: the agent's loop ended: {failure}");
+        EXIT_FAILED
+    });
     // A blocking call that hangs (a dead network file system) must not keep the agent from ending.
     runtime.shutdown_background();
     code

@@ -1,4 +1,5 @@
-//! Running resources: one task for each run that is under way, none for idle resources.
+//! Running resources: a place in the queue of a few threads for each run that only blocks, a task
+//! for each other run, nothing for idle resources.
 //!
 //! Refuses to decide what runs: the engine does.
 
@@ -12,6 +13,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::pool::Pool;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
 use crate::kind::{Context, Outcome, Resource};
@@ -46,15 +48,21 @@ pub(super) struct Finished {
 }
 
 /// All runs under way.
-#[derive(Default)]
 pub(super) struct Runs {
     tasks: JoinSet<Finished>,
+    /// Those that block.
+    pool: Pool<Finished>,
     tokens: HashMap<RunId, CancellationToken>,
     /// When the last run that was not in vain ended, and how many followed one another at once.
     restless: HashMap<ResourceId, (Instant, u32)>,
 }
 
 impl Runs {
+    pub(super) fn new() -> Self {
+        let pool = Pool::new();
+        Runs { tasks: JoinSet::new(), pool, tokens: HashMap::new(), restless: HashMap::new() }
+    }
+
     /// Starts a run. The token of `context` is replaced by one that [`Runs::cancel`] reaches.
     pub(super) fn start(
         &mut self,
@@ -68,24 +76,29 @@ impl Runs {
         context.cancel = token;
         let pause = self.pause(&vertex.resource);
         let span = span(&vertex.resource, run);
+        if pause.is_zero() && resource.blocks() {
+            let spare = (vertex.clone(), span.clone());
+            let job = move || span.in_scope(|| block(vertex, run, &*resource, &context));
+            if let Err(error) = self.pool.submit(run.0, job) {
+                let why = format!("no thread can be started: {error}; raise the limits");
+                let (vertex, span) = spare;
+                let (sent, took) = (Fields::new(), Duration::ZERO);
+                let failed = Finished { vertex, run, result: Err(why), sent, took, span };
+                self.tasks.spawn(std::future::ready(failed));
+            }
+            return;
+        }
         let task = async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = context.cancel.cancelled() => {}
             }
-            let start = Instant::now();
-            // A panic in a kind is that resource's failure, never the agent's.
-            let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
-            let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
-            let span = tracing::Span::current();
-            Finished {
-                vertex,
-                run,
-                result,
-                sent: context.outbox.take(),
-                took: start.elapsed(),
-                span,
+            if resource.blocks() {
+                return tokio::task::block_in_place(|| block(vertex, run, &*resource, &context));
             }
+            let start = Instant::now();
+            let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
+            finish(vertex, run, result, start, &context)
         };
         self.tasks.spawn(task.instrument(span));
     }
@@ -111,37 +124,69 @@ impl Runs {
     pub(super) fn cancel(&self, run: RunId) {
         if let Some(token) = self.tokens.get(&run) {
             token.cancel();
+            self.pool.hasten(run.0);
         }
     }
 
-    /// The next run that ends; waits for ever when none is under way.
-    pub(super) async fn next(&mut self) -> Finished {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(finished)) => {
-                    self.tokens.remove(&finished.run);
-                    let resource = &finished.vertex.resource;
-                    match &finished.result {
-                        Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
-                        _ => {
-                            let now = Instant::now();
-                            self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
-                        }
-                    }
-                    return finished;
-                }
+    /// The next runs that end; waits for ever when none is under way.
+    pub(super) async fn next(&mut self) -> Vec<Finished> {
+        let ended = loop {
+            tokio::select! {
+                all = self.pool.finished() => break all,
                 // A task that was aborted has no run any more.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
+                one = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Some(Ok(one)) = one {
+                        break vec![one];
+                    }
+                }
+            }
+        };
+        ended.iter().for_each(|finished| self.note(finished));
+        ended
+    }
+
+    /// Keeps who has changed something just now.
+    fn note(&mut self, finished: &Finished) {
+        self.tokens.remove(&finished.run);
+        let resource = &finished.vertex.resource;
+        match &finished.result {
+            Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
+            _ => {
+                let now = Instant::now();
+                self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
             }
         }
     }
 
     /// Drops all runs at once; what they started is killed by its guards.
     pub(super) async fn kill(&mut self) {
+        self.pool.clear();
         self.tasks.shutdown().await;
         self.tokens.clear();
     }
+}
+
+/// A run that blocks, from its start to its end.
+fn block(vertex: VertexId, run: RunId, resource: &dyn Resource, context: &Context) -> Finished {
+    let start = Instant::now();
+    let whole = || resource.run(context).now_or_never();
+    let result = std::panic::catch_unwind(AssertUnwindSafe(whole));
+    let waits = || Err("the resource's code waits although it says that it blocks".to_owned());
+    finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)), start, context)
+}
+
+/// The end of a run, seen from inside it. A panic in a kind is that resource's failure, never the
+/// agent's.
+fn finish(
+    vertex: VertexId,
+    run: RunId,
+    result: std::thread::Result<Result<Outcome, String>>,
+    start: Instant,
+    context: &Context,
+) -> Finished {
+    let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
+    let (sent, took) = (context.outbox.take(), start.elapsed());
+    Finished { vertex, run, result, sent, took, span: tracing::Span::current() }
 }
 
 /// One span for each run. It is of the highest level, so that whatever is logged of a run carries
@@ -187,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn p33_a_panic_in_a_kind_is_the_failure_of_that_resource_alone() {
-        let mut runs = Runs::default();
+        let mut runs = Runs::new();
         let vertex = VertexId { resource: ResourceId::new("noop", "n"), generation: 1 };
         let context = Context {
             store: Arc::new(MemoryStore::new()),
@@ -200,7 +245,7 @@ mod tests {
             cancel: CancellationToken::new(),
         };
         runs.start(vertex.clone(), RunId(7), Arc::new(Panics), context);
-        let finished = runs.next().await;
+        let finished = runs.next().await.remove(0);
         assert_eq!((finished.vertex, finished.run), (vertex, RunId(7)));
         assert_eq!(finished.result, Err("the resource's code panicked".to_owned()));
     }

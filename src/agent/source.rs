@@ -49,7 +49,11 @@ pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let report = diag::render(&name, &text, &findings, colour);
     match program {
-        Some(program) => Ok((Source { text, program }, report)),
+        Some(mut program) => {
+            // Where fields stand is for messages about them, and those were all found.
+            program.resources.iter_mut().for_each(|one| one.field_spans.clear());
+            Ok((Source { text, program }, report))
+        }
         None => Err(Refused { summary: summary(&name, &findings), report }),
     }
 }

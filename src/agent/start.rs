@@ -136,7 +136,7 @@ impl Agent {
             messages: Vec::new(),
             collected: Vec::new(),
             watches,
-            runs: Runs::default(),
+            runs: Runs::new(),
             receivers: Receivers::default(),
             born: Instant::now(),
             born_at: since_1970(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{Commands, HubHandle, Scope, Touched, WatchError};
+use super::watch::{Commands, HubHandle, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
@@ -71,55 +71,77 @@ impl Watches {
         self.hub.add(SOURCE, path, Scope::Entry).await.map_err(|error| error.message)
     }
 
-    /// Arms everything that a vertex watches. The error of one watch does not keep the others from
-    /// being armed.
-    pub(super) async fn add(
+    /// Arms everything that these vertices watch, in one request to the hub. The error of one watch
+    /// does not keep the others from being armed; each vertex has its own answer.
+    pub(super) async fn add_all(
         &mut self,
-        vertex: &VertexId,
-        watches: Vec<Watch>,
+        vertices: Vec<(VertexId, Vec<Watch>)>,
         now: Instant,
-    ) -> Result<(), String> {
-        let mut held = Held::default();
-        let mut result = Ok(());
-        for watch in watches {
-            let (path, scope) = match watch {
-                Watch::Path { path, children: false } => (path, Scope::Entry),
-                Watch::Path { path, children: true } => (path, Scope::Children),
-                Watch::Tree(path) => (path, Scope::Tree),
-                Watch::Key(key) => {
-                    self.keys.entry(key.clone()).or_default().insert(vertex.clone());
-                    held.keys.push(key);
-                    continue;
-                }
-                Watch::Command(line) => {
-                    let id = self.next;
-                    self.next += 1;
-                    // After an error it is tried again and again, and told when it runs.
-                    self.paths.insert(id, vertex.clone());
+    ) -> Vec<(VertexId, Result<(), String>)> {
+        let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
+        for (vertex, watches) in vertices {
+            let (mut held, mut result) = (Held::default(), Ok(()));
+            for watch in watches {
+                if let Watch::Command(line) = watch {
+                    let id = self.id_of(&vertex);
                     held.commands.push(id);
-                    if let Err(why) = self.commands.add(id, line).await {
-                        result = Err(why);
-                    }
-                    continue;
+                    // After an error it is tried again and again, and told when it runs.
+                    result = self.commands.add(id, line).await.and(result);
+                } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
+                    let id = self.id_of(&vertex);
+                    held.hub.push(id);
+                    // After an error the hub watches what it can and tells when it can do all.
+                    wanted.push((answers.len(), Wanted { id, path, scope }));
                 }
-                Watch::Every(interval) => {
-                    let (at, vertex) = (now + interval, vertex.clone());
-                    self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
-                    continue;
-                }
-            };
-            let id = self.next;
-            self.next += 1;
-            // After an error the hub watches what it can and tells when it can do all.
-            self.paths.insert(id, vertex.clone());
-            held.hub.push(id);
-            let error = self.hub.add(id, path, scope).await.err();
+            }
+            self.held.insert(vertex.clone(), held);
+            answers.push((vertex, result));
+        }
+        if wanted.is_empty() {
+            return answers;
+        }
+        let (whose, wanted): (Vec<_>, Vec<_>) =
+            wanted.into_iter().map(|(at, one)| ((at, one.id), one)).unzip();
+        for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
+            let (vertex, result) = &mut answers[at];
             if let Some(why) = self.judge(id, vertex, error, now) {
-                result = Err(why);
+                *result = Err(why);
             }
         }
-        self.held.insert(vertex.clone(), held);
-        result
+        answers
+    }
+
+    /// A new id for one of the watches of a vertex.
+    fn id_of(&mut self, vertex: &VertexId) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.paths.insert(id, vertex.clone());
+        id
+    }
+
+    /// Keeps what is neither the hub's nor a command; gives what is the hub's.
+    fn note(
+        &mut self,
+        vertex: &VertexId,
+        watch: Watch,
+        held: &mut Held,
+        now: Instant,
+    ) -> Option<(PathBuf, Scope)> {
+        match watch {
+            Watch::Path { path, children: false } => return Some((path, Scope::Entry)),
+            Watch::Path { path, children: true } => return Some((path, Scope::Children)),
+            Watch::Tree(path) => return Some((path, Scope::Tree)),
+            Watch::Key(key) => {
+                self.keys.entry(key.clone()).or_default().insert(vertex.clone());
+                held.keys.push(key);
+            }
+            Watch::Every(interval) => {
+                let (at, vertex) = (now + interval, vertex.clone());
+                self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
+            }
+            Watch::Command(_) => {}
+        }
+        None
     }
 
     /// Gives up everything that a vertex watches.

@@ -185,6 +185,11 @@ impl Engine {
         }
     }
 
+    /// How many vertices are in this state.
+    pub fn count(&self, state: State) -> usize {
+        self.tally.of(state)
+    }
+
     /// Counts, and who failed or is blocked.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {

@@ -86,7 +86,7 @@ fn a_file_beyond_the_size_limit_is_refused() {
     let text = format!("graph: g\n# {}", "x".repeat(TEXT_BYTES_MAX));
     let found = check(&text);
     assert_eq!(found.len(), 1);
-    assert!(found[0].message.contains("larger than 16 MiB"), "{found:?}");
+    assert!(found[0].message.contains("larger than 32 MiB"), "{found:?}");
 }
 
 #[test]

@@ -49,6 +49,13 @@ impl Site {
         Site { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
+    /// A new, empty one that does not lie where all programs keep what is temporary: an agent in
+    /// it is not woken by them.
+    pub(crate) fn apart() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Site { folder: folder.expect("a temporary folder") }
+    }
+
     /// The path of something in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -99,7 +106,16 @@ pub(crate) struct Agent {
     log: PathBuf,
 }
 
+/// Each test program compiles this file, and not each of them uses everything.
+const _: fn() -> Site = Site::apart;
+const _: fn(&Agent) -> u32 = Agent::id;
+
 impl Agent {
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");

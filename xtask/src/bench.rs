@@ -3,6 +3,7 @@
 //!
 //! The exit code never depends on how fast the machine is: only on whether everything came back.
 
+mod engine;
 mod heal;
 mod spread;
 mod timing;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// How often
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// With `engine`
+    #[command(flatten)]
+    engine: engine::Options,
     /// An agent to measure instead of building one
     #[arg(long, value_name = "PATH", env = "QUORATE_AGENT")]
     agent: Option<PathBuf>,
@@ -35,31 +39,39 @@ pub(crate) struct Args {
 struct Row {
     name: &'static str,
     about: &'static str,
-    run: fn(agent: &Path, rounds: u32) -> anyhow::Result<ExitCode>,
+    run: fn(agent: &Path, args: &Args) -> anyhow::Result<ExitCode>,
 }
 
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row {
         name: "heal",
         about: "a managed file is deleted or edited, until it is right again",
-        run: heal::run,
+        run: |agent, args| heal::run(agent, args.rounds),
     },
     Row {
         name: "timing",
         about: "graphs of steps that sleep, from start to end, beyond their critical path",
-        run: timing::run,
+        run: |agent, args| timing::run(agent, args.rounds),
+    },
+    Row {
+        name: "engine",
+        about: "many files applied, kept and repaired, beside other tools and the machine's limit",
+        run: |agent, args| engine::run(agent, &args.engine, args.rounds),
     },
 ];
 
 /// Measures, or lists what can be measured.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &args.engine.serve {
+        return engine::serve(folder);
+    }
     if let (Some(name), false) = (&args.name, args.list) {
         let row = ROWS.iter().find(|row| row.name == *name).ok_or_else(|| {
             let message = format!("nothing of the name `{name}` can be measured; see --list");
             Exit::error(Exit::ABSENT, message)
         })?;
-        let agent = args.agent.map_or_else(build, Ok)?;
-        return (row.run)(&agent, args.rounds);
+        let agent = args.agent.clone().map_or_else(build, Ok)?;
+        return (row.run)(&agent, &args);
     }
     for Row { name, about, .. } in ROWS {
         println!("{name:8} {about}");

@@ -50,8 +50,19 @@ pub enum HubError {
     Ended,
 }
 
+/// What to watch for an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Who is told.
+    pub id: u64,
+    /// Clean and absolute.
+    pub path: PathBuf,
+    /// How much of it.
+    pub scope: Scope,
+}
+
 enum Command {
-    Add { id: u64, path: PathBuf, scope: Scope, done: oneshot::Sender<Option<WatchError>> },
+    Add { wanted: Vec<Wanted>, done: oneshot::Sender<Vec<Option<WatchError>>> },
     Remove { id: u64 },
 }
 
@@ -67,11 +78,21 @@ impl HubHandle {
     /// as much as possible is watched, and a later [`Touched`] without an error says when it is
     /// complete.
     pub async fn add(&self, id: u64, path: PathBuf, scope: Scope) -> Result<(), WatchError> {
-        let (done, armed) = oneshot::channel();
-        let command = Command::Add { id, path, scope, done };
-        let ended = || WatchError { message: HubError::Ended.to_string(), exhausted: false };
-        self.commands.send(command).await.map_err(|_| ended())?;
-        armed.await.map_err(|_| ended())?.map_or(Ok(()), Err)
+        let errors = self.add_all(vec![Wanted { id, path, scope }]).await;
+        errors.into_iter().flatten().next().map_or(Ok(()), Err)
+    }
+
+    /// [`HubHandle::add`] for many, in one go: asking for each would wake the hub for each. Gives
+    /// the error of each, in the same order.
+    pub async fn add_all(&self, wanted: Vec<Wanted>) -> Vec<Option<WatchError>> {
+        let (count, (done, armed)) = (wanted.len(), oneshot::channel());
+        if self.commands.send(Command::Add { wanted, done }).await.is_ok()
+            && let Ok(errors) = armed.await
+        {
+            return errors;
+        }
+        let ended = WatchError { message: HubError::Ended.to_string(), exhausted: false };
+        vec![Some(ended); count]
     }
 
     /// A hub that watches nothing, and answers every path like this.
@@ -80,8 +101,9 @@ impl HubHandle {
         let (commands, mut requests) = mpsc::channel(COMMAND_QUEUE);
         tokio::spawn(async move {
             while let Some(command) = requests.recv().await {
-                if let Command::Add { path, done, .. } = command {
-                    done.send(answer(&path.to_string_lossy())).ok();
+                if let Command::Add { wanted, done } = command {
+                    let errors = wanted.iter().map(|one| answer(&one.path.to_string_lossy()));
+                    done.send(errors.collect()).ok();
                 }
             }
         });
@@ -148,12 +170,17 @@ impl Hub {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Add { id, path, scope, done } => {
-                let helped = self.book.add(id, path, scope);
+            Command::Add { wanted, done } => {
+                let mut ids = Vec::with_capacity(wanted.len());
+                for Wanted { id, path, scope } in wanted {
+                    ids.push(id);
+                    let helped = self.book.add(id, path, scope);
+                    self.pending.extend(helped);
+                }
                 self.carry_out();
-                self.pending.extend(helped);
-                // Who asked may have given up in the meantime; it removes the id then.
-                done.send(self.book.error(id)).ok();
+                let errors = ids.into_iter().map(|id| self.book.error(id)).collect();
+                // Who asked may have given up in the meantime; it removes the ids then.
+                done.send(errors).ok();
             }
             Command::Remove { id } => {
                 let helped = self.book.remove(id);

@@ -18,4 +18,4 @@ mod hub;
 
 pub use book::{Scope, WatchError};
 pub(super) use command::Commands;
-pub use hub::{Hub, HubError, HubHandle, Touched};
+pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};

@@ -15,8 +15,14 @@ fn exhausted() -> Option<WatchError> {
     Some(WatchError { message: "none left".to_owned(), exhausted: true })
 }
 
-fn path(name: &str) -> Vec<Watch> {
-    vec![Watch::Path { path: name.into(), children: false }]
+async fn add(
+    watches: &mut Watches,
+    vertex: &VertexId,
+    path: &str,
+    now: Instant,
+) -> Result<(), String> {
+    let wanted = vec![Watch::Path { path: path.into(), children: false }];
+    watches.add_all(vec![(vertex.clone(), wanted)], now).await.remove(0).1
 }
 
 #[tokio::test]
@@ -25,8 +31,8 @@ async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
     let mut watches = on(hub);
     let (one, two) = (vertex("one"), vertex("two"));
     let start = Instant::now();
-    assert_eq!(watches.add(&one, path("/one"), start).await, Ok(()), "it is no error");
-    assert_eq!(watches.add(&two, path("/two"), start).await, Ok(()));
+    assert_eq!(add(&mut watches, &one, "/one", start).await, Ok(()), "it is no error");
+    assert_eq!(add(&mut watches, &two, "/two", start).await, Ok(()));
     assert_eq!(watches.next_tick(), Some(start + POLL));
     assert_eq!(watches.due(start + POLL), std::slice::from_ref(&one));
     let again = watches.due(start + 2 * POLL);
@@ -42,7 +48,7 @@ async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
     let mut watches = on(HubHandle::answering(|_| None));
     let one = vertex("one");
     let start = Instant::now();
-    watches.add(&one, path("/one"), start).await.unwrap();
+    add(&mut watches, &one, "/one", start).await.unwrap();
     assert_eq!(watches.next_tick(), None);
     let id = *watches.paths.keys().next().unwrap();
     for _ in 0..3 {
@@ -58,6 +64,25 @@ async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
 async fn any_other_error_is_one() {
     let denied = || Some(WatchError { message: "denied".to_owned(), exhausted: false });
     let mut watches = on(HubHandle::answering(move |_| denied()));
-    let added = watches.add(&vertex("one"), path("/one"), Instant::now()).await;
+    let added = add(&mut watches, &vertex("one"), "/one", Instant::now()).await;
     assert_eq!((added, watches.next_tick()), (Err("denied".to_owned()), None));
+}
+
+#[tokio::test]
+async fn of_many_each_gets_its_own_answer() {
+    let refused = || Some(WatchError { message: "no".to_owned(), exhausted: false });
+    let hub = HubHandle::answering(move |path| if path == "/two" { refused() } else { None });
+    let mut watches = on(hub);
+    let entry = |path: &str| Watch::Path { path: path.into(), children: false };
+    let wanted = vec![
+        (vertex("one"), vec![entry("/one"), Watch::Key("k".to_owned())]),
+        (vertex("none"), Vec::new()),
+        (vertex("two"), vec![entry("/three"), entry("/two")]),
+    ];
+    let answers = watches.add_all(wanted, Instant::now()).await;
+    let refusal = Err("no".to_owned());
+    let expected = [(vertex("one"), Ok(())), (vertex("none"), Ok(())), (vertex("two"), refusal)];
+    assert_eq!(answers, expected);
+    assert_eq!(watches.of_key("k").len(), 1);
+    assert_eq!(watches.paths.len(), 3, "what is refused now may be told later");
 }

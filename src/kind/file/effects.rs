@@ -1,11 +1,10 @@
-//! Looking at a path and changing it, on threads for that: one hop for each run.
+//! Looking at a path and changing it, on the thread that asks.
 //!
 //! Refuses to follow a symbolic link at the end of the path, and to go on when it was cancelled.
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Group, User};
@@ -16,10 +15,7 @@ use super::material::Material;
 use super::mirror::Mirror;
 use super::place::{Place, Sort};
 use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, plan};
-use super::pool::Pool;
 use super::root::Root;
-
-static POOL: Pool = Pool::new();
 
 /// How often a path is looked at anew when others change it under our hands.
 const TRIES: usize = 3;
@@ -55,14 +51,12 @@ pub(super) enum Trouble {
 }
 
 /// Looks, and makes right if the context allows it.
-pub(super) async fn run(
-    path: PathBuf,
-    wanted: Arc<Wanted>,
-    cx: &Context,
-) -> Result<Outcome, String> {
-    let (apply, managed, cancel) = (cx.apply, cx.managed.clone(), cx.cancel.clone());
-    let work = move || converge(&path, &wanted, &Job { apply, managed: &managed, cancel: &cancel });
-    POOL.run(&cx.cancel, work).await
+pub(super) fn run(path: &Path, wanted: &Wanted, cx: &Context) -> Result<Outcome, String> {
+    if cx.cancel.is_cancelled() {
+        return Err("cancelled before it started".to_owned());
+    }
+    let job = Job { apply: cx.apply, managed: &cx.managed, cancel: &cx.cancel };
+    converge(path, wanted, &job)
 }
 
 fn converge(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, String> {

@@ -14,7 +14,6 @@ mod mirror;
 mod path;
 mod place;
 mod plan;
-mod pool;
 mod root;
 mod tree;
 
@@ -164,12 +163,16 @@ impl Resource for File {
         Hints { path: Some(self.path.clone()), directory: makes }
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     fn minds_neighbours(&self) -> bool {
         matches!(self.wanted.body, Body::Tree { purge: true, .. })
     }
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
-        effects::run(self.path.clone(), Arc::clone(&self.wanted), cx).await
+        effects::run(&self.path, &self.wanted, cx)
     }
 }
 

@@ -27,6 +27,8 @@ const MEDIAN_MAX: Duration = Duration::from_millis(20);
 const LOST: Duration = Duration::from_secs(5);
 /// How long the agent may take to start and to stop.
 const START: Duration = Duration::from_secs(20);
+/// How long after the first signal the second one follows.
+const SIGNAL_GAP: Duration = Duration::from_millis(200);
 
 /// Measures the floor, then the agent; exit code 1 when a file did not come back.
 pub(super) fn run(agent: &Path, rounds: u32) -> anyhow::Result<ExitCode> {
@@ -86,16 +88,17 @@ fn is_right(file: &Path) -> bool {
 }
 
 /// Events of a folder.
-struct Watcher {
+pub(super) struct Watcher {
     events: Inotify,
 }
 
 impl Watcher {
-    fn new(folder: &Path) -> anyhow::Result<Watcher> {
+    pub(super) fn new(folder: &Path) -> anyhow::Result<Watcher> {
         let events = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let wanted = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_DELETE;
         events.add_watch(folder, wanted).context("cannot watch the folder")?;
@@ -103,7 +106,7 @@ impl Watcher {
     }
 
     /// Waits for anything to happen; the names it happened to. Empty when the time is over.
-    fn next(&self, until: Instant) -> anyhow::Result<Vec<String>> {
+    pub(super) fn next(&self, until: Instant) -> anyhow::Result<Vec<String>> {
         let left = until.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
@@ -112,6 +115,12 @@ impl Watcher {
         }
         let events = self.events.read_events()?.into_iter();
         Ok(events.filter_map(|it| Some(it.name?.to_string_lossy().into_owned())).collect())
+    }
+
+    /// Throws away what has happened so far.
+    pub(super) fn drain(&self) -> anyhow::Result<()> {
+        while !self.next(Instant::now())?.is_empty() {}
+        Ok(())
     }
 
     /// Whether the file became right in time.
@@ -182,12 +191,17 @@ fn measure_agent(agent: &Path, folder: &Path, rounds: u32) -> anyhow::Result<Mea
 }
 
 /// The agent's process; dropping it kills it.
-struct Running {
+pub(super) struct Running {
     child: Child,
 }
 
 impl Running {
-    fn start(agent: &Path, folder: &Path, site: &Path, log: &Path) -> anyhow::Result<Running> {
+    pub(super) fn start(
+        agent: &Path,
+        folder: &Path,
+        site: &Path,
+        log: &Path,
+    ) -> anyhow::Result<Running> {
         let log = File::create(log).context("cannot write the agent's log")?;
         let mut command = Command::new(agent);
         command.arg("run").arg("--prefix").arg(folder.join("state")).arg("yaml").arg(site);
@@ -197,10 +211,23 @@ impl Running {
     }
 
     /// Asks it to stop and waits.
-    fn stop(&mut self) -> anyhow::Result<()> {
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         kill(self.pid()?, Signal::SIGTERM).context("cannot stop the agent")?;
         self.child.wait().context("cannot wait for the agent")?;
         Ok(())
+    }
+
+    /// Asks it to stop and to give up what runs, and waits.
+    pub(super) fn hurry(&mut self) -> anyhow::Result<()> {
+        kill(self.pid()?, Signal::SIGTERM).context("cannot stop the agent")?;
+        // Two signals that come as one would not mean to hurry.
+        thread::sleep(SIGNAL_GAP);
+        self.stop()
+    }
+
+    /// The number of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> io::Result<Pid> {

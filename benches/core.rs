@@ -1,0 +1,157 @@
+//! `cargo bench`: what the pure core costs at growing sizes: reading a file, compiling a graph,
+//! comparing two, and the engine's steps.
+//!
+//! Refuses to touch the machine: whole programs are measured by `cargo xtask bench engine`.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use divan::Bencher;
+use quorate::engine::{Command, Engine, Event, Options, Timestamp};
+use quorate::graph::{self, Graph};
+use quorate::kind::Outcome;
+use quorate::spec::Program;
+use quorate::yaml;
+
+const SIZES: [usize; 4] = [100, 1000, 10_000, 100_000];
+
+fn main() {
+    divan::main();
+}
+
+/// Files of a hundred bytes, each after those that `before` names.
+fn text(n: usize, before: impl Fn(usize) -> Vec<usize>) -> String {
+    let mut text = "graph: bench\nresources:\n  file:\n".to_owned();
+    let write = "a string takes everything";
+    for at in 0..n {
+        let line = format!("{at:08} {}", "x".repeat(90));
+        write!(
+            text,
+            "  - name: f{at:06}\n    path: /srv/bench/f{at:06}\n    mode: '0644'\n    content: \
+             \"{line}\\n\"\n"
+        )
+        .expect(write);
+    }
+    let edges: Vec<(usize, usize)> =
+        (0..n).flat_map(|at| before(at).into_iter().map(move |from| (from, at))).collect();
+    text.push_str(if edges.is_empty() { "" } else { "edges:\n" });
+    for (index, (from, to)) in edges.into_iter().enumerate() {
+        write!(
+            text,
+            "- name: e{index}\n  from: {{kind: file, name: f{from:06}}}\n  to: {{kind: file, name: \
+             f{to:06}}}\n"
+        )
+        .expect(write);
+    }
+    text
+}
+
+fn none(_: usize) -> Vec<usize> {
+    Vec::new()
+}
+
+/// Up to four earlier ones, by a fixed rule.
+fn four(at: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = (1..=4).map(|k| at.wrapping_mul(k * 7919) % at.max(1)).collect();
+    all.retain(|from| *from < at);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn program(n: usize, before: impl Fn(usize) -> Vec<usize>) -> Program {
+    yaml::parse(&text(n, before)).0.expect("the text is right")
+}
+
+fn compiled(n: usize, before: impl Fn(usize) -> Vec<usize>) -> Arc<Graph> {
+    Arc::new(graph::compile(&program(n, before), &[]).expect("the program is right").graph)
+}
+
+#[divan::bench(args = SIZES)]
+fn read_a_file(bencher: Bencher<'_, '_>, n: usize) {
+    let text = text(n, none);
+    bencher.bench(|| yaml::parse(&text));
+}
+
+#[divan::bench(args = SIZES)]
+fn compile(bencher: Bencher<'_, '_>, n: usize) {
+    let program = program(n, none);
+    bencher.bench(|| graph::compile(&program, &[]));
+}
+
+#[divan::bench(args = &SIZES[..3])]
+fn compile_with_four_edges_each(bencher: Bencher<'_, '_>, n: usize) {
+    let program = program(n, four);
+    bencher.bench(|| graph::compile(&program, &[]));
+}
+
+#[divan::bench(args = SIZES)]
+fn diff_of_equal_graphs(bencher: Bencher<'_, '_>, n: usize) {
+    let (old, new) = (compiled(n, none), compiled(n, none));
+    bencher.bench(|| old.diff(&new));
+}
+
+/// Answers every command as if nothing took any time; the number of runs.
+fn drain(engine: &mut Engine, event: Event) -> usize {
+    let (mut events, mut runs) = (VecDeque::from([event]), 0);
+    while let Some(event) = events.pop_front() {
+        for command in engine.step(Timestamp::default(), event) {
+            match command {
+                Command::Watch(vertex) => {
+                    events.push_back(Event::Watching { vertex, error: None });
+                }
+                Command::Run { vertex, run, .. } => {
+                    runs += 1;
+                    let result = Ok(Outcome::Unchanged);
+                    events.push_back(Event::Finished { vertex, run, result });
+                }
+                _ => {}
+            }
+        }
+    }
+    runs
+}
+
+fn first_pass(bencher: Bencher<'_, '_>, graph: &Arc<Graph>) {
+    bencher.bench(|| {
+        let mut engine = Engine::new(Options::default());
+        let runs = drain(&mut engine, Event::Graph(graph.clone()));
+        assert_eq!(runs, graph.vertices.len());
+        engine
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn engine_first_pass_wide(bencher: Bencher<'_, '_>, n: usize) {
+    first_pass(bencher, &compiled(n, none));
+}
+
+#[divan::bench(args = SIZES)]
+fn engine_first_pass_chain(bencher: Bencher<'_, '_>, n: usize) {
+    first_pass(bencher, &compiled(n, |at| at.checked_sub(1).into_iter().collect()));
+}
+
+#[divan::bench(args = &SIZES[..3])]
+fn engine_first_pass_four_edges_each(bencher: Bencher<'_, '_>, n: usize) {
+    first_pass(bencher, &compiled(n, four));
+}
+
+#[divan::bench(args = SIZES)]
+fn engine_swap_of_equal_graphs(bencher: Bencher<'_, '_>, n: usize) {
+    let (old, new) = (compiled(n, none), compiled(n, none));
+    let mut engine = Engine::new(Options::default());
+    drain(&mut engine, Event::Graph(old.clone()));
+    bencher.bench_local(|| {
+        drain(&mut engine, Event::Graph(new.clone()))
+            + drain(&mut engine, Event::Graph(old.clone()))
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn engine_one_event(bencher: Bencher<'_, '_>, n: usize) {
+    let mut engine = Engine::new(Options::default());
+    drain(&mut engine, Event::Graph(compiled(n, none)));
+    let vertex = engine.vertices().nth(n / 2).expect("there are some").id.clone();
+    bencher.bench_local(|| drain(&mut engine, Event::Touched(vertex.clone())));
+}
