@@ -34,7 +34,8 @@ use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
 use crate::store::{Change, Store};
 
-/// How many touched paths are fed before the loop looks at its other sources again.
+/// How many touched paths are fed before the loop looks at its other sources again, and how many
+/// watches are armed with one request: enough that neither counts for each.
 const TOGETHER: usize = 256;
 
 /// Everything that the loop keeps.
@@ -213,19 +214,24 @@ impl Body {
                     command => events.extend(self.execute(command).await),
                 }
             }
-            events.extend(self.arm_all(to_watch).await);
+            events.extend(self.arm_all(&to_watch).await);
         }
     }
 
-    /// Arms the watches of these vertices, in one go.
-    async fn arm_all(&mut self, vertices: Vec<VertexId>) -> Vec<Event> {
-        let watches = |vertex: VertexId| {
-            let found = self.graph.vertices.get(&vertex.resource)?;
-            let polled = found.meta.poll.is_some();
-            Some((vertex, if polled { Vec::new() } else { found.resource.watches() }))
-        };
-        let wanted: Vec<_> = vertices.into_iter().filter_map(watches).collect();
-        self.arm(wanted).await
+    /// Arms the watches of these vertices, many in one go.
+    async fn arm_all(&mut self, vertices: &[VertexId]) -> Vec<Event> {
+        let mut events = Vec::with_capacity(vertices.len());
+        for some in vertices.chunks(TOGETHER) {
+            let wanted = some.iter().filter_map(|vertex| {
+                let found = self.graph.vertices.get(&vertex.resource)?;
+                let polled = found.meta.poll.is_some();
+                let watches = if polled { Vec::new() } else { found.resource.watches() };
+                Some((vertex.clone(), watches))
+            });
+            let wanted = wanted.collect();
+            events.extend(self.arm(wanted).await);
+        }
+        events
     }
 
     async fn arm(&mut self, wanted: Vec<(VertexId, Vec<Watch>)>) -> Vec<Event> {

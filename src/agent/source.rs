@@ -49,6 +49,7 @@ pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
         Some(mut program) if !has_error(&findings) => {
             // Where fields stand is for messages about them, and those were all found.
             program.resources.iter_mut().for_each(|one| one.field_spans.clear());
+            program.resources.shrink_to_fit();
             Ok((Source { text, program }, report))
         }
         _ => Err(Refused { summary: summary(&name, &findings), report }),

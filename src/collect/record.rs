@@ -134,8 +134,10 @@ fn wire(value: &Value) -> Wire<'_> {
     }
 }
 
-fn wire_fields(fields: &BTreeMap<String, Value>) -> BTreeMap<&str, Wire<'_>> {
-    fields.iter().map(|(name, value)| (name.as_str(), wire(value))).collect()
+fn wire_fields<'a>(
+    fields: impl IntoIterator<Item = (&'a String, &'a Value)>,
+) -> BTreeMap<&'a str, Wire<'a>> {
+    fields.into_iter().map(|(name, value)| (name.as_str(), wire(value))).collect()
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

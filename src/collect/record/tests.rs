@@ -113,7 +113,7 @@ proptest! {
         permanent: bool,
     ) {
         let life = if permanent { Life::Permanent } else { Life::Session };
-        let record = Record { generation, session: "s".into(), life, fields };
+        let record = Record { generation, session: "s".into(), life, fields: fields.into() };
         let decoded = decode("file", &encode("file", &record));
         prop_assert_eq!(decoded.content, Content::Fields(record.fields));
         prop_assert_eq!((decoded.generation, decoded.life), (generation, life));

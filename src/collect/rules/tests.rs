@@ -362,7 +362,7 @@ fn any_export() -> impl Strategy<Value = Arc<Export>> {
         1 => "(?s).{0,20}".prop_map(Content::Broken),
         1 => "(?s).{0,20}".prop_map(Content::Unknown),
         1 => prop::collection::btree_map("(?s).{0,4}", any::<i64>().prop_map(Value::Int), 0..3)
-            .prop_map(Content::Fields),
+            .prop_map(|fields| Content::Fields(fields.into())),
     ];
     (prop_oneof![Just("h1"), Just("h2"), Just("h3")], kind, name, content)
         .prop_map(|(from, kind, name, content)| with_content(from, kind, name, content))
