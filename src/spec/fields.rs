@@ -67,6 +67,11 @@ impl Fields {
         *self = Fields::new();
     }
 
+    /// Keeps the fields for which this holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&String, &mut Value) -> bool) {
+        Arc::make_mut(&mut self.0).retain_mut(|(name, value)| keep(name, value));
+    }
+
     /// All fields in the order of names.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&String, &Value)> {
         self.0.iter().map(|(name, value)| (name, value))
