@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::ident::{HostName, ResourceId};
 use crate::spec::{Collected, Fields};
 
+pub mod convergence;
 pub mod keys;
 pub mod presence;
 pub mod publish;

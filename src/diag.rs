@@ -85,17 +85,24 @@ pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// The name among `candidates` that was probably meant by `typed`: the same but for case and
-/// separators, or few letters away. Among equals the first wins.
+/// separators, or few letters away. Among equals the first wins; among very many or very long ones
+/// not all are looked at.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = folded(typed);
     let length = plain.chars().count();
+    let mut work = COMPARED_MAX;
     let allowed = (length / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let other = folded(candidate);
         // Lengths that differ by more cannot be near; this spares most of the comparisons.
-        if other.chars().count().abs_diff(length) > allowed {
+        let other_length = other.chars().count();
+        if other_length.abs_diff(length) > allowed {
             continue;
+        }
+        match work.checked_sub(length.saturating_mul(other_length)) {
+            Some(rest) => work = rest,
+            None => break,
         }
         let distance = strsim::osa_distance(&plain, &other);
         let near = distance <= allowed && distance < other.chars().count().max(1);
@@ -122,6 +129,10 @@ pub fn suggest<'a>(
     let list: Vec<String> = known.keys().map(|name| format!("`{name}`")).collect();
     Some(format!("{what}: {}", list.join(", ")))
 }
+
+/// How many pairs of letters are compared for one suggestion: some ten thousand names of usual
+/// length. Two names as long as a file would take days.
+const COMPARED_MAX: usize = 4_000_000;
 
 /// How many names a help line may list: about two lines of a terminal.
 const LISTED_MAX: usize = 24;

@@ -52,6 +52,9 @@ pub fn check(text: &str) -> Vec<Diagnostic> {
 /// How many diagnostics are kept: a wrong file of any size must not fill the memory.
 const FOUND_MAX: usize = 2_000;
 
+/// The longest message, about, in characters: a name can be as long as the file.
+const MESSAGE_MAX: usize = 2_000;
+
 /// For how many diagnostics a nearest name is looked for: each costs a comparison with every known
 /// name.
 const HINTS_MAX: usize = 50;
@@ -65,9 +68,11 @@ struct Sink {
 }
 
 impl Sink {
-    fn add(&mut self, diagnostic: Diagnostic) {
+    fn add(&mut self, mut diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.is_error());
         if self.found.len() < FOUND_MAX {
+            shorten(&mut diagnostic.message);
+            diagnostic.help.as_mut().map(shorten);
             self.found.push(diagnostic);
         }
     }
@@ -82,6 +87,16 @@ impl Sink {
         self.hints += 1;
         let help = if self.hints <= HINTS_MAX { hint() } else { None };
         self.add(Diagnostic { help: help.or(diagnostic.help), ..diagnostic });
+    }
+}
+
+/// Takes the middle out of a text that is too long: what is wrong often stands at its end.
+fn shorten(text: &mut String) {
+    const END: usize = MESSAGE_MAX / 4;
+    let Some((start, _)) = text.char_indices().nth(MESSAGE_MAX - END) else { return };
+    let Some((end, _)) = text.char_indices().nth_back(END - 1) else { return };
+    if start < end {
+        *text = format!("{}...{}", &text[..start], &text[end..]);
     }
 }
 

@@ -70,12 +70,14 @@ fn a_line_of_the_watched_command_runs_the_exec_and_a_swap_or_the_end_stops_the_c
 fn a_watched_command_that_fails_is_a_failure_until_it_runs_again() {
     let site = Site::new();
     site.write("site.yaml", FAILING);
-    let agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    let mut agent = site.agent(&["yaml", "DIR/site.yaml"]);
     let status = agent.status_where(5, "it fails", |one| state_of(one, "exec[x]") == "failed");
     let error = status["resources"].to_string();
     assert!(error.contains("exited with code 3; its last output: broken"), "{error}");
     std::fs::write(site.path("good"), "").unwrap();
     agent.status_where(10, "it is well again", |one| state_of(one, "exec[x]") == "ok");
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.end(10).code(), Some(0), "nothing of it is left behind");
 }
 
 #[test]
@@ -134,4 +136,40 @@ fn who_receives_waits_for_what_was_not_sent_and_does_nothing_until_then() {
         agent.status_where(5, "it has it", |one| state_of(one, id) == "ok");
     }
     assert_eq!(site.read("lines").as_deref(), Some("received\n"));
+}
+
+const WATCHING_FILES: &str = "\
+graph: g
+resources:
+  exec:
+  - name: x
+    cmd: echo run >> DIR/runs
+    shell: /bin/sh
+    watchfiles: [DIR/one, DIR/several/]
+  tar:
+  - name: DIR/tree.tar
+    inputs: [DIR/several]
+";
+
+#[test]
+fn a_watched_file_runs_an_exec_and_an_archive_follows_what_lies_deep_in_its_inputs() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("several/deep")).unwrap();
+    std::fs::write(site.path("several/deep/f"), "old").unwrap();
+    site.write("site.yaml", WATCHING_FILES);
+    let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    wait_for(5, "the exec runs at the start", || runs(&site, 1));
+    let archive = |text: &str| {
+        let bytes = std::fs::read(site.path("tree.tar")).unwrap_or_default();
+        bytes.windows(text.len()).any(|part| part == text.as_bytes()).then_some(())
+    };
+    wait_for(5, "the archive is made", || archive("old"));
+    std::fs::create_dir(site.path("one")).unwrap();
+    wait_for(5, "the exec runs by a path that came", || runs(&site, 2));
+    std::fs::remove_dir(site.path("one")).unwrap();
+    wait_for(5, "the exec runs by a path that went", || runs(&site, 3));
+    std::fs::create_dir(site.path("several/new")).unwrap();
+    wait_for(5, "the exec runs by what came into a directory", || runs(&site, 4));
+    std::fs::write(site.path("several/deep/f"), "fresh").unwrap();
+    wait_for(5, "the archive follows", || archive("fresh"));
 }

@@ -3,7 +3,7 @@
 //! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves
 //! data between them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,12 @@ use super::watch::Touched;
 use super::watches::{SOURCE, Watches};
 use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
+use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
 use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, State, Timestamp, VertexId};
 use crate::graph::Graph;
-use crate::ident::ResourceId;
+use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
@@ -48,6 +49,10 @@ pub(super) struct Body {
     pub(super) publish: watch::Sender<Option<Vec<Published>>>,
     pub(super) exports: watch::Receiver<ExportsView>,
     pub(super) published: watch::Receiver<PublishView>,
+    pub(super) say: watch::Sender<Option<Said>>,
+    pub(super) heard: watch::Receiver<BTreeMap<HostName, Said>>,
+    /// The digest of the exports that the running graph was made with.
+    pub(super) seen: String,
 
     pub(super) source: Source,
     pub(super) graph_error: Option<String>,
@@ -103,6 +108,7 @@ enum News {
     Touched(Vec<Touched>),
     Exports,
     Published,
+    Heard,
     Cluster,
     Keys(Follow),
     Asked(Request),
@@ -126,6 +132,7 @@ impl Body {
                 Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
+                Ok(()) = self.heard.changed() => News::Heard,
                 () = changed(&mut self.cluster) => News::Cluster,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
@@ -138,6 +145,7 @@ impl Body {
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
             }
+            self.tell_convergence();
             if !asked {
                 self.changes.send_modify(|n| *n = n.wrapping_add(1));
             }
@@ -158,7 +166,7 @@ impl Body {
             }
             News::Exports => self.rebuild().await,
             // Whether this completes the exchange is looked at after each of them.
-            News::Published | News::Cluster => {}
+            News::Published | News::Heard | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
                 let answer = match request.topic {
@@ -410,6 +418,7 @@ impl Body {
                 }
                 self.messages = desired.messages;
                 self.collected = desired.collected;
+                self.seen = convergence::digest(&exports);
                 self.graph = desired.graph;
                 let graph = self.graph.clone();
                 self.managed = Managed::new(move || graph.managed_paths());
@@ -444,6 +453,19 @@ impl Body {
         for vertex in minding {
             self.feed(Event::Touched(vertex)).await;
         }
+    }
+
+    /// Tells the cluster how far this host is.
+    fn tell_convergence(&self) {
+        if self.cluster.is_none() {
+            return;
+        }
+        let said = Some(Said::new(self.generation, &self.seen, self.settled()));
+        self.say.send_if_modified(|before| {
+            let differs = *before != said;
+            *before = said;
+            differs
+        });
     }
 
     /// Says that all is done, once the engine is quiet and the exchange complete; gives what the

@@ -2,6 +2,7 @@
 //!
 //! Refuses to decide: what to write and what is live is decided in `collect`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,11 +14,13 @@ use uuid::Uuid;
 use self::follower::{Follower, OwnView};
 use self::publisher::Publisher;
 use crate::collect::Exports;
+use crate::collect::convergence::Said;
 use crate::collect::presence::Me;
 use crate::collect::publish::Published;
 use crate::ident::HostName;
 use crate::store::Store;
 
+mod convergence;
 mod follower;
 mod identity;
 mod publisher;
@@ -54,11 +57,14 @@ pub struct ExportsView {
     pub revision: i64,
     /// All live exports, sorted by address.
     pub exports: Exports,
+    /// All hosts that are present, in the order of their names.
+    pub hosts: Vec<HostName>,
 }
 
 impl Default for ExportsView {
     fn default() -> Self {
-        ExportsView { state: StoreState::Syncing, revision: 0, exports: Arc::from([]) }
+        let (exports, hosts) = (Arc::from([]), Vec::new());
+        ExportsView { state: StoreState::Syncing, revision: 0, exports, hosts }
     }
 }
 
@@ -79,6 +85,10 @@ pub struct Exchange {
     pub publish: watch::Sender<Option<Vec<Published>>>,
     /// What is live; changes only when it differs.
     pub exports: watch::Receiver<ExportsView>,
+    /// What this host says about its convergence, once it is known.
+    pub say: watch::Sender<Option<Said>>,
+    /// What all hosts say about theirs.
+    pub said: watch::Receiver<BTreeMap<HostName, Said>>,
     /// What became of ours.
     pub published: watch::Receiver<PublishView>,
     cancel: CancellationToken,
@@ -93,16 +103,19 @@ pub fn start(store: Arc<dyn Store>, host: HostName, state_dir: PathBuf, noop: bo
     let (views, exports) = watch::channel(ExportsView::default());
     let (view, published) = watch::channel(PublishView::default());
     let (own_views, own) = watch::channel(OwnView::default());
+    let (say, saying) = watch::channel(None);
+    let (hearing, said) = watch::channel(BTreeMap::new());
     let follower = Follower::new(host.clone(), views, own_views);
     let following = follower.run(Arc::clone(&store), cancel.clone());
+    let listening = convergence::run(Arc::clone(&store), hearing, cancel.clone());
     let stop = cancel.clone();
     let publishing = async move {
         let me = Me { instance: identity::instance(&state_dir).await, run: Uuid::new_v4().into() };
-        let publisher = Publisher { store, host, me, noop, wanted, own, view };
+        let publisher = Publisher { store, host, me, noop, wanted, own, saying, view };
         publisher.run(stop).await;
     };
-    let tasks = vec![tokio::spawn(following), tokio::spawn(publishing)];
-    Exchange { publish, exports, published, cancel, tasks }
+    let tasks = vec![tokio::spawn(following), tokio::spawn(publishing), tokio::spawn(listening)];
+    Exchange { publish, exports, say, said, published, cancel, tasks }
 }
 
 impl Exchange {

@@ -16,7 +16,7 @@ mod report;
 mod runs;
 mod settings;
 pub mod socket;
-mod source;
+pub mod source;
 mod start;
 pub mod watch;
 mod watches;

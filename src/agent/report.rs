@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::exchange::StoreState;
 use super::settings::Input;
+use crate::collect::convergence;
 use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
 use crate::ident::ResourceId;
@@ -51,6 +53,10 @@ impl Body {
             && let Some(object) = status.as_object_mut()
         {
             object.extend(own);
+            let missing = convergence::missing(&exports.hosts, &self.heard.borrow(), &self.seen);
+            let live = exports.state == StoreState::Live && !exports.hosts.is_empty();
+            object.insert("cluster_converged".into(), json!(live && missing.is_empty()));
+            object.insert("cluster_missing".into(), json!(missing));
         }
         status
     }

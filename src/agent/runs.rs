@@ -212,6 +212,43 @@ fn pause_of(soon: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ident::HostName;
+    use crate::kind::{Outbox, Watch};
+    use crate::store::memory::MemoryStore;
+
+    #[derive(Debug)]
+    struct Panics;
+
+    #[async_trait::async_trait]
+    impl Resource for Panics {
+        fn watches(&self) -> Vec<Watch> {
+            Vec::new()
+        }
+
+        async fn run(&self, _: &Context) -> Result<Outcome, String> {
+            panic!("as a defect in a kind would");
+        }
+    }
+
+    #[tokio::test]
+    async fn p33_a_panic_in_a_kind_is_the_failure_of_that_resource_alone() {
+        let mut runs = Runs::new();
+        let vertex = VertexId { resource: ResourceId::new("noop", "n"), generation: 1 };
+        let context = Context {
+            store: Arc::new(MemoryStore::new()),
+            host: HostName::parse("h1").unwrap(),
+            state_dir: std::path::Path::new("/nonexistent").into(),
+            managed: crate::kind::Managed::default(),
+            apply: true,
+            refresh: false,
+            outbox: Outbox::default(),
+            cancel: CancellationToken::new(),
+        };
+        runs.start(vertex.clone(), RunId(7), Arc::new(Panics), context);
+        let finished = runs.next().await.remove(0);
+        assert_eq!((finished.vertex, finished.run), (vertex, RunId(7)));
+        assert_eq!(finished.result, Err("the resource's code panicked".to_owned()));
+    }
 
     #[test]
     fn a_burst_is_free_and_a_restless_resource_is_slowed_down_to_a_bound() {

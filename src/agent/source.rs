@@ -1,13 +1,18 @@
 //! The graph file: read and understood as a whole, or refused as a whole.
 //!
-//! Refuses to keep anything: the caller holds the last good program.
+//! Refuses to keep anything: the caller holds the last good program. Refuses to read what is no
+//! regular file, or too large for a graph: a pipe would never end, and the agent would hang in it.
 
-use std::io::IsTerminal;
+use std::fs::{File, Metadata};
+use std::io::{IsTerminal, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::diag::{self, Diagnostic, Severity};
 use crate::spec::Program;
-use crate::yaml;
+use crate::yaml::{self, TEXT_BYTES_MAX};
 
 /// A graph file that was understood.
 #[derive(Clone, Debug)]
@@ -38,26 +43,65 @@ pub(super) struct Refused {
 /// Reads and checks the file. Warnings are returned rendered beside the program.
 pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|failure| Refused {
-        summary: format!("{name} cannot be read: {failure}"),
-        report: format!("error: {name} cannot be read: {failure}\n"),
-    })?;
+    let text =
+        read(path).map_err(|summary| Refused { report: format!("error: {summary}\n"), summary })?;
     let (program, findings) = yaml::parse(&text);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let report = diag::render(&name, &text, &findings, colour);
     match program {
-        Some(mut program) if !has_error(&findings) => {
+        Some(mut program) => {
             // Where fields stand is for messages about them, and those were all found.
             program.resources.iter_mut().for_each(|one| one.field_spans.clear());
             program.resources.shrink_to_fit();
             Ok((Source { text, program }, report))
         }
-        _ => Err(Refused { summary: summary(&name, &findings), report }),
+        None => Err(Refused { summary: summary(&name, &findings), report }),
     }
 }
 
-fn has_error(findings: &[Diagnostic]) -> bool {
-    findings.iter().any(|one| one.severity == Severity::Error)
+/// The text of a graph file; the error is a sentence that begins with the file's name. Never waits
+/// for a writer, and never reads more than a graph may have.
+pub fn read(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let cannot = |why: &dyn std::fmt::Display| format!("{name} cannot be read: {why}");
+    // Without O_NONBLOCK a pipe is opened only once somebody writes to it.
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let open = || File::options().read(true).custom_flags(flags).open(path);
+    // Asked before, since opening a device may do something, and after, since paths change.
+    let regular = |about: &Metadata| irregular(about.file_type()).map_or(Ok(()), Err);
+    let refused = |what| cannot(&format!("it is {what}; name a regular file of YAML text"));
+    let about = std::fs::metadata(path).map_err(|failure| cannot(&failure))?;
+    regular(&about).map_err(refused)?;
+    let file = open().map_err(|failure| cannot(&failure))?;
+    let about = file.metadata().map_err(|failure| cannot(&failure))?;
+    regular(&about).map_err(refused)?;
+    let limit = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    if about.len() <= limit {
+        // It may grow while it is read.
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|failure| cannot(&failure))?;
+    }
+    if about.len() > limit || bytes.len() > TEXT_BYTES_MAX {
+        let why = format!("it is larger than {} MiB", TEXT_BYTES_MAX >> 20);
+        return Err(cannot(&format!("{why}; split the graph over hosts or files")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        cannot(&format!("line {line} is not UTF-8 text; save the file as UTF-8"))
+    })
+}
+
+/// What else than a regular file it is.
+fn irregular(kind: std::fs::FileType) -> Option<&'static str> {
+    match kind {
+        _ if kind.is_file() => None,
+        _ if kind.is_dir() => Some("a directory"),
+        _ if kind.is_fifo() => Some("a pipe"),
+        _ if kind.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 fn summary(name: &str, findings: &[Diagnostic]) -> String {

@@ -21,6 +21,7 @@ use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::shell::{self as cluster, StopMode, state};
+use crate::collect::convergence;
 use crate::engine::{Engine, Options};
 use crate::store::follow::{self, Follow};
 use crate::store::memory::MemoryStore;
@@ -117,6 +118,9 @@ impl Agent {
             publish: exchange.publish.clone(),
             exports: exchange.exports.clone(),
             published: exchange.published.clone(),
+            say: exchange.say.clone(),
+            heard: exchange.said.clone(),
+            seen: convergence::digest(&[]),
             engine: Engine::new(Options {
                 converged_after: settings.converged.map(|one| one.after),
             }),

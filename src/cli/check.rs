@@ -48,8 +48,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 /// A graph file's text and what there is to say about it.
 pub(super) fn load(file: &Path) -> Result<(String, Vec<Diagnostic>), String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|failure| format!("{} cannot be read: {failure}", file.display()))?;
+    let text = crate::agent::source::read(file)?;
     let findings = crate::yaml::check(&text);
     Ok((text, findings))
 }

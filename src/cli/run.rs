@@ -334,3 +334,24 @@ fn list(values: Vec<String>) -> Vec<String> {
     };
     values.iter().flat_map(split).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p40_a_list_flag_takes_one_value_which_may_hold_several() {
+        let split = |text: &str| list(vec![text.to_owned()]);
+        for text in ["a;b", "a b", "a; b"] {
+            assert_eq!(split(text), ["a", "b"], "{text}");
+        }
+        assert!(split("").is_empty());
+    }
+
+    #[test]
+    fn a_negative_timeout_switches_convergence_off() {
+        assert_eq!(converged(-1, true), None);
+        let at_once = Some(Converged { after: Duration::ZERO, exit: true });
+        assert_eq!(converged(0, true), at_once);
+    }
+}

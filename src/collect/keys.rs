@@ -12,6 +12,8 @@ const RECORD: &str = "x";
 const PUBLISHER: &str = "xo";
 /// What follows [`PREFIX`] in the key of a presence.
 const PRESENCE: &str = "s";
+/// What a host says about its convergence.
+const CONVERGENCE: &str = "conv";
 
 /// A key of the exchange, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,21 @@ pub fn publisher(host: &HostName) -> String {
 /// The key of a host's presence.
 pub fn presence(host: &HostName) -> String {
     format!("{PREFIX}{PRESENCE}/{}", encode_segment(host.as_str()))
+}
+
+/// The prefix of all that hosts say about their convergence.
+pub fn convergence_prefix() -> String {
+    format!("{PREFIX}{CONVERGENCE}/")
+}
+
+/// The key of what a host says about its convergence.
+pub fn convergence(from: &HostName) -> String {
+    format!("{PREFIX}{CONVERGENCE}/{}", encode_segment(from.as_str()))
+}
+
+/// Whose convergence a key is about.
+pub fn convergence_of(key: &str) -> Option<HostName> {
+    host(key.strip_prefix(PREFIX)?.strip_prefix(CONVERGENCE)?.strip_prefix('/')?)
 }
 
 /// The meaning of a full key; `None` when it is none of the exchange, or not in our form.

@@ -113,6 +113,12 @@ impl Roster {
         self.hosts.get(host)?.present.as_ref()
     }
 
+    /// All hosts that are present, in the order of their names.
+    pub fn present_hosts(&self) -> Vec<HostName> {
+        let present = self.hosts.iter().filter(|(_, host)| host.present.is_some());
+        present.map(|(name, _)| name.clone()).collect()
+    }
+
     fn known_keys(&self) -> impl Iterator<Item = String> + '_ {
         self.hosts.iter().flat_map(|(name, host)| {
             let publisher = host.publisher.is_some().then(|| keys::publisher(name));

@@ -14,6 +14,9 @@ const SHOWN_COLUMNS: usize = 100;
 /// How many columns are kept before the mark when a long line is cut.
 const LEAD_COLUMNS: usize = 30;
 
+/// How much of a line is looked at on each side of a mark, in bytes: a whole file can be one line.
+const NEAR_BYTES: usize = 4_000;
+
 /// How many diagnostics are written out: nobody reads more, and each repeats a line of the file.
 const RENDERED_MAX: usize = 100;
 
@@ -91,8 +94,10 @@ impl Place<'_> {
     fn window(self, span: Span) -> (String, usize, usize) {
         let text = self.text;
         let start = floor(text, span.start);
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |at| start + at);
+        let near = floor(text, start.saturating_sub(NEAR_BYTES));
+        let line_start = text[near..start].rfind('\n').map_or(near, |at| near + at + 1);
+        let far = floor(text, start.saturating_add(NEAR_BYTES));
+        let line_end = text[start..far].find(['\n', '\r']).map_or(far, |at| start + at);
         let end = floor(text, span.end).clamp(start, line_end);
         let before = displayed(&text[line_start..start]);
         let marked = displayed(&text[start..end]);

@@ -6,7 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::diag::Diagnostic;
@@ -32,7 +32,8 @@ pub fn declared_cycles(edges: &[EdgeSpec]) -> Vec<Diagnostic> {
         let to = *nodes.entry(&edge.to).or_insert_with(|| graph.add_node(&edge.to));
         graph.add_edge(from, to, edge);
     }
-    let tangled = tarjan_scc(&graph).into_iter().filter(|members| members.len() > 1);
+    // Not Tarjan's way, which petgraph walks by recursion: a long chain would overflow the stack.
+    let tangled = kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);
     found.extend(tangled.filter_map(|members| tangle(&graph, &members)));
     found
 }
@@ -60,11 +61,14 @@ fn tangle(graph: &Edges<'_>, members: &[NodeIndex]) -> Option<Diagnostic> {
     let (last, first) = steps.split_last()?;
     let mut found = Diagnostic::error(last.from_span, message)
         .with_help("remove one of these edges; no resource of a cycle could ever start");
-    for edge in first {
+    for edge in first.iter().take(SHOWN_EDGES) {
         found = found.with_related(edge.from_span, format!("{} -> {}", edge.from, edge.to));
     }
     Some(found)
 }
+
+/// How many edges of a ring are shown with their places.
+const SHOWN_EDGES: usize = 20;
 
 /// The members of a shortest way from `start` back to itself.
 fn shortest_ring(

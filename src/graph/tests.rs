@@ -213,6 +213,20 @@ fn an_automatic_edge_gives_way_to_a_way_round() {
 }
 
 #[test]
+fn many_files_behind_a_long_chain_do_not_take_the_square_of_their_number() {
+    let count = 10_000;
+    let steps: Vec<String> = (0..count).map(|number| format!("step{number}")).collect();
+    let files: Vec<String> = (0..count).map(|number| format!("/d/{number}")).collect();
+    let names = steps.iter().chain(&files).map(String::as_str).chain(["/d/"]);
+    let chain = steps.windows(2).map(|pair| (pair[0].as_str(), pair[1].as_str()));
+    let edges: Vec<(&str, &str)> = chain.chain([(steps[count - 1].as_str(), "/d/")]).collect();
+    let started = std::time::Instant::now();
+    let graph = compiled(&program(&names.collect::<Vec<_>>(), &edges), &[]).graph;
+    assert_eq!(graph.edges.len(), 2 * count);
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
+#[test]
 fn who_opts_out_of_automatic_edges_has_none_in_either_direction() {
     let mut program = program(&["/a/", "/a/b/", "/a/b/c", "/a/d"], &[]);
     program.resources[1].meta.autoedge = false;
@@ -276,6 +290,12 @@ proptest! {
             let all: Vec<(usize, usize)> =
                 compiled.graph.edges.keys().map(|(a, b)| (place(a), place(b))).collect();
             prop_assert!(!has_cycle(&all), "automatic edges closed one");
+            for note in &compiled.notes {
+                let mut ends = note.split(['[', ']']).skip(1).step_by(2);
+                let mut end = || ends.next().and_then(|end| NAMES.iter().position(|it| *it == end));
+                let (from, to) = (end().unwrap(), end().unwrap());
+                prop_assert!(path(&all, to, from), "{} for nothing", note);
+            }
             for (at, name) in NAMES.iter().enumerate().take(6).skip(1) {
                 let into = all.iter().filter(|(_, to)| *to == at).count();
                 prop_assert!(into > 0 || !compiled.notes.is_empty(), "{} has no edge", name);

@@ -11,6 +11,16 @@ use super::file::clean;
 use super::{FieldError, str_field};
 use crate::spec::{Fields, Value};
 
+/// The longest path that the kernel takes, in bytes, without the byte that ends it.
+const PATH_BYTES_MAX: usize = 4095;
+
+/// Why a path cannot be one, if it is too long: each directory on the way to it is watched.
+pub(super) fn too_long(path: &str) -> Option<String> {
+    let bytes = path.len();
+    (bytes > PATH_BYTES_MAX)
+        .then(|| format!("the path has {bytes} bytes; at most {PATH_BYTES_MAX} are possible"))
+}
+
 /// A field's text; empty text counts as absent, as mgmt has it for all but contents and values.
 pub(super) fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     str_field(fields, name).filter(|text| !text.is_empty())
@@ -160,7 +170,9 @@ impl<'a> Reader<'a> {
         if let Some(path) = self.absolute(field) {
             return path;
         }
-        if !name.starts_with('/') || name.contains('\0') {
+        if let Some(message) = too_long(name) {
+            self.refuse(field, message, "choose a shorter one");
+        } else if !name.starts_with('/') || name.contains('\0') {
             let message = format!("the path `{name}` is not absolute");
             let help =
                 format!("give a path that starts with a slash, with `{field}` or as the name");
@@ -170,6 +182,9 @@ impl<'a> Reader<'a> {
     }
 
     fn check_absolute(&mut self, name: &'static str, path: &str) {
+        if let Some(message) = too_long(path) {
+            return self.refuse(name, format!("`{name}`: {message}"), "choose a shorter one");
+        }
         if path.contains('\0') {
             self.refuse(name, format!("`{name}` contains a NUL byte"), "remove it");
         }

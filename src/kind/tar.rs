@@ -2,8 +2,8 @@
 //!
 //! Equal inputs always give equal bytes: entries are sorted, and have neither owner nor time. So
 //! the archive is compared with what it should be and written only when it differs. It watches the
-//! archive, each input, and what lies directly in it; what happens deeper is seen at the next run.
-//! Refuses to write half an archive, and to follow links: they are stored as links.
+//! archive and everything in its inputs. Refuses to write half an archive, and to follow links:
+//! they are stored as links.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -219,12 +219,9 @@ impl Read for Exact {
 #[async_trait]
 impl Resource for Tar {
     fn watches(&self) -> Vec<Watch> {
-        let inputs = self.inputs.values().map(|path| (path, true));
-        [(&self.path, false)]
-            .into_iter()
-            .chain(inputs)
-            .map(|(path, children)| Watch::Path { path: path.clone(), children })
-            .collect()
+        let archive = Watch::Path { path: self.path.clone(), children: false };
+        let inputs = self.inputs.values().map(|path| Watch::Tree(path.clone()));
+        [archive].into_iter().chain(inputs).collect()
     }
 
     fn hints(&self) -> Hints {
@@ -343,7 +340,7 @@ mod tests {
         }
         assert!(build("tar", "/a", &[("format", "zip")]).is_err());
         let watches = build_values("tar", "/a.tar", &[list(&[a])]).unwrap().watches();
-        let path = |path: &str, children| Watch::Path { path: path.into(), children };
-        assert_eq!(watches, [path("/a.tar", false), path("/x/same", true)]);
+        let archive = Watch::Path { path: "/a.tar".into(), children: false };
+        assert_eq!(watches, [archive, Watch::Tree(a.into())]);
     }
 }

@@ -11,8 +11,25 @@ use crate::diag::Span;
 pub(super) struct Node {
     pub(super) span: Span,
     pub(super) data: Data,
-    /// How many values it holds, itself included, aliases followed.
-    pub(super) weight: usize,
+    pub(super) weight: Weight,
+}
+
+/// What a value holds, itself included, aliases followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight {
+    pub(super) values: usize,
+    /// The length of all its texts.
+    pub(super) bytes: usize,
+}
+
+impl Weight {
+    /// With what another value holds.
+    pub(super) fn and(self, other: Weight) -> Weight {
+        Weight {
+            values: self.values.saturating_add(other.values),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
 }
 
 /// What a value is.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use super::node::{Data, Entry, Key, Node};
+use super::node::{Data, Entry, Key, Node, Weight};
 use super::place::Places;
 use super::{Sink, TEXT_BYTES_MAX};
 use crate::diag::{Diagnostic, Span};
@@ -18,6 +18,10 @@ const DEPTH_MAX: usize = 64;
 
 /// How many values a document may hold once its aliases are followed. A resource has about seven.
 const VALUES_MAX: usize = 1_000_000;
+
+/// How long all texts may be once aliases are followed, in bytes: each use of an aliased text is a
+/// copy. Every file without aliases is below it.
+const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
 /// The root of the only document; `None` when the text cannot be read to its end (the sink says
 /// why).
@@ -43,7 +47,7 @@ pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
-        values: 0,
+        weight: Weight { values: 0, bytes: 0 },
     };
     builder.run().ok()?;
     let root = builder.root;
@@ -66,14 +70,14 @@ struct Builder<'a> {
     /// `None` while the anchored value is still open: an alias to it would be endless.
     anchors: HashMap<usize, Option<Rc<Node>>>,
     root: Option<Rc<Node>>,
-    values: usize,
+    weight: Weight,
 }
 
 /// A list or map whose end is not read yet.
 struct Open {
     span: Span,
     anchor: usize,
-    weight: usize,
+    weight: Weight,
     kind: OpenKind,
 }
 
@@ -117,10 +121,11 @@ impl Builder<'_> {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, span)?;
+                let weight = Weight { values: 1, bytes: text.len() };
+                self.count(weight, span)?;
                 let plain = self.plainness(style, tag.as_deref(), span);
                 let data = Data::Scalar { text: text.into_owned(), plain };
-                self.place(Node { span, data, weight: 1 }, anchor);
+                self.place(Node { span, data, weight }, anchor);
                 Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, span),
@@ -144,10 +149,10 @@ impl Builder<'_> {
     }
 
     fn begin(&mut self, kind: OpenKind, anchor: usize, span: Span) -> Result<(), Stop> {
-        self.count(1, span)?;
+        let weight = Weight { values: 1, bytes: 0 };
+        self.count(weight, span)?;
         if self.open.len() >= DEPTH_MAX {
-            let message = format!("nested deeper than {DEPTH_MAX} levels");
-            self.sink.add(Diagnostic::error(span, message));
+            self.sink.add(Diagnostic::error(span, too_deep()));
             return Err(Stop);
         }
         if anchor != 0 {
@@ -156,7 +161,7 @@ impl Builder<'_> {
         // The place of a list or map is where it starts: its whole extent would underline half the
         // file.
         let span = Span { end: span.start, ..span };
-        self.open.push(Open { span, anchor, weight: 1, kind });
+        self.open.push(Open { span, anchor, weight, kind });
         Ok(())
     }
 
@@ -216,12 +221,15 @@ impl Builder<'_> {
         }
     }
 
-    fn count(&mut self, values: usize, span: Span) -> Result<(), Stop> {
-        self.values = self.values.saturating_add(values);
-        if self.values <= VALUES_MAX {
+    fn count(&mut self, more: Weight, span: Span) -> Result<(), Stop> {
+        self.weight = self.weight.and(more);
+        let message = if self.weight.values > VALUES_MAX {
+            format!("more than {VALUES_MAX} values, aliases followed")
+        } else if self.weight.bytes > EXPANDED_BYTES_MAX {
+            format!("more than {} MiB of text, aliases followed", EXPANDED_BYTES_MAX >> 20)
+        } else {
             return Ok(());
-        }
-        let message = format!("more than {VALUES_MAX} values, aliases followed");
+        };
         self.sink.add(
             Diagnostic::error(span, message).with_help("use fewer aliases, or split the file"),
         );
@@ -241,7 +249,7 @@ impl Builder<'_> {
             self.root = Some(node);
             return;
         };
-        open.weight = open.weight.saturating_add(node.weight);
+        open.weight = open.weight.and(node.weight);
         match &mut open.kind {
             OpenKind::List(items) => items.push(node),
             OpenKind::Map { entries, seen, merges, key } => {
@@ -305,7 +313,11 @@ impl Builder<'_> {
     fn syntax(&mut self, marker: &Marker, info: &str) -> Result<(), Stop> {
         let span = self.places.at(self.text, marker.index());
         let line = self.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
-        let found = Diagnostic::error(span, format!("not valid YAML: {info}"));
+        // The parser has a limit of its own, which it can reach while it looks ahead.
+        let found = match info.contains("recursion limit") {
+            true => Diagnostic::error(span, too_deep()),
+            false => Diagnostic::error(span, format!("not valid YAML: {info}")),
+        };
         let tabbed = line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t');
         self.sink.add(match tabbed {
             true => found.with_help("YAML is indented with spaces; there is a tab in this line"),
@@ -313,6 +325,10 @@ impl Builder<'_> {
         });
         Err(Stop)
     }
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {DEPTH_MAX} levels")
 }
 
 fn is_unspecific(tag: &Tag) -> bool {

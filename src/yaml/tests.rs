@@ -98,6 +98,31 @@ fn diagnostics_are_bounded_in_number() {
 }
 
 #[test]
+fn copies_of_an_aliased_text_cannot_fill_the_memory() {
+    let long = "x".repeat(100_000);
+    let mut text = format!("graph: g\nresources:\n  noop:\n  - &a {{name: a, comment: {long}}}\n");
+    (0..1_000).for_each(|n| text.push_str(&format!("  - {{<<: *a, name: n{n}}}\n")));
+    let (program, found) = parse(&text);
+    assert!(program.is_none());
+    assert!(found[0].message.contains("of text, aliases followed"), "{:?}", found[0].message);
+}
+
+#[test]
+fn what_is_wrong_with_a_long_name_is_still_said() {
+    for (letter, length) in [("a", MESSAGE_MAX), ("a", 1 << 20), ("漢", 1 << 18)] {
+        let name = letter.repeat(length);
+        let ends = format!("from: {{kind: noop, name: {name}}}, to: {{kind: noop, name: {name}b}}");
+        let text =
+            format!("graph: g\nresources:\n  noop:\n  - name: {name}\nedges:\n- {{{ends}}}\n");
+        let found = check(&text);
+        let [one] = &found[..] else { panic!("{} mistakes", found.len()) };
+        assert!(one.message.starts_with("noop[") && one.message.ends_with("b] is not declared"));
+        assert!(one.message.chars().count() < 2 * MESSAGE_MAX);
+        assert!(render("f", &text, &found, false).chars().count() < 4 * MESSAGE_MAX);
+    }
+}
+
+#[test]
 fn a_place_is_right_behind_wide_characters_and_on_long_lines() {
     for padding in [0, 1, 63, 64, 65, 1_000] {
         let wide = "漢🦀é".repeat(padding);

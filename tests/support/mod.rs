@@ -106,6 +106,10 @@ pub(crate) struct Agent {
     log: PathBuf,
 }
 
+/// Each test program compiles this file, and not each of them uses everything.
+const _: fn() -> Site = Site::apart;
+const _: fn(&Agent) -> u32 = Agent::id;
+
 impl Agent {
     /// The number of its process.
     pub(crate) fn id(&self) -> u32 {

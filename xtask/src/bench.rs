@@ -6,6 +6,7 @@
 mod engine;
 mod heal;
 mod spread;
+mod timing;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -41,11 +42,16 @@ struct Row {
     run: fn(agent: &Path, args: &Args) -> anyhow::Result<ExitCode>,
 }
 
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row {
         name: "heal",
         about: "a managed file is deleted or edited, until it is right again",
         run: |agent, args| heal::run(agent, args.rounds),
+    },
+    Row {
+        name: "timing",
+        about: "graphs of steps that sleep, from start to end, beyond their critical path",
+        run: |agent, args| timing::run(agent, args.rounds),
     },
     Row {
         name: "engine",

@@ -130,11 +130,13 @@ impl Follower {
         if state == StoreState::Syncing {
             return;
         }
+        let hosts = self.roster.present_hosts();
         self.views.send_if_modified(|view| {
             let first = view.state == StoreState::Syncing;
-            if !differs && view.state == state {
+            if !differs && view.state == state && view.hosts == hosts {
                 return false;
             }
+            view.hosts = hosts;
             if differs || first {
                 view.exports = self.roster.exports();
                 view.revision = self.exports.revision.max(self.presence.revision);

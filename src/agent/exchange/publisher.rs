@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::PublishView;
 use super::follower::OwnView;
+use crate::collect::convergence::Said;
 use crate::collect::keys;
 use crate::collect::presence::{Me, Rival, Standing, standing};
 use crate::collect::publish::{Plan, Published, plan};
@@ -29,6 +30,8 @@ const TTL: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(20);
 /// The pause after the store failed us. It does not tell when it can write again.
 const RETRY: Duration = Duration::from_secs(1);
+/// The least time from one statement about our convergence to the next.
+const SAY: Duration = Duration::from_secs(1);
 /// A call without an answer for so long is given up; the next look shows whether it was done.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,7 @@ pub(super) struct Publisher {
     pub(super) noop: bool,
     pub(super) wanted: watch::Receiver<Option<Vec<Published>>>,
     pub(super) own: watch::Receiver<OwnView>,
+    pub(super) saying: watch::Receiver<Option<Said>>,
     pub(super) view: watch::Sender<PublishView>,
 }
 
@@ -54,6 +58,8 @@ struct Memory {
     /// Our writes show up in views of these revisions or later.
     exports_written: i64,
     presence_written: i64,
+    /// What was said last about our convergence, under which lease and when.
+    said: Option<(LeaseId, Said, Instant)>,
 }
 
 /// When to look again, if nothing happens before.
@@ -66,8 +72,9 @@ impl Publisher {
         loop {
             let own = self.own.borrow_and_update().clone();
             let wanted = self.wanted.borrow_and_update().clone();
+            let saying = self.saying.borrow_and_update().clone();
             let step = async {
-                match self.step(&mut memory, &own, wanted.as_deref()).await {
+                match self.step(&mut memory, &own, wanted.as_deref(), saying).await {
                     Ok(next) => next,
                     Err(error) => {
                         self.failed(&error);
@@ -89,6 +96,7 @@ impl Publisher {
                 () = cancel.cancelled() => return,
                 changed = self.own.changed() => if changed.is_err() { return },
                 changed = self.wanted.changed() => if changed.is_err() { return },
+                changed = self.saying.changed() => if changed.is_err() { return },
                 () = until => {}
             }
         }
@@ -100,6 +108,7 @@ impl Publisher {
         memory: &mut Memory,
         own: &OwnView,
         wanted: Option<&[Published]>,
+        saying: Option<Said>,
     ) -> Result<Next, StoreError> {
         let next = self.keep_alive(memory).await?;
         let behind = own.exports_revision < memory.exports_written
@@ -124,10 +133,41 @@ impl Publisher {
                     let guard = Compare::Revision(keys::presence(&self.host), revision);
                     self.commit(memory, own, plan, guard, None).await?;
                 }
-                Ok(memory.refresh)
+                let again = match saying {
+                    Some(said) => self.say_converged(memory, lease, revision, said).await?,
+                    None => None,
+                };
+                Ok(memory.refresh.into_iter().chain(again).min())
             }
             Standing::Free { replaces } => self.claim(memory, own, wanted, replaces).await,
         }
+    }
+
+    /// Says how far this host is, as long as its presence is that of `revision`. A host that comes
+    /// and goes between rest and work says so at most once in a while.
+    async fn say_converged(
+        &self,
+        memory: &mut Memory,
+        lease: LeaseId,
+        revision: i64,
+        said: Said,
+    ) -> Result<Next, StoreError> {
+        let before = memory.said.as_ref().filter(|(under, ..)| *under == lease);
+        match before {
+            _ if self.noop => return Ok(None),
+            Some((_, before, _)) if *before == said => return Ok(None),
+            Some((.., at)) if Instant::now() < *at + SAY => return Ok(Some(*at + SAY)),
+            _ => {}
+        }
+        let (key, value) = (keys::convergence(&self.host), said.encode());
+        let txn = Txn {
+            when: vec![Compare::Revision(keys::presence(&self.host), revision)],
+            then: vec![Op::Put { key, value, lease: Some(lease) }],
+        };
+        if ask(self.store.txn(txn)).await?.applied {
+            memory.said = Some((lease, said, Instant::now()));
+        }
+        Ok(None)
     }
 
     /// Refreshes the lease when its time has come; a lease that ended is forgotten.

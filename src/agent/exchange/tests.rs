@@ -385,3 +385,47 @@ async fn a_host_is_not_present_before_its_graph_is_known() {
     assert!(site.store.tried.lock().unwrap().is_empty());
     one.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_host_says_about_its_convergence_is_heard_as_long_as_it_is_there() {
+    let site = Site::new();
+    let one = site.start("h1", &[]);
+    let two = site.start("h2", &[]);
+    let hears = async |wanted: &[(&str, bool)]| {
+        let matches = |said: &BTreeMap<HostName, Said>| {
+            let said = said.iter().map(|(from, said)| (from.as_str(), said.converged));
+            said.eq(wanted.iter().copied())
+        };
+        let mut said = one.said.clone();
+        assert!(timeout(PATIENCE, said.wait_for(matches)).await.is_ok(), "wanted {wanted:?}");
+    };
+    one.say.send_replace(Some(Said::new(1, "e", true)));
+    two.say.send_replace(Some(Said::new(1, "e", false)));
+    hears(&[("h1", true), ("h2", false)]).await;
+    two.say.send_replace(Some(Said::new(1, "e", true)));
+    hears(&[("h1", true), ("h2", true)]).await;
+    let both = ["h1", "h2"].map(host);
+    assert_eq!(one.exports.borrow().hosts, both);
+    two.stop().await;
+    hears(&[("h1", true)]).await;
+    let mut exports = one.exports.clone();
+    assert!(timeout(PATIENCE, exports.wait_for(|view| view.hosts == both[..1])).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_wavers_says_so_at_most_once_a_second() {
+    let site = Site::new();
+    let one = site.start("h1", &[]);
+    for round in 0..100 {
+        one.say.send_replace(Some(Said::new(round, "e", round % 2 == 0)));
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut said = one.said.clone();
+    let last = |said: &BTreeMap<HostName, Said>| said.values().any(|one| one.generation == 99);
+    assert!(timeout(PATIENCE, said.wait_for(last)).await.is_ok(), "the last word counts");
+    let key = keys::convergence(&host("h1"));
+    let tried = site.store.tried.lock().unwrap();
+    let ops = tried.iter().flat_map(|txn| &txn.then);
+    let writes = ops.filter(|op| matches!(op, Op::Put { key: of, .. } if *of == key)).count();
+    assert!((2..=7).contains(&writes), "{writes} in five seconds");
+}

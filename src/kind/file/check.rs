@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::fields::{flag, list, mistake, no_nul, text};
+use super::super::fields::{flag, list, mistake, no_nul, text, too_long};
 use super::super::{FieldError, str_field};
 use super::CONTENT_MAX;
 use super::path::{clean_path, result_path};
@@ -94,6 +94,11 @@ fn check_path(id: &ResourceId, fields: &Fields, errors: &mut Vec<FieldError>) ->
         errors.push(mistake("basename", message, "give only the last part of the path"));
     }
     let path = result_path(id.name(), fields);
+    if let Some(message) = too_long(&path) {
+        errors.push(FieldError { field: None, message, help: Some("choose a shorter one".into()) });
+        // In its place one that gives no further reason to complain.
+        return if path.ends_with('/') { "/long/".to_owned() } else { "/long".to_owned() };
+    }
     if !path.starts_with('/') {
         let field = ["dirname", "path"].into_iter().find(|name| text(fields, name).is_some());
         errors.push(FieldError {
@@ -185,6 +190,10 @@ fn check_fragments(
     }
     let mut fragments = Vec::new();
     for path in &paths {
+        if let Some(message) = too_long(path) {
+            refuse(format!("`fragments`: {message}"), "choose a shorter one");
+            continue;
+        }
         if !path.starts_with('/') {
             let message = format!("the fragment `{path}` is not an absolute path");
             refuse(message, "give a path that starts with a slash");
@@ -212,6 +221,10 @@ fn check_source(fields: &Fields, spot: &Spot<'_>, errors: &mut Vec<FieldError>) 
         return Some(PathBuf::from(source));
     }
     let mut refuse = |message: String, help: &str| errors.push(mistake("source", message, help));
+    if let Some(message) = too_long(source) {
+        refuse(format!("`source`: {message}"), "choose a shorter one");
+        return None;
+    }
     if !source.starts_with('/') {
         let message = format!("`source` is `{source}`, which is not absolute");
         refuse(message, "give a path that starts with a slash");

@@ -143,7 +143,7 @@ impl<'a> Place<'a> {
     }
 
     /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
-    /// waited for: `docs/decisions/0009-files-are-renamed-not-synced.md`.
+    /// waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
     pub(super) fn replace(
         &self,
         filling: Filling<'_>,

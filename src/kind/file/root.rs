@@ -141,3 +141,39 @@ fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_link_on_the_way_down_is_passed_however_late_it_is_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, out) = (dir.path().join("top"), dir.path().join("out"));
+        fs::create_dir_all(top.join("sub/deep")).unwrap();
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("f"), "untouched").unwrap();
+        let mut root = Root::open(&top, false).unwrap();
+        let ours = Path::new("sub/f");
+        root.at(ours).unwrap().make_file(super::super::plan::Ids::default(), None).unwrap();
+        fs::rename(top.join("sub"), dir.path().join("moved")).unwrap();
+        symlink(&out, top.join("sub")).unwrap();
+        // What was opened before is still the directory that it was.
+        root.at(ours).unwrap().remove_file().unwrap();
+        assert!(!dir.path().join("moved/f").exists());
+        root.forget();
+        for path in ["sub/f", "sub/deep/f"] {
+            let refused = root.at(Path::new(path)).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(Errno::ENOTDIR as i32), "{path}");
+        }
+        assert!(root.names(Path::new("sub")).is_err());
+        assert!(root.remove_tree(Path::new("sub")).is_err());
+        assert!(Root::open(&top.join("sub"), false).is_err(), "nor is the directory itself");
+        assert_eq!(fs::read_to_string(out.join("f")).unwrap(), "untouched");
+        for path in ["../out/f", "/etc/f", "."] {
+            assert!(root.at(Path::new(path)).is_err(), "{path} leads outside");
+        }
+    }
+}

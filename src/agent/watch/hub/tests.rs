@@ -90,6 +90,20 @@ async fn every_kind_of_change_of_a_file_is_noticed() {
 }
 
 #[tokio::test]
+async fn p35_a_file_that_is_being_written_is_told_when_its_writer_is_done() {
+    let mut scene = Scene::new();
+    fs::write(scene.path("f"), "old").unwrap();
+    scene.add(1, "f").await;
+    scene.add(2, "marker").await;
+    let mut writer = fs::OpenOptions::new().write(true).open(scene.path("f")).unwrap();
+    writer.write_all(b"half").unwrap();
+    assert_eq!(scene.drain(2, "marker").await, BTreeSet::new());
+    writer.write_all(b" and half").unwrap();
+    drop(writer);
+    scene.expect(1).await;
+}
+
+#[tokio::test]
 async fn others_in_the_same_directory_touch_nobody() {
     let mut scene = Scene::new();
     scene.add(1, "mine").await;
