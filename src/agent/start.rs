@@ -28,14 +28,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{self, Store};
 
 /// Runs an agent from start to end.
-pub(super) async fn run(settings: Settings) -> u8 {
-    let source = match first_source(&settings.input) {
-        Ok(source) => source,
-        Err(report) => {
-            eprint!("{report}");
-            return EXIT_FAILED;
-        }
-    };
+pub(super) async fn run(settings: Settings, source: Source) -> u8 {
     match Agent::start(settings, source).await {
         Ok(agent) => agent.run().await,
         Err(refusal) => {
@@ -46,7 +39,7 @@ pub(super) async fn run(settings: Settings) -> u8 {
 }
 
 /// The graph that the agent starts with, or everything that is wrong with it.
-fn first_source(input: &Input) -> Result<Source, String> {
+pub(super) fn first_source(input: &Input) -> Result<Source, String> {
     let Input::Yaml(path) = input else { return Ok(Source::empty()) };
     match source::load(path) {
         Ok((source, warnings)) => {
