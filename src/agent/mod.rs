@@ -39,14 +39,6 @@ pub const EXIT_PARTIAL: u8 = 5;
 
 /// Runs an agent until it ends; gives its exit code. Prints what was refused.
 pub fn run(settings: Settings) -> u8 {
-    // On the first thread, whose memory grows in large steps.
-    let source = match start::first_source(&settings.input) {
-        Ok(source) => source,
-        Err(report) => {
-            eprint!("{report}");
-            return EXIT_FAILED;
-        }
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -56,7 +48,7 @@ pub fn run(settings: Settings) -> u8 {
         }
     };
     // As a task, the loop shares a thread with what wakes it more often than not.
-    let agent = runtime.spawn(start::run(settings, source));
+    let agent = runtime.spawn(start::run(settings));
     let code = runtime.block_on(agent).unwrap_or_else(|failure| {
         eprintln!("error: the agent's loop ended: {failure}");
         EXIT_FAILED

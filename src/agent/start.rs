@@ -28,7 +28,14 @@ use crate::store::memory::MemoryStore;
 use crate::store::{self, Store};
 
 /// Runs an agent from start to end.
-pub(super) async fn run(settings: Settings, source: Source) -> u8 {
+pub(super) async fn run(settings: Settings) -> u8 {
+    let source = match first_source(&settings.input) {
+        Ok(source) => source,
+        Err(report) => {
+            eprint!("{report}");
+            return EXIT_FAILED;
+        }
+    };
     match Agent::start(settings, source).await {
         Ok(agent) => agent.run().await,
         Err(refusal) => {
@@ -39,7 +46,7 @@ pub(super) async fn run(settings: Settings, source: Source) -> u8 {
 }
 
 /// The graph that the agent starts with, or everything that is wrong with it.
-pub(super) fn first_source(input: &Input) -> Result<Source, String> {
+fn first_source(input: &Input) -> Result<Source, String> {
     let Input::Yaml(path) = input else { return Ok(Source::empty()) };
     match source::load(path) {
         Ok((source, warnings)) => {
