@@ -210,38 +210,36 @@ impl Body {
         self.feed(Event::Touched(vertex)).await;
     }
 
-    /// Feeds the engine and runs its commands, until none is left. Of many watches the first are
-    /// armed, and what they allow begins, before the next are armed.
+    /// Feeds the engine and runs its commands, until none is left.
     async fn feed(&mut self, event: Event) {
-        let (mut events, mut to_watch) = (VecDeque::from([event]), VecDeque::new());
-        loop {
-            let Some(event) = events.pop_front() else {
-                let some: Vec<VertexId> = to_watch.drain(..TOGETHER.min(to_watch.len())).collect();
-                if some.is_empty() {
-                    return;
-                }
-                events.extend(self.arm_all(some).await);
-                continue;
-            };
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             let now = Timestamp(self.born.elapsed());
+            let mut to_watch = Vec::new();
             for command in self.engine.step(now, event) {
                 match command {
-                    Command::Watch(vertex) => to_watch.push_back(vertex),
+                    Command::Watch(vertex) => to_watch.push(vertex),
                     command => events.extend(self.execute(command).await),
                 }
             }
+            events.extend(self.arm_all(&to_watch).await);
         }
     }
 
-    /// Arms the watches of these vertices, in one go.
-    async fn arm_all(&mut self, vertices: Vec<VertexId>) -> Vec<Event> {
-        let watches = |vertex: VertexId| {
-            let found = self.graph.vertices.get(&vertex.resource)?;
-            let polled = found.meta.poll.is_some();
-            Some((vertex, if polled { Vec::new() } else { found.resource.watches() }))
-        };
-        let wanted = vertices.into_iter().filter_map(watches).collect();
-        self.arm(wanted).await
+    /// Arms the watches of these vertices, many in one go.
+    async fn arm_all(&mut self, vertices: &[VertexId]) -> Vec<Event> {
+        let mut events = Vec::with_capacity(vertices.len());
+        for some in vertices.chunks(TOGETHER) {
+            let wanted = some.iter().filter_map(|vertex| {
+                let found = self.graph.vertices.get(&vertex.resource)?;
+                let polled = found.meta.poll.is_some();
+                let watches = if polled { Vec::new() } else { found.resource.watches() };
+                Some((vertex.clone(), watches))
+            });
+            let wanted = wanted.collect();
+            events.extend(self.arm(wanted).await);
+        }
+        events
     }
 
     async fn arm(&mut self, wanted: Vec<(VertexId, Vec<Watch>)>) -> Vec<Event> {
