@@ -133,8 +133,8 @@ fn names(view: &ExportsView) -> Vec<String> {
     let name = |export: &Arc<crate::collect::Export>| {
         let Address { from, name, .. } = &export.address;
         let content = match &export.content {
-            Content::Fields(fields) => match &fields["content"] {
-                Value::Str(text) => text.clone(),
+            Content::Fields(fields) => match fields.get("content") {
+                Some(Value::Str(text)) => text.clone(),
                 other => format!("{other:?}"),
             },
             other => format!("{other:?}"),
