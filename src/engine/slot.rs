@@ -181,8 +181,8 @@ impl Slot {
         }
     }
 
-    /// Gives it a reason to run by an event. To look every so often says nothing new, so with a poll
-    /// the attempts go on being counted.
+    /// Gives it a reason to run by an event. To look every so often says nothing new, so with a
+    /// poll the attempts go on being counted.
     fn prompt_by_event(&mut self) {
         let used = self.retries.used;
         self.prompt();
