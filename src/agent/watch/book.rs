@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::kind::TEMPORARY;
+
 /// The number that the kernel gave to a watch; it is not used again.
 pub(super) type Wd = i32;
 
@@ -237,7 +239,7 @@ impl Book {
 
     /// What the shell found in a directory that it was asked to list.
     pub(super) fn listed(&mut self, dir: &Path, directories: Vec<OsString>) {
-        for name in directories {
+        for name in directories.into_iter().filter(|name| !is_ours(name)) {
             self.found(dir, dir.join(name));
         }
     }
@@ -378,11 +380,13 @@ impl Book {
 
     fn entry_event(&mut self, path: &Path, happened: Happened, name: &OsStr) -> BTreeSet<u64> {
         let mut touched = BTreeSet::new();
+        let ours = is_ours(name);
         if let Some(dir) = self.dirs.get(path) {
-            touched.extend(dir.names.get(name).into_iter().flatten().chain(&dir.all));
+            let all = dir.all.iter().filter(|_| !ours);
+            touched.extend(dir.names.get(name).into_iter().flatten().chain(all));
         }
         let child = path.join(name);
-        if happened == Happened::Directory && self.in_tree(path) {
+        if !ours && happened == Happened::Directory && self.in_tree(path) {
             self.found(path, child.clone());
         }
         if !self.dirs.contains_key(&child) {
@@ -445,6 +449,12 @@ impl Book {
     pub(super) fn watches(&self) -> usize {
         self.paths.len()
     }
+}
+
+/// What the agent itself makes in the directories that it manages is its own business: a run that
+/// fails would wake itself with it, for ever. Who wants exactly this name is told all the same.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Why something is not fully watched.

@@ -294,6 +294,24 @@ fn a_tree_too_large_for_the_watches_that_are_left_says_so() {
     assert_eq!(world.book.error(1), None);
 }
 
+#[test]
+fn what_the_agent_makes_for_a_while_in_a_tree_touches_nobody() {
+    let mut world = World::new(&["/", "/t", "/d", "/t/.quorate-0123"]);
+    world.tree(1, "/t");
+    world.book.add(2, "/d".into(), Scope::Children);
+    world.settle();
+    world.add(3, "/d/.quorate-asked");
+    assert_eq!(world.book.watches(), 3, "what was left over is not watched either");
+    for happened in [Happened::Entry, Happened::Content] {
+        assert_eq!(world.entry_of("/t/.quorate-4567", happened), ids(&[]));
+        assert_eq!(world.entry_of("/d/.quorate-4567", happened), ids(&[]));
+    }
+    assert_eq!(world.mkdir("/t/.quorate-89ab"), ids(&[]));
+    assert_eq!(world.book.watches(), 3);
+    assert_eq!(world.entry("/d/.quorate-asked"), ids(&[3]), "who wants it by name");
+    assert_eq!(world.entry("/t/f"), ids(&[1]), "what it is renamed to");
+}
+
 proptest! {
     /// Directories come and go at random; whenever an entry of a wanted path changes, its id is
     /// touched, and the watches are exactly those of the wanted directories that exist.
