@@ -147,7 +147,6 @@ impl Agent {
             quiet: false,
             converged: false,
             to_export: 0,
-            unwatched: std::collections::HashSet::new(),
             said: std::collections::HashMap::new(),
             stage: Stage::Running,
             code: EXIT_DONE,
