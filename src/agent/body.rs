@@ -197,7 +197,7 @@ impl Body {
         if touched.id == SOURCE {
             return self.reload().await;
         }
-        let Some(told) = self.watches.told(touched, Instant::now()) else { return };
+        let Some(told) = self.watches.told(touched) else { return };
         let Told { vertex, watching } = told;
         if let Some(error) = watching {
             if let Some(why) = &error {

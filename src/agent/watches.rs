@@ -1,8 +1,8 @@
 //! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
 //! and commands.
 //!
-//! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
-//! has no watch left is looked at every now and then instead.
+//! Refuses to interpret events: it only says which vertices they touch. That the hub only
+//! looks at a path, since the kernel has no watch left, is said once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -10,16 +10,12 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{Commands, HubHandle, Scope, Touched, Wanted, WatchError};
+use super::watch::{Commands, HubHandle, POLL, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
-
-/// How often a path is looked at that cannot be watched, since no watches are left: soon enough for
-/// a person, seldom enough for thousands of them.
-const POLL: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Held {
@@ -39,8 +35,6 @@ struct Tick {
     interval: Duration,
     /// Whose tick it is: that of a vertex which was armed anew is dropped.
     epoch: u64,
-    /// It stands for watches that are missing, and ends when they are there.
-    poll: bool,
 }
 
 /// What news of one watch means for its vertex.
@@ -124,7 +118,7 @@ impl Watches {
             wanted.into_iter().map(|(at, one)| ((at, one.id), one)).unzip();
         if !wanted.is_empty() {
             for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
-                self.judge(id, &answers[at], error, now);
+                self.judge(id, &answers[at], error);
             }
         }
         let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
@@ -164,7 +158,7 @@ impl Watches {
                 let (at, vertex) = (now + interval, vertex.clone());
                 let epoch = held.epoch;
                 held.ticks += 1;
-                self.ticks.push(Reverse(Tick { at, vertex, interval, epoch, poll: false }));
+                self.ticks.push(Reverse(Tick { at, vertex, interval, epoch }));
             }
             Watch::Command(_) => {}
         }
@@ -180,7 +174,7 @@ impl Watches {
             let lives = |tick: &Tick| {
                 self.held.get(&tick.vertex).is_some_and(|held| held.epoch == tick.epoch)
             };
-            self.ticks.retain(|Reverse(tick)| tick.poll || lives(tick));
+            self.ticks.retain(|Reverse(tick)| lives(tick));
             self.stale = 0;
         }
         for id in held.hub {
@@ -209,16 +203,17 @@ impl Watches {
 
     /// Whose watch was touched, and how the vertex is watched since then if that is another state
     /// than before: one watch that is well says nothing about the others.
-    pub(super) fn told(&mut self, touched: Touched, now: Instant) -> Option<Told> {
+    pub(super) fn told(&mut self, touched: Touched) -> Option<Told> {
         let vertex = self.paths.get(&touched.id)?.clone();
         let before = self.error_of(&vertex);
-        self.judge(touched.id, &vertex, touched.error, now);
+        self.judge(touched.id, &vertex, touched.error);
         let after = self.error_of(&vertex);
         Some(Told { vertex, watching: (before != after).then_some(after) })
     }
 
-    /// What the state of one watch means: no watches left is no error, the path is polled.
-    fn judge(&mut self, id: u64, vertex: &VertexId, error: Option<WatchError>, now: Instant) {
+    /// What the state of one watch means: no watches left is no error: the hub looks
+    /// at the path every now and then.
+    fn judge(&mut self, id: u64, vertex: &VertexId, error: Option<WatchError>) {
         let well = error.as_ref().is_none_or(|error| error.exhausted);
         if well && let Some(broken) = self.broken.get_mut(vertex) {
             broken.remove(&id);
@@ -228,23 +223,14 @@ impl Watches {
         }
         match error {
             Some(WatchError { message, exhausted: true }) => {
-                let first = !self.polled.contains_key(vertex);
-                self.polled.entry(vertex.clone()).or_default().insert(id);
-                if first {
-                    let seconds = POLL.as_secs();
+                let paths = self.polled.entry(vertex.clone()).or_default();
+                if paths.is_empty() {
+                    let (resource, seconds) = (&vertex.resource, POLL.as_secs());
                     tracing::warn!(
-                        "{}: looked at every {seconds} s instead of watched: {message}",
-                        vertex.resource
+                        "{resource}: looked at every {seconds} s instead of watched: {message}"
                     );
-                    let tick = Tick {
-                        at: now + POLL,
-                        vertex: vertex.clone(),
-                        interval: POLL,
-                        epoch: 0,
-                        poll: true,
-                    };
-                    self.ticks.push(Reverse(tick));
                 }
+                paths.insert(id);
             }
             error => {
                 self.unpoll(id, vertex);
@@ -260,7 +246,6 @@ impl Watches {
         paths.remove(&id);
         if paths.is_empty() {
             self.polled.remove(vertex);
-            self.ticks.retain(|Reverse(tick)| !(tick.poll && tick.vertex == *vertex));
         }
     }
 
@@ -291,9 +276,9 @@ impl Watches {
             }
             let Some(Reverse(tick)) = self.ticks.pop() else { break };
             let epoch = self.held.get(&tick.vertex).map(|held| held.epoch);
-            if !tick.poll && epoch != Some(tick.epoch) {
+            if epoch != Some(tick.epoch) {
                 self.stale = self.stale.saturating_sub(1);
-            } else if epoch.is_some() {
+            } else {
                 let next = tick.at + tick.interval;
                 let at = if next > now { next } else { now + tick.interval };
                 due.push(tick.vertex.clone());

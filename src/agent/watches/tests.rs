@@ -26,39 +26,25 @@ async fn add(
 }
 
 #[tokio::test]
-async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
+async fn that_no_watch_is_left_for_a_path_is_no_error_and_forgotten_with_its_vertex() {
     let hub = HubHandle::answering(|path| if path == "/one" { exhausted() } else { None });
     let mut watches = on(hub);
     let (one, two) = (vertex("one"), vertex("two"));
     let start = Instant::now();
     assert_eq!(add(&mut watches, &one, "/one", start).await, Ok(()), "it is no error");
     assert_eq!(add(&mut watches, &two, "/two", start).await, Ok(()));
-    assert_eq!(watches.next_tick(), Some(start + POLL));
-    assert_eq!(watches.due(start + POLL), std::slice::from_ref(&one));
-    let again = watches.due(start + 2 * POLL);
-    assert_eq!(again, std::slice::from_ref(&one), "again and again");
+    assert_eq!((watches.next_tick(), watches.polled.len()), (None, 1));
     let (id, _) = watches.paths.iter().find(|(_, vertex)| **vertex == one).unwrap();
-    let well = Touched { id: *id, error: None };
-    assert_eq!(watches.told(well, start), Some(Told { vertex: one, watching: None }));
-    assert_eq!(watches.next_tick(), None, "a watch was given back, and nothing is polled");
-}
-
-#[tokio::test]
-async fn a_watch_that_is_lost_later_is_polled_and_forgotten_with_its_vertex() {
-    let mut watches = on(HubHandle::answering(|_| None));
-    let one = vertex("one");
-    let start = Instant::now();
-    add(&mut watches, &one, "/one", start).await.unwrap();
-    assert_eq!(watches.next_tick(), None);
-    let id = *watches.paths.keys().next().unwrap();
+    let (id, told) = (*id, Told { vertex: one.clone(), watching: None });
     for _ in 0..3 {
         let lost = Touched { id, error: exhausted() };
-        let told = Told { vertex: one.clone(), watching: None };
-        assert_eq!(watches.told(lost, start), Some(told));
+        assert_eq!(watches.told(lost), Some(told.clone()));
     }
-    assert_eq!(watches.ticks.len(), 1, "polled once, however often it is told");
+    assert_eq!(watches.told(Touched { id, error: None }), Some(told));
+    assert_eq!(watches.polled.len(), 0, "a watch was given back");
+    watches.told(Touched { id, error: exhausted() });
     watches.remove(&one).await;
-    assert_eq!((watches.next_tick(), watches.polled.len()), (None, 0));
+    assert_eq!(watches.polled.len(), 0);
 }
 
 #[tokio::test]
@@ -100,7 +86,7 @@ async fn a_healthy_watch_does_not_clear_the_error_of_another() {
     let ids: Vec<u64> = ids.into_iter().collect();
     let mut tell = |at: usize, why: Option<&str>| {
         let error = why.map(|why| WatchError::from(why.to_owned()));
-        watches.told(Touched { id: ids[at], error }, now).unwrap().watching
+        watches.told(Touched { id: ids[at], error }).unwrap().watching
     };
     assert_eq!(tell(0, Some("a is gone")), Some(Some("a is gone".to_owned())));
     assert_eq!(tell(1, None), None, "the other one is as broken as before");

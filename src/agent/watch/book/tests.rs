@@ -19,6 +19,8 @@ struct World {
     denied: BTreeSet<PathBuf>,
     limit: Option<usize>,
     arms: usize,
+    /// Directories that were armed without following a link.
+    unfollowed: BTreeSet<PathBuf>,
 }
 
 impl World {
@@ -37,13 +39,16 @@ impl World {
                 Order::Disarm(wd) => {
                     self.watches.remove(&wd);
                 }
-                Order::List(dir) => {
+                Order::List { dir, .. } => {
                     let in_dir = self.dirs.keys().filter(|one| one.parent() == Some(&dir));
                     let names = in_dir.filter_map(|one| one.file_name()).map(OsStr::to_owned);
                     self.book.listed(&dir, names.collect());
                 }
-                Order::Arm { dir, content } => {
+                Order::Arm { dir, content, follow } => {
                     self.arms += 1;
+                    if !follow {
+                        self.unfollowed.insert(dir.clone());
+                    }
                     let result = self.arm(&dir);
                     self.book.armed(&dir, content, result);
                 }
@@ -292,6 +297,15 @@ fn a_tree_too_large_for_the_watches_that_are_left_says_so() {
     world.book.event(-1, Happened::Overflow, None);
     world.settle();
     assert_eq!(world.book.error(1), None);
+}
+
+#[test]
+fn only_what_was_asked_for_by_name_may_be_a_link() {
+    let mut world = World::new(&["/", "/t", "/t/a", "/t/a/b", "/t/c"]);
+    world.add(2, "/t/c/f");
+    world.tree(1, "/t");
+    let found = ["/t/a", "/t/a/b"].map(PathBuf::from);
+    assert_eq!(world.unfollowed, BTreeSet::from(found));
 }
 
 #[test]
