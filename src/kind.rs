@@ -40,6 +40,9 @@ mod value;
 
 pub use unfilled::unfilled;
 
+/// How the names of all files begin that the agent makes for a while beside what it manages.
+pub(crate) const TEMPORARY: &str = replace::TEMPORARY;
+
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {

@@ -3,7 +3,7 @@
 //! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves
 //! data between them.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
 use super::start::{Heard, Signals, since_1970};
 use super::watch::Touched;
-use super::watches::{SOURCE, Watches};
+use super::watches::{SOURCE, Told, Watches};
 use super::{EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::convergence::{self, Said};
@@ -85,8 +85,6 @@ pub(super) struct Body {
     pub(super) store_state: StoreState,
     /// How many resources of the program are exported.
     pub(super) to_export: usize,
-    /// Vertices whose watch could not be armed in full; the hub tells when it could.
-    pub(super) unwatched: HashSet<VertexId>,
     /// The last error said of each resource: the log says it once.
     pub(super) said: HashMap<ResourceId, String>,
 
@@ -207,12 +205,12 @@ impl Body {
         if touched.id == SOURCE {
             return self.reload().await;
         }
-        let Some((vertex, error)) = self.watches.told(touched, Instant::now()) else { return };
-        if let Some(why) = &error {
-            tracing::warn!("{}: not watched: {why}", vertex.resource);
-            self.unwatched.insert(vertex.clone());
-            self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
-        } else if self.unwatched.remove(&vertex) {
+        let Some(told) = self.watches.told(touched) else { return };
+        let Told { vertex, watching } = told;
+        if let Some(error) = watching {
+            if let Some(why) = &error {
+                tracing::warn!("{}: not watched: {why}", vertex.resource);
+            }
             self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
         }
         self.feed(Event::Touched(vertex)).await;
@@ -259,7 +257,6 @@ impl Body {
             let error = result.err();
             if let Some(why) = &error {
                 tracing::warn!("{}: not watched: {why}", vertex.resource);
-                self.unwatched.insert(vertex.clone());
             }
             Event::Watching { vertex, error }
         });
@@ -272,7 +269,6 @@ impl Body {
             Command::Watch(_) => {}
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
-                self.unwatched.remove(&vertex);
                 self.receivers.forget(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
@@ -301,6 +297,7 @@ impl Body {
     ) -> Option<Event> {
         let found = self.graph.vertices.get(&vertex.resource)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
+        let timeout = found.meta.timeout;
         let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
         let resource = match result {
             Ok(resource) => resource,
@@ -322,14 +319,14 @@ impl Body {
         };
         let mut armed = None;
         if rearm && !polled {
+            let lost = self.watches.error_of(&vertex).is_some();
             self.watches.remove(&vertex).await;
-            let lost = self.unwatched.remove(&vertex);
             let event = self.arm(vec![(vertex.clone(), resource.watches())]).await.pop();
             // The run sees what happened before it; so only news of the watch is told.
-            let news = lost || self.unwatched.contains(&vertex);
+            let news = lost || self.watches.error_of(&vertex).is_some();
             armed = event.filter(|_| news);
         }
-        self.runs.start(vertex, run, resource, context);
+        self.runs.start(vertex, run, resource, context, timeout);
         armed
     }
 

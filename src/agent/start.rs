@@ -147,7 +147,6 @@ impl Agent {
             complete: true,
             store_state: Default::default(),
             to_export: 0,
-            unwatched: std::collections::HashSet::new(),
             said: std::collections::HashMap::new(),
             stage: Stage::Running,
             code: EXIT_DONE,

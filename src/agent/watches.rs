@@ -1,8 +1,8 @@
 //! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
 //! and commands.
 //!
-//! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
-//! has no watch left is looked at every now and then instead.
+//! Refuses to interpret events: it only says which vertices they touch. That the hub only
+//! looks at a path, since the kernel has no watch left, is said once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -10,22 +10,21 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{Commands, HubHandle, Scope, Touched, Wanted, WatchError};
+use super::watch::{Commands, HubHandle, POLL, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
 
-/// How often a path is looked at that cannot be watched, since no watches are left: soon enough for
-/// a person, seldom enough for thousands of them.
-const POLL: Duration = Duration::from_secs(5);
-
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
     commands: Vec<u64>,
     keys: Vec<String>,
+    /// Which of its lives this is, and how many ticks belong to it.
+    epoch: u64,
+    ticks: usize,
 }
 
 /// A moment at which a vertex is touched.
@@ -34,8 +33,17 @@ struct Tick {
     at: Instant,
     vertex: VertexId,
     interval: Duration,
-    /// It stands for watches that are missing, and ends when they are there.
-    poll: bool,
+    /// Whose tick it is: that of a vertex which was armed anew is dropped.
+    epoch: u64,
+}
+
+/// What news of one watch means for its vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Whose watch it is.
+    pub(super) vertex: VertexId,
+    /// How the vertex is watched from now on, when that changed: why it is not, if so.
+    pub(super) watching: Option<Option<String>>,
 }
 
 /// All watches of the running graph.
@@ -47,6 +55,10 @@ pub(super) struct Watches {
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
     ticks: BinaryHeap<Reverse<Tick>>,
+    /// How many of the ticks belong to nobody any more.
+    stale: usize,
+    /// Why which watches of a vertex are not well.
+    broken: HashMap<VertexId, BTreeMap<u64, String>>,
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
     held: HashMap<VertexId, Held>,
@@ -61,6 +73,8 @@ impl Watches {
             paths: HashMap::new(),
             keys: BTreeMap::new(),
             ticks: BinaryHeap::new(),
+            stale: 0,
+            broken: HashMap::new(),
             polled: HashMap::new(),
             held: HashMap::new(),
         }
@@ -80,13 +94,16 @@ impl Watches {
     ) -> Vec<(VertexId, Result<(), String>)> {
         let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
         for (vertex, watches) in vertices {
-            let (mut held, mut result) = (Held::default(), Ok(()));
+            self.next += 1;
+            let mut held = Held { epoch: self.next, ..Held::default() };
             for watch in watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);
                     held.commands.push(id);
                     // After an error it is tried again and again, and told when it runs.
-                    result = self.commands.add(id, line).await.and(result);
+                    if let Err(why) = self.commands.add(id, line).await {
+                        self.broken.entry(vertex.clone()).or_default().insert(id, why);
+                    }
                 } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
                     let id = self.id_of(&vertex);
                     held.hub.push(id);
@@ -95,20 +112,22 @@ impl Watches {
                 }
             }
             self.held.insert(vertex.clone(), held);
-            answers.push((vertex, result));
-        }
-        if wanted.is_empty() {
-            return answers;
+            answers.push(vertex);
         }
         let (whose, wanted): (Vec<_>, Vec<_>) =
             wanted.into_iter().map(|(at, one)| ((at, one.id), one)).unzip();
-        for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
-            let (vertex, result) = &mut answers[at];
-            if let Some(why) = self.judge(id, vertex, error, now) {
-                *result = Err(why);
+        if !wanted.is_empty() {
+            for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
+                self.judge(id, &answers[at], error);
             }
         }
-        answers
+        let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
+        answers.into_iter().map(|vertex| (vertex.clone(), result(&vertex))).collect()
+    }
+
+    /// Why the vertex is not watched in full: one broken watch is enough.
+    pub(super) fn error_of(&self, vertex: &VertexId) -> Option<String> {
+        self.broken.get(vertex)?.values().next().cloned()
     }
 
     /// A new id for one of the watches of a vertex.
@@ -137,7 +156,9 @@ impl Watches {
             }
             Watch::Every(interval) => {
                 let (at, vertex) = (now + interval, vertex.clone());
-                self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
+                let epoch = held.epoch;
+                held.ticks += 1;
+                self.ticks.push(Reverse(Tick { at, vertex, interval, epoch }));
             }
             Watch::Command(_) => {}
         }
@@ -147,6 +168,15 @@ impl Watches {
     /// Gives up everything that a vertex watches.
     pub(super) async fn remove(&mut self, vertex: &VertexId) {
         let Some(held) = self.held.remove(vertex) else { return };
+        self.broken.remove(vertex);
+        self.stale += held.ticks;
+        if self.stale * 2 > self.ticks.len() {
+            let lives = |tick: &Tick| {
+                self.held.get(&tick.vertex).is_some_and(|held| held.epoch == tick.epoch)
+            };
+            self.ticks.retain(|Reverse(tick)| lives(tick));
+            self.stale = 0;
+        }
         for id in held.hub {
             self.hub.remove(id).await;
             self.paths.remove(&id);
@@ -171,44 +201,42 @@ impl Watches {
         self.commands.stop(at_once).await;
     }
 
-    /// Whose path was touched, and why it is not watched any more, if so.
-    pub(super) fn told(
-        &mut self,
-        touched: Touched,
-        now: Instant,
-    ) -> Option<(VertexId, Option<String>)> {
+    /// Whose watch was touched, and how the vertex is watched since then if that is another state
+    /// than before: one watch that is well says nothing about the others.
+    pub(super) fn told(&mut self, touched: Touched) -> Option<Told> {
         let vertex = self.paths.get(&touched.id)?.clone();
-        let error = self.judge(touched.id, &vertex, touched.error, now);
-        Some((vertex, error))
+        let before = self.error_of(&vertex);
+        self.judge(touched.id, &vertex, touched.error);
+        let after = self.error_of(&vertex);
+        Some(Told { vertex, watching: (before != after).then_some(after) })
     }
 
-    /// What the state of one watch means: no watches left is no error, the path is polled.
-    fn judge(
-        &mut self,
-        id: u64,
-        vertex: &VertexId,
-        error: Option<WatchError>,
-        now: Instant,
-    ) -> Option<String> {
+    /// What the state of one watch means: no watches left is no error: the hub looks
+    /// at the path every now and then.
+    fn judge(&mut self, id: u64, vertex: &VertexId, error: Option<WatchError>) {
+        let well = error.as_ref().is_none_or(|error| error.exhausted);
+        if well && let Some(broken) = self.broken.get_mut(vertex) {
+            broken.remove(&id);
+            if broken.is_empty() {
+                self.broken.remove(vertex);
+            }
+        }
         match error {
             Some(WatchError { message, exhausted: true }) => {
-                let first = !self.polled.contains_key(vertex);
-                self.polled.entry(vertex.clone()).or_default().insert(id);
-                if first {
-                    let seconds = POLL.as_secs();
+                let paths = self.polled.entry(vertex.clone()).or_default();
+                if paths.is_empty() {
+                    let (resource, seconds) = (&vertex.resource, POLL.as_secs());
                     tracing::warn!(
-                        "{}: looked at every {seconds} s instead of watched: {message}",
-                        vertex.resource
+                        "{resource}: looked at every {seconds} s instead of watched: {message}"
                     );
-                    let tick =
-                        Tick { at: now + POLL, vertex: vertex.clone(), interval: POLL, poll: true };
-                    self.ticks.push(Reverse(tick));
                 }
-                None
+                paths.insert(id);
             }
             error => {
                 self.unpoll(id, vertex);
-                error.map(|error| error.message)
+                if let Some(WatchError { message, .. }) = error {
+                    self.broken.entry(vertex.clone()).or_default().insert(id, message);
+                }
             }
         }
     }
@@ -218,7 +246,6 @@ impl Watches {
         paths.remove(&id);
         if paths.is_empty() {
             self.polled.remove(vertex);
-            self.ticks.retain(|Reverse(tick)| !(tick.poll && tick.vertex == *vertex));
         }
     }
 
@@ -248,7 +275,10 @@ impl Watches {
                 break;
             }
             let Some(Reverse(tick)) = self.ticks.pop() else { break };
-            if self.held.contains_key(&tick.vertex) {
+            let epoch = self.held.get(&tick.vertex).map(|held| held.epoch);
+            if epoch != Some(tick.epoch) {
+                self.stale = self.stale.saturating_sub(1);
+            } else {
                 let next = tick.at + tick.interval;
                 let at = if next > now { next } else { now + tick.interval };
                 due.push(tick.vertex.clone());

@@ -13,8 +13,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -34,6 +34,9 @@ pub(super) const OUTPUT_MAX: usize = 64 << 10;
 
 /// How long a group may clean up after the first signal before it is killed.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a group is gone whose leader is: nothing tells that.
+const GROUP_POLL: Duration = Duration::from_millis(10);
 
 /// How long the output is read after the command ended: a daemon that it started may hold the pipe
 /// for years.
@@ -206,8 +209,9 @@ fn not_started(line: &Line, error: &std::io::Error) -> String {
 /// A process that was started, in a group of its own; all of the group is killed when this is
 /// dropped before the process ended.
 pub(crate) struct Running {
-    child: Child,
+    /// Dropped before the child: as long as that is not reaped, the number is this group's.
     group: Group,
+    child: Child,
     /// To be read by whoever started it.
     pub(crate) stdout: Option<ChildStdout>,
     /// To be read by whoever started it.
@@ -239,7 +243,7 @@ impl Running {
         let mut child = command.spawn().map_err(|error| not_started(line, &error))?;
         let group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        Ok(Running { child, group, stdout, stderr })
+        Ok(Running { group, child, stdout, stderr })
     }
 
     /// Waits until it ends by itself.
@@ -249,26 +253,30 @@ impl Running {
         status
     }
 
-    /// Asks the group to end, then kills what is left of it.
+    /// Asks the group to end, and kills what is left of it when its time to clean up is over. That
+    /// is everyone's: others of the group may take longer than its leader.
     pub(crate) async fn stop(&mut self, signal: Signal) {
         self.group.signal(signal);
-        if let Some(pid) = self.group.leader {
-            // Looks without reaping: while the leader is a zombie, nobody else can get the number
-            // of its group.
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-            let leader = tokio::task::spawn_blocking(move || waitid(Id::Pid(pid), flags));
-            if timeout(TERM_GRACE, leader).await.is_err() {
-                tracing::debug!("process group {pid} did not end by {signal}; killing it");
+        let ended = timeout(TERM_GRACE, async {
+            if let Err(error) = self.child.wait().await {
+                tracing::debug!("cannot wait for a process that is to end: {error}");
             }
+            // While somebody is in the group, nobody else can get its number.
+            while self.group.exists() {
+                sleep(GROUP_POLL).await;
+            }
+        });
+        if ended.await.is_err() {
+            tracing::debug!("a process group did not end by {signal}; killing it");
+            self.group.signal(Signal::SIGKILL);
         }
-        self.group.signal(Signal::SIGKILL);
         if let Err(error) = self.wait().await {
             tracing::debug!("cannot wait for a killed process: {error}");
         }
     }
 }
 
-/// A process group whose leader is not reaped yet; killed when dropped.
+/// A process group that nobody has seen the end of yet; killed when dropped.
 struct Group {
     leader: Option<Pid>,
 }
@@ -285,6 +293,11 @@ impl Group {
         {
             tracing::debug!("cannot send {signal} to process group {leader}: {error}");
         }
+    }
+
+    /// Somebody is left in it; a zombie counts.
+    fn exists(&self) -> bool {
+        self.leader.is_some_and(|leader| killpg(leader, None) != Err(Errno::ESRCH))
     }
 
     /// The leader is reaped: its number may belong to somebody else from now on.

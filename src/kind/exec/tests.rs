@@ -203,6 +203,35 @@ async fn a_group_that_ignores_the_polite_signal_is_killed() {
 }
 
 #[tokio::test]
+async fn on_cancel_the_whole_group_has_the_time_to_clean_up_and_not_only_its_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // The leader ends at once, its child needs a while.
+    let child = format!(
+        "trap 'sleep 0.3; echo > {}; exit' TERM; echo > {}; while :; do sleep 0.05; done",
+        path("cleaned"),
+        path("ready")
+    );
+    let script = format!("sh -c \"$CHILD\" > {} 2>&1 & wait", path("log"));
+    let env = Value::Map([("CHILD".to_owned(), text(&child))].into());
+    let fields = [("cmd", text(&script)), ("shell", text("/bin/sh")), ("env", env)];
+    let exec = build_values("exec", "x", &fields).unwrap();
+    let cx = context();
+    let cancel = cx.cancel.clone();
+    let run = tokio::spawn(async move { exec.run(&cx).await });
+    let ready = dir.path().join("ready");
+    let wait = async {
+        while !ready.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    cancel.cancel();
+    assert!(run.await.unwrap().unwrap_err().contains("cancelled"));
+    assert!(dir.path().join("cleaned").exists(), "it was killed while it cleaned up");
+}
+
+#[tokio::test]
 async fn cancelling_kills_the_group() {
     let dir = tempfile::tempdir().unwrap();
     let (cmd, note) = family(&dir);
