@@ -17,7 +17,8 @@ use ::tar::{Builder, EntryType, Header};
 use async_trait::async_trait;
 
 use super::fields::Reader;
-use super::replace::{TEMPORARY, blocking, converge, reason};
+use super::replace::{blocking, converge, reason};
+use super::way::TEMPORARY;
 use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
 };

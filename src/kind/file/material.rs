@@ -8,10 +8,11 @@ use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::super::way::TEMPORARY;
 use super::CONTENT_MAX;
 use super::effects::{Job, Trouble, os_reason};
 use super::mirror::Source;
-use super::place::{Filling, Place, Seen, TEMPORARY, open_source};
+use super::place::{Filling, Place, Seen, open_source};
 use super::plan::{Body, Fragment};
 use super::tree::COPIED_BITS;
 

@@ -5,28 +5,22 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
+use super::super::way::{Temporary, Way, passage, reading};
 use super::plan::{Attributes, Ids, MODE_MASK};
 
 /// How much is compared at a time, in bytes.
 const COMPARE_CHUNK: usize = 64 << 10;
-
-/// Every temporary name starts like this, so that people know where a left one comes from, and
-/// nobody takes one for content.
-pub(super) const TEMPORARY: &str = ".quorate-";
-
-/// How many temporary names are tried when they are taken; they are random.
-const TEMPORARY_TRIES: usize = 16;
 
 /// What is at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +56,9 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// A path as it is declared: links on the way to its last part are followed.
-    pub(super) fn of(path: &'a Path) -> Self {
-        Place { dir: AT_FDCWD, name: path }
+    /// Where a way leads.
+    pub(super) fn of(way: &'a Way<'_>) -> Self {
+        Place { dir: way.dir(), name: way.name() }
     }
 
     /// A name in this very directory, whatever its path is by now.
@@ -93,8 +87,25 @@ impl<'a> Place<'a> {
 
     /// Opens what is here to be read. A pipe that was put here in this moment holds nobody up.
     pub(super) fn open(&self) -> io::Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        Ok(File::from(openat(self.dir, self.name, flags, Mode::empty())?))
+        Ok(File::from(openat(self.dir, self.name, reading(), Mode::empty())?))
+    }
+
+    /// Opens the directory here to be passed.
+    pub(super) fn enter(&self) -> io::Result<OwnedFd> {
+        let flags = passage() | OFlag::O_NOFOLLOW;
+        Ok(openat(self.dir, self.name, flags, Mode::empty())?)
+    }
+
+    /// Whether the directory here has nothing in it.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut dir = Dir::from_fd(openat(self.dir, self.name, flags, Mode::empty())?)?;
+        for entry in dir.iter() {
+            if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the file holds exactly this. The caller has seen that it is as long.
@@ -152,24 +163,21 @@ impl<'a> Place<'a> {
     ) -> io::Result<()> {
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let (temporary, file) =
-            Temporary::make(*self, |dir, name| openat(dir, name, flags, first).map(File::from))?;
-        let mut file = file;
+        let (temporary, mut file) = Temporary::file(self.dir, first)?;
         match filling {
             Filling::Bytes(content) => file.write_all(content)?,
             Filling::File(source) => drop(io::copy(source, &mut file)?),
         }
         finish(&file, ids, mode)?;
         drop(file);
-        temporary.put(self)
+        temporary.put(self.name)
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
     pub(super) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
-        let (temporary, ()) = Temporary::make(*self, |dir, name| symlinkat(target, dir, name))?;
+        let (temporary, ()) = Temporary::make(self.dir, |dir, name| symlinkat(target, dir, name))?;
         Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
-        temporary.put(self)
+        temporary.put(self.name)
     }
 
     /// Makes an empty file where nothing is.
@@ -262,49 +270,4 @@ fn fill(file: &mut File, buffer: &mut [u8], bytes: u64) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// A name beside a place; what is there goes unless it was put in the place.
-struct Temporary<'a> {
-    dir: BorrowedFd<'a>,
-    name: PathBuf,
-    put: bool,
-}
-
-impl<'a> Temporary<'a> {
-    fn make<T>(
-        place: Place<'a>,
-        make: impl Fn(BorrowedFd<'a>, &Path) -> nix::Result<T>,
-    ) -> io::Result<(Self, T)> {
-        if place.name.file_name().is_none() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let mut taken = Errno::EEXIST;
-        for _ in 0..TEMPORARY_TRIES {
-            let random = RandomState::new().hash_one(TEMPORARY);
-            let name = place.name.with_file_name(format!("{TEMPORARY}{random:016x}"));
-            match make(place.dir, &name) {
-                Ok(made) => return Ok((Temporary { dir: place.dir, name, put: false }, made)),
-                Err(Errno::EEXIST) => taken = Errno::EEXIST,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(taken.into())
-    }
-
-    fn put(mut self, place: &Place<'_>) -> io::Result<()> {
-        renameat(self.dir, &self.name, place.dir, place.name)?;
-        self.put = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if !self.put
-            && let Err(error) = unlinkat(self.dir, &self.name, UnlinkatFlags::NoRemoveDir)
-        {
-            tracing::debug!("{} is left: {error}", self.name.display());
-        }
-    }
 }

@@ -15,7 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::place::{Place, Sort, TEMPORARY};
+use super::super::way::{TEMPORARY, passage};
+use super::place::{Place, Sort};
 
 /// How many entries a tree may have: each costs memory while it is looked at.
 pub(super) const ENTRIES_MAX: usize = 1_000_000;
@@ -30,10 +31,13 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Opens a directory; a link at the end of the path is followed only if `follow` says so.
-    pub(super) fn open(path: &Path, follow: bool) -> io::Result<Self> {
-        let end = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        let top = openat(AT_FDCWD, path, passage() | end, Mode::empty())?;
+    /// Opens a directory that is only read; every link on the way is followed.
+    pub(super) fn follow(path: &Path) -> io::Result<Self> {
+        Root::of(openat(AT_FDCWD, path, passage(), Mode::empty())?)
+    }
+
+    /// Takes a directory that was opened.
+    pub(super) fn of(top: OwnedFd) -> io::Result<Self> {
         let device = fstat(&top)?.st_dev;
         Ok(Root { top, device, last: None })
     }
@@ -130,11 +134,6 @@ impl Root {
     }
 }
 
-/// Good for opening what is inside, no more: a directory that may be passed and not read will do.
-fn passage() -> OFlag {
-    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
-}
-
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -155,7 +154,7 @@ mod tests {
         fs::create_dir_all(top.join("sub/deep")).unwrap();
         fs::create_dir(&out).unwrap();
         fs::write(out.join("f"), "untouched").unwrap();
-        let mut root = Root::open(&top, false).unwrap();
+        let mut root = Root::follow(&top).unwrap();
         let ours = Path::new("sub/f");
         root.at(ours).unwrap().make_file(super::super::plan::Ids::default(), None).unwrap();
         fs::rename(top.join("sub"), dir.path().join("moved")).unwrap();
@@ -170,7 +169,6 @@ mod tests {
         }
         assert!(root.names(Path::new("sub")).is_err());
         assert!(root.remove_tree(Path::new("sub")).is_err());
-        assert!(Root::open(&top.join("sub"), false).is_err(), "nor is the directory itself");
         assert_eq!(fs::read_to_string(out.join("f")).unwrap(), "untouched");
         for path in ["../out/f", "/etc/f", "."] {
             assert!(root.at(Path::new(path)).is_err(), "{path} leads outside");
