@@ -142,7 +142,8 @@ impl Write for Comparison {
 }
 
 /// Makes the file at `path` what `fill` writes, unless it is that already; `fill` is asked twice
-/// then, and has to write the same both times. A new file gets the mode 0644.
+/// then, and has to write the same both times. A new file is for nobody else to read:
+/// what it is made of may be secret.
 pub(super) fn converge(
     path: &Path,
     apply: bool,
@@ -164,7 +165,7 @@ pub(super) fn converge(
     if !apply {
         return Ok(Outcome::WouldChange(words.to_owned()));
     }
-    replace(path, 0o644, |file| {
+    replace(path, 0o600, |file| {
         let mut to = Guarded { to: BufWriter::new(file), cancel };
         fill(&mut to)?;
         to.flush()

@@ -74,6 +74,11 @@ impl<'a> Way<'a> {
         Way { dir, name: path.file_name().map_or(Path::new("."), Path::new) }
     }
 
+    /// The directory itself, for all that is in it.
+    pub(super) fn into_dir(self) -> OwnedFd {
+        self.dir
+    }
+
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }

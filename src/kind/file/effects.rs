@@ -88,7 +88,7 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         |error| Trouble::Failed(format!("{name}: cannot look at it: {}", os_reason(&error)));
     let mut way = find_way(path).map_err(cannot_look)?;
     let observed = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
-    let rights = Rights { ids, mode: wanted.mode.or(material.mode()) };
+    let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
     let actions = match plan(&observed, wanted, rights) {
         Ok(actions) => actions,
         Err(problem) if matches!(observed, Observed::Missing | Observed::Orphan) => {

@@ -12,9 +12,9 @@ mod effects;
 mod material;
 mod mirror;
 mod path;
-mod place;
+pub(super) mod place;
 mod plan;
-mod root;
+pub(super) mod root;
 mod tree;
 
 use std::path::PathBuf;

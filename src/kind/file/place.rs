@@ -24,7 +24,7 @@ const COMPARE_CHUNK: usize = 64 << 10;
 
 /// What is at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(in crate::kind) enum Sort {
     File,
     Directory,
     Link,
@@ -33,16 +33,16 @@ pub(super) enum Sort {
 
 /// What one look tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) sort: Sort,
-    pub(super) attributes: Attributes,
-    pub(super) bytes: u64,
+pub(in crate::kind) struct Seen {
+    pub(in crate::kind) sort: Sort,
+    pub(in crate::kind) attributes: Attributes,
+    pub(in crate::kind) bytes: u64,
     /// The file system that it lies on, and its number there.
-    pub(super) identity: (u64, u64),
+    pub(in crate::kind) identity: (u64, u64),
 }
 
 /// What a file is filled with.
-pub(super) enum Filling<'a> {
+pub(in crate::kind) enum Filling<'a> {
     Bytes(&'a [u8]),
     /// From where the file stands to its end.
     File(&'a mut File),
@@ -50,24 +50,24 @@ pub(super) enum Filling<'a> {
 
 /// A name, in an open directory or as a path from the root.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(in crate::kind) struct Place<'a> {
     dir: BorrowedFd<'a>,
     name: &'a Path,
 }
 
 impl<'a> Place<'a> {
     /// Where a way leads.
-    pub(super) fn of(way: &'a Way<'_>) -> Self {
+    pub(in crate::kind) fn of(way: &'a Way<'_>) -> Self {
         Place { dir: way.dir(), name: way.name() }
     }
 
     /// A name in this very directory, whatever its path is by now.
-    pub(super) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
+    pub(in crate::kind) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
         Place { dir, name }
     }
 
     /// What is here; nothing when the directory is missing, too.
-    pub(super) fn look(&self) -> io::Result<Option<Seen>> {
+    pub(in crate::kind) fn look(&self) -> io::Result<Option<Seen>> {
         let found = match fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
@@ -86,18 +86,18 @@ impl<'a> Place<'a> {
     }
 
     /// Opens what is here to be read. A pipe that was put here in this moment holds nobody up.
-    pub(super) fn open(&self) -> io::Result<File> {
+    pub(in crate::kind) fn open(&self) -> io::Result<File> {
         Ok(File::from(openat(self.dir, self.name, reading(), Mode::empty())?))
     }
 
     /// Opens the directory here to be passed.
-    pub(super) fn enter(&self) -> io::Result<OwnedFd> {
+    pub(in crate::kind) fn enter(&self) -> io::Result<OwnedFd> {
         let flags = passage() | OFlag::O_NOFOLLOW;
         Ok(openat(self.dir, self.name, flags, Mode::empty())?)
     }
 
     /// Whether the directory here has nothing in it.
-    pub(super) fn is_empty(&self) -> io::Result<bool> {
+    pub(in crate::kind) fn is_empty(&self) -> io::Result<bool> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut dir = Dir::from_fd(openat(self.dir, self.name, flags, Mode::empty())?)?;
         for entry in dir.iter() {
@@ -109,7 +109,7 @@ impl<'a> Place<'a> {
     }
 
     /// Whether the file holds exactly this. The caller has seen that it is as long.
-    pub(super) fn holds(&self, content: &[u8]) -> io::Result<bool> {
+    pub(in crate::kind) fn holds(&self, content: &[u8]) -> io::Result<bool> {
         if content.is_empty() {
             return Ok(true);
         }
@@ -129,7 +129,7 @@ impl<'a> Place<'a> {
 
     /// Whether the file holds the same as another one, of which the caller has seen that it is as
     /// long.
-    pub(super) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
+    pub(in crate::kind) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
         if bytes == 0 {
             return Ok(true);
         }
@@ -149,13 +149,13 @@ impl<'a> Place<'a> {
     }
 
     /// Where the link here points to.
-    pub(super) fn target(&self) -> io::Result<OsString> {
+    pub(in crate::kind) fn target(&self) -> io::Result<OsString> {
         Ok(readlinkat(self.dir, self.name)?)
     }
 
     /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
     /// waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
-    pub(super) fn replace(
+    pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
         ids: Ids,
@@ -174,14 +174,14 @@ impl<'a> Place<'a> {
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
-    pub(super) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
+    pub(in crate::kind) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
         let (temporary, ()) = Temporary::make(self.dir, |dir, name| symlinkat(target, dir, name))?;
         Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
         temporary.put(self.name)
     }
 
     /// Makes an empty file where nothing is.
-    pub(super) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+    pub(in crate::kind) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = File::from(openat(self.dir, self.name, flags, first)?);
@@ -189,7 +189,7 @@ impl<'a> Place<'a> {
     }
 
     /// Makes a directory where nothing is.
-    pub(super) fn make_directory(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+    pub(in crate::kind) fn make_directory(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o700 } else { 0o777 });
         mkdirat(self.dir, self.name, first)?;
         self.chown(ids)?;
@@ -197,7 +197,7 @@ impl<'a> Place<'a> {
     }
 
     /// Gives it to somebody else; a link itself, not what it points to.
-    pub(super) fn chown(&self, ids: Ids) -> io::Result<()> {
+    pub(in crate::kind) fn chown(&self, ids: Ids) -> io::Result<()> {
         if ids == Ids::default() {
             return Ok(());
         }
@@ -208,7 +208,7 @@ impl<'a> Place<'a> {
     /// Sets the mode of what is here, which must not be a link. A handle that is good for naming
     /// only works on files that we may not read, and its entry in `/proc` names exactly the inode
     /// that was opened.
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+    pub(in crate::kind) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let handle = File::from(openat(self.dir, self.name, flags, Mode::empty())?);
         if handle.metadata()?.is_symlink() {
@@ -219,18 +219,18 @@ impl<'a> Place<'a> {
     }
 
     /// Removes what is no directory.
-    pub(super) fn remove_file(&self) -> io::Result<()> {
+    pub(in crate::kind) fn remove_file(&self) -> io::Result<()> {
         Ok(unlinkat(self.dir, self.name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Removes a directory that is empty.
-    pub(super) fn remove_directory(&self) -> io::Result<()> {
+    pub(in crate::kind) fn remove_directory(&self) -> io::Result<()> {
         Ok(unlinkat(self.dir, self.name, UnlinkatFlags::RemoveDir)?)
     }
 }
 
 /// Opens a file that others declared as what to copy: a link is followed, only regular files count.
-pub(super) fn open_source(path: &Path) -> io::Result<(File, fs::Metadata)> {
+pub(in crate::kind) fn open_source(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let flags = OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;

@@ -215,6 +215,38 @@ async fn fragments_are_joined_in_order_and_a_missing_one_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_made_of_secret_fragments_is_as_secret_unless_a_mode_is_declared() {
+    let scene = Scene::new();
+    let set = |name: &str, mode| {
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    scene.write("open", "a");
+    scene.write("parts/secret", "b");
+    set("open", 0o644);
+    set("parts/secret", 0o640);
+    let fields = [("fragments", "~/open,~/parts/")];
+    changed(scene.go("f", &fields).await);
+    assert_eq!(mode(&scene.path("f")), 0o640);
+    set("f", 0o664);
+    assert_eq!(changed(scene.go("f", &fields).await), "mode set to 0660 (was 0664)");
+    assert_eq!(scene.go("f", &fields).await, Ok(Outcome::Unchanged));
+    set("f", 0o600);
+    assert_eq!(scene.go("f", &fields).await, Ok(Outcome::Unchanged), "it is never widened");
+    let declared = [("fragments", "~/open,~/parts/"), ("mode", "0644")];
+    assert_eq!(changed(scene.go("f", &declared).await), "mode set to 0644 (was 0600)");
+    symlink(scene.path("open"), scene.path("parts/zlink")).unwrap();
+    changed(scene.go("f", &fields).await);
+    assert_eq!(scene.read("f"), "aba", "our own link is a fragment");
+    if nix::unistd::geteuid().is_root() {
+        for path in ["parts", "parts/zlink"] {
+            std::os::unix::fs::lchown(scene.path(path), Some(1000), Some(1000)).unwrap();
+        }
+        let error = scene.go("f", &fields).await.unwrap_err();
+        assert!(error.contains("~/parts/zlink on the way is a symbolic link"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_link_is_made_and_pointed_anew() {
     let scene = Scene::new();
     let fields = [("source", "../etc"), ("symlink", "true")];
