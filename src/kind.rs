@@ -37,6 +37,7 @@ mod timer;
 mod trial;
 mod unfilled;
 mod value;
+mod way;
 
 pub use unfilled::unfilled;
 
