@@ -19,7 +19,7 @@ use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
 use super::start::{Heard, Signals, since_1970};
-use super::watch::Touched;
+use super::watch::{CommandNews, Touched};
 use super::watches::{SOURCE, Told, Watches};
 use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
@@ -95,7 +95,7 @@ pub(super) struct Body {
 pub(super) struct Sources {
     pub(super) touched: mpsc::Receiver<Touched>,
     /// What happens to watched commands.
-    pub(super) commands: mpsc::Receiver<Touched>,
+    pub(super) commands: CommandNews,
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
@@ -127,7 +127,7 @@ impl Body {
                 Some(touched) = sources.touched.recv() => {
                     News::Touched(and_more(touched, &mut sources.touched))
                 }
-                Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
+                touched = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
@@ -198,14 +198,16 @@ impl Body {
             return self.reload().await;
         }
         let Some(told) = self.watches.told(touched) else { return };
-        let Told { vertex, watching } = told;
+        let Told { vertex, watching, happened } = told;
         if let Some(error) = watching {
             if let Some(why) = &error {
                 tracing::warn!("{}: not watched: {why}", vertex.resource);
             }
             self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
         }
-        self.feed(Event::Touched(vertex)).await;
+        if happened {
+            self.feed(Event::Touched(vertex)).await;
+        }
     }
 
     /// Feeds the engine and runs its commands, until none is left.

@@ -21,6 +21,8 @@ pub(super) const SOURCE: u64 = 0;
 struct Held {
     hub: Vec<u64>,
     commands: Vec<u64>,
+    /// Those of which it is not known yet whether they were started.
+    starting: BTreeSet<u64>,
     keys: Vec<String>,
     /// Which of its lives this is, and how many ticks belong to it.
     epoch: u64,
@@ -44,6 +46,8 @@ pub(super) struct Told {
     pub(super) vertex: VertexId,
     /// How the vertex is watched from now on, when that changed: why it is not, if so.
     pub(super) watching: Option<Option<String>>,
+    /// Something happened to what it manages.
+    pub(super) happened: bool,
 }
 
 /// All watches of the running graph.
@@ -86,7 +90,8 @@ impl Watches {
     }
 
     /// Arms everything that these vertices watch, in one request to the hub. The error of one watch
-    /// does not keep the others from being armed; each vertex has its own answer.
+    /// does not keep the others from being armed. Each vertex has its own answer, or, when it
+    /// watches a command, has it later, with [`Watches::told`].
     pub(super) async fn add_all(
         &mut self,
         vertices: Vec<(VertexId, Vec<Watch>)>,
@@ -100,10 +105,9 @@ impl Watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);
                     held.commands.push(id);
-                    // After an error it is tried again and again, and told when it runs.
-                    if let Err(why) = self.commands.add(id, line).await {
-                        self.broken.entry(vertex.clone()).or_default().insert(id, why);
-                    }
+                    held.starting.insert(id);
+                    // Who it runs as may be looked up for long: it is told when it was started.
+                    self.commands.add(id, line);
                 } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
                     let id = self.id_of(&vertex);
                     held.hub.push(id);
@@ -122,7 +126,10 @@ impl Watches {
             }
         }
         let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
-        answers.into_iter().map(|vertex| (vertex.clone(), result(&vertex))).collect()
+        let known =
+            |vertex: &VertexId| self.held.get(vertex).is_none_or(|held| held.starting.is_empty());
+        let answers = answers.into_iter().filter(known);
+        answers.map(|vertex| (vertex.clone(), result(&vertex))).collect()
     }
 
     /// Why the vertex is not watched in full: one broken watch is enough.
@@ -208,7 +215,11 @@ impl Watches {
         let before = self.error_of(&vertex);
         self.judge(touched.id, &vertex, touched.error);
         let after = self.error_of(&vertex);
-        Some(Told { vertex, watching: (before != after).then_some(after) })
+        let starting = self.held.get_mut(&vertex).map(|held| &mut held.starting);
+        let answered = starting.is_some_and(|ids| ids.remove(&touched.id) && ids.is_empty());
+        let known = self.held.get(&vertex).is_some_and(|held| held.starting.is_empty());
+        let watching = (answered || before != after && known).then_some(after);
+        Some(Told { vertex, watching, happened: touched.happened })
     }
 
     /// What the state of one watch means: no watches left is no error: the hub looks

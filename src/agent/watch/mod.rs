@@ -18,6 +18,6 @@ mod hub;
 mod polled;
 
 pub use book::{Scope, WatchError};
-pub(super) use command::Commands;
+pub(super) use command::{CommandNews, Commands};
 pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};
 pub use polled::POLL;
