@@ -66,6 +66,8 @@ pub(super) struct Watches {
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
     held: HashMap<VertexId, Held>,
+    /// Why the graph file is not watched, and when it is looked at the next time.
+    source: Option<(String, Instant)>,
 }
 
 impl Watches {
@@ -81,12 +83,41 @@ impl Watches {
             broken: HashMap::new(),
             polled: HashMap::new(),
             held: HashMap::new(),
+            source: None,
         }
     }
 
-    /// Follows the graph file.
-    pub(super) async fn add_source(&self, path: PathBuf) -> Result<(), String> {
-        self.hub.add(SOURCE, path, Scope::Entry).await.map_err(|error| error.message)
+    /// Follows the graph file: looks at it every now and then when no watch is left for it.
+    pub(super) async fn add_source(&mut self, path: PathBuf) -> Result<(), String> {
+        match self.hub.add(SOURCE, path, Scope::Entry).await {
+            Err(error) if !error.exhausted => Err(error.message),
+            result => {
+                self.source_told(result.err(), Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    /// How the graph file is watched by now. Why it is not is said once.
+    pub(super) fn source_told(&mut self, error: Option<WatchError>, now: Instant) {
+        self.source = error.map(|WatchError { message, .. }| {
+            if self.source.as_ref().is_none_or(|(before, _)| *before != message) {
+                let seconds = POLL.as_secs();
+                tracing::warn!(
+                    "the graph file is looked at every {seconds} s instead of watched: {message}"
+                );
+            }
+            (message, now + POLL)
+        });
+    }
+
+    /// It is time to look at the graph file, since it is not watched.
+    pub(super) fn source_due(&mut self, now: Instant) -> bool {
+        let Some((_, at)) = self.source.as_mut().filter(|(_, at)| *at <= now) else {
+            return false;
+        };
+        *at = now + POLL;
+        true
     }
 
     /// Arms everything that these vertices watch, in one request to the hub. The error of one watch
@@ -274,7 +305,9 @@ impl Watches {
 
     /// When the next tick is due.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.ticks.peek().map(|Reverse(tick)| tick.at)
+        let tick = self.ticks.peek().map(|Reverse(tick)| tick.at);
+        let source = self.source.as_ref().map(|(_, at)| *at);
+        [tick, source].into_iter().flatten().min()
     }
 
     /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made

@@ -154,3 +154,19 @@ async fn a_vertex_with_commands_is_watched_when_all_of_them_were_started() {
     assert_eq!(tell(ids[0], false, None), (Some(None), false));
     assert_eq!(watched(&watches), ids);
 }
+
+#[tokio::test]
+async fn a_graph_file_that_cannot_be_watched_is_looked_at_until_it_can() {
+    let mut watches = on(HubHandle::answering(|_| exhausted()));
+    let begin = Instant::now();
+    watches.add_source("/graph.yaml".into()).await.unwrap();
+    let first = watches.next_tick().unwrap();
+    assert!(first >= begin + POLL);
+    assert!(!watches.source_due(begin) && watches.source_due(first));
+    assert!(!watches.source_due(first), "not at once again");
+    assert_eq!(watches.next_tick(), Some(first + POLL));
+    watches.source_told(None, first);
+    assert_eq!(watches.next_tick(), None);
+    watches.source_told(Some("denied".to_owned().into()), first);
+    assert!(watches.source_due(first + POLL), "whatever the reason is");
+}
