@@ -107,6 +107,15 @@ pub trait Kind: Send + Sync + 'static {
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
     fn build(&self, id: &ResourceId, fields: &Fields)
     -> Result<Arc<dyn Resource>, Vec<FieldError>>;
+    /// [`Kind::build`] with values that others sent: they may be secrets, so whoever tells its
+    /// fields must not tell those.
+    fn build_received(
+        &self,
+        id: &ResourceId,
+        fields: &Fields,
+    ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        self.build(id, fields)
+    }
 }
 
 /// What makes a resource worth checking again.

@@ -19,9 +19,9 @@ use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
 use super::start::{Heard, Signals, since_1970};
-use super::watch::Touched;
+use super::watch::{CommandNews, HubError, Touched};
 use super::watches::{SOURCE, Told, Watches};
-use super::{EXIT_TIME, desired};
+use super::{EXIT_FAILED, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
@@ -88,6 +88,9 @@ pub(super) struct Body {
     /// The last error said of each resource: the log says it once.
     pub(super) said: HashMap<ResourceId, String>,
 
+    /// The hub has ended.
+    pub(super) deaf: bool,
+
     pub(super) stage: Stage,
     /// The exit code when no signal forces another one.
     pub(super) code: u8,
@@ -99,7 +102,7 @@ pub(super) struct Body {
 pub(super) struct Sources {
     pub(super) touched: mpsc::Receiver<Touched>,
     /// What happens to watched commands.
-    pub(super) commands: mpsc::Receiver<Touched>,
+    pub(super) commands: CommandNews,
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
@@ -108,6 +111,7 @@ pub(super) struct Sources {
 enum News {
     Finished(Vec<Finished>),
     Touched(Vec<Touched>),
+    HubEnded,
     Exports,
     Published,
     Heard,
@@ -128,10 +132,11 @@ impl Body {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
-                Some(touched) = sources.touched.recv() => {
-                    News::Touched(and_more(touched, &mut sources.touched))
-                }
-                Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
+                touched = sources.touched.recv(), if !self.deaf => match touched {
+                    Some(touched) => News::Touched(and_more(touched, &mut sources.touched)),
+                    None => News::HubEnded,
+                },
+                touched = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
@@ -167,6 +172,7 @@ impl Body {
                     self.touched(touched).await;
                 }
             }
+            News::HubEnded => self.hub_ended().await,
             News::Exports => self.exported().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
@@ -203,17 +209,29 @@ impl Body {
 
     async fn touched(&mut self, touched: Touched) {
         if touched.id == SOURCE {
+            self.watches.source_told(touched.error, Instant::now());
             return self.reload().await;
         }
         let Some(told) = self.watches.told(touched) else { return };
-        let Told { vertex, watching } = told;
+        let Told { vertex, watching, happened } = told;
         if let Some(error) = watching {
             if let Some(why) = &error {
                 tracing::warn!("{}: not watched: {why}", vertex.resource);
             }
             self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
         }
-        self.feed(Event::Touched(vertex)).await;
+        if happened {
+            self.feed(Event::Touched(vertex)).await;
+        }
+    }
+
+    /// Nothing is told of files any more: an agent that keeps nothing must not seem to.
+    async fn hub_ended(&mut self) {
+        self.deaf = true;
+        tracing::error!("{}", HubError::Ended);
+        if let Some(event) = self.end(EXIT_FAILED) {
+            self.feed(event).await;
+        }
     }
 
     /// Feeds the engine and runs its commands, until none is left.
@@ -361,6 +379,9 @@ impl Body {
 
     async fn due(&mut self) {
         let now = Instant::now();
+        if self.watches.source_due(now) {
+            self.reload().await;
+        }
         for vertex in self.watches.due(now) {
             self.feed(Event::Touched(vertex)).await;
         }

@@ -9,6 +9,7 @@ mod body;
 mod desired;
 pub mod exchange;
 mod ladder;
+mod last_resort;
 mod metrics;
 mod pool;
 mod receivers;

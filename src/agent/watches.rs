@@ -21,6 +21,8 @@ pub(super) const SOURCE: u64 = 0;
 struct Held {
     hub: Vec<u64>,
     commands: Vec<u64>,
+    /// Those of which it is not known yet whether they were started.
+    starting: BTreeSet<u64>,
     keys: Vec<String>,
     /// Which of its lives this is, and how many ticks belong to it.
     epoch: u64,
@@ -44,6 +46,8 @@ pub(super) struct Told {
     pub(super) vertex: VertexId,
     /// How the vertex is watched from now on, when that changed: why it is not, if so.
     pub(super) watching: Option<Option<String>>,
+    /// Something happened to what it manages.
+    pub(super) happened: bool,
 }
 
 /// All watches of the running graph.
@@ -62,6 +66,8 @@ pub(super) struct Watches {
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
     held: HashMap<VertexId, Held>,
+    /// Why the graph file is not watched, and when it is looked at the next time.
+    source: Option<(String, Instant)>,
 }
 
 impl Watches {
@@ -77,16 +83,46 @@ impl Watches {
             broken: HashMap::new(),
             polled: HashMap::new(),
             held: HashMap::new(),
+            source: None,
         }
     }
 
-    /// Follows the graph file.
-    pub(super) async fn add_source(&self, path: PathBuf) -> Result<(), String> {
-        self.hub.add(SOURCE, path, Scope::Entry).await.map_err(|error| error.message)
+    /// Follows the graph file: looks at it every now and then when no watch is left for it.
+    pub(super) async fn add_source(&mut self, path: PathBuf) -> Result<(), String> {
+        match self.hub.add(SOURCE, path, Scope::Entry).await {
+            Err(error) if !error.exhausted => Err(error.message),
+            result => {
+                self.source_told(result.err(), Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    /// How the graph file is watched by now. Why it is not is said once.
+    pub(super) fn source_told(&mut self, error: Option<WatchError>, now: Instant) {
+        self.source = error.map(|WatchError { message, .. }| {
+            if self.source.as_ref().is_none_or(|(before, _)| *before != message) {
+                let seconds = POLL.as_secs();
+                tracing::warn!(
+                    "the graph file is looked at every {seconds} s instead of watched: {message}"
+                );
+            }
+            (message, now + POLL)
+        });
+    }
+
+    /// It is time to look at the graph file, since it is not watched.
+    pub(super) fn source_due(&mut self, now: Instant) -> bool {
+        let Some((_, at)) = self.source.as_mut().filter(|(_, at)| *at <= now) else {
+            return false;
+        };
+        *at = now + POLL;
+        true
     }
 
     /// Arms everything that these vertices watch, in one request to the hub. The error of one watch
-    /// does not keep the others from being armed; each vertex has its own answer.
+    /// does not keep the others from being armed. Each vertex has its own answer, or, when it
+    /// watches a command, has it later, with [`Watches::told`].
     pub(super) async fn add_all(
         &mut self,
         vertices: Vec<(VertexId, Vec<Watch>)>,
@@ -100,10 +136,9 @@ impl Watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);
                     held.commands.push(id);
-                    // After an error it is tried again and again, and told when it runs.
-                    if let Err(why) = self.commands.add(id, line).await {
-                        self.broken.entry(vertex.clone()).or_default().insert(id, why);
-                    }
+                    held.starting.insert(id);
+                    // Who it runs as may be looked up for long: it is told when it was started.
+                    self.commands.add(id, line);
                 } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
                     let id = self.id_of(&vertex);
                     held.hub.push(id);
@@ -122,7 +157,10 @@ impl Watches {
             }
         }
         let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
-        answers.into_iter().map(|vertex| (vertex.clone(), result(&vertex))).collect()
+        let known =
+            |vertex: &VertexId| self.held.get(vertex).is_none_or(|held| held.starting.is_empty());
+        let answers = answers.into_iter().filter(known);
+        answers.map(|vertex| (vertex.clone(), result(&vertex))).collect()
     }
 
     /// Why the vertex is not watched in full: one broken watch is enough.
@@ -208,7 +246,11 @@ impl Watches {
         let before = self.error_of(&vertex);
         self.judge(touched.id, &vertex, touched.error);
         let after = self.error_of(&vertex);
-        Some(Told { vertex, watching: (before != after).then_some(after) })
+        let starting = self.held.get_mut(&vertex).map(|held| &mut held.starting);
+        let answered = starting.is_some_and(|ids| ids.remove(&touched.id) && ids.is_empty());
+        let known = self.held.get(&vertex).is_some_and(|held| held.starting.is_empty());
+        let watching = (answered || before != after && known).then_some(after);
+        Some(Told { vertex, watching, happened: touched.happened })
     }
 
     /// What the state of one watch means: no watches left is no error: the hub looks
@@ -263,7 +305,9 @@ impl Watches {
 
     /// When the next tick is due.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.ticks.peek().map(|Reverse(tick)| tick.at)
+        let tick = self.ticks.peek().map(|Reverse(tick)| tick.at);
+        let source = self.source.as_ref().map(|(_, at)| *at);
+        [tick, source].into_iter().flatten().min()
     }
 
     /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made

@@ -28,6 +28,12 @@ pub(super) mod identity;
 /// wrong.
 const OUTPUT_TAIL: usize = 2048;
 
+/// Up to how many characters a command is told as a whole.
+const SHOWN_MAX: usize = 80;
+
+/// How many characters are told of a longer one.
+const SHOWN_OF_LONG: usize = 60;
+
 /// How much output is kept to be compared or sent, in bytes: what fits into a value of the store
 /// several times.
 pub(super) const OUTPUT_MAX: usize = 64 << 10;
@@ -57,6 +63,8 @@ pub struct Line {
     pub user: Option<String>,
     /// The group to run as, by name or number; else the user's.
     pub group: Option<String>,
+    /// What is told of it names the program only: the arguments may hold secrets.
+    pub terse: bool,
 }
 
 impl Line {
@@ -77,9 +85,33 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.program)?;
-        self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
+        let args = if self.terse { &[] } else { &self.args[..] };
+        let words: Vec<&str> =
+            [&self.program].into_iter().chain(args).map(String::as_str).collect();
+        f.write_str(&in_short(&words.join(" ")))
     }
+}
+
+/// A command as it is told: whole when it is short and of one line, else its beginning.
+fn in_short(command: &str) -> String {
+    let first = command.lines().next().unwrap_or_default();
+    let shown = if command.chars().count() > SHOWN_MAX {
+        first.chars().take(SHOWN_OF_LONG).chain(['…']).collect()
+    } else if command.trim_end() == first {
+        first.to_owned()
+    } else {
+        format!("{first}…")
+    };
+    escaped(&shown)
+}
+
+/// Text of others on one line: nothing in it moves the cursor, or pretends to be a line of ours.
+fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() { line.extend(one.escape_default()) } else { line.push(one) }
+    }
+    line
 }
 
 /// When and how a process is made to end.
@@ -129,7 +161,13 @@ impl Ended {
 fn said(tail: &str) -> String {
     match tail {
         "" => "it printed nothing".to_owned(),
-        tail => format!("its last output: {tail}"),
+        tail => {
+            let whole = escaped(tail);
+            let excess = whole.chars().count().saturating_sub(OUTPUT_TAIL);
+            let cut = if excess > 0 { "…" } else { "" };
+            let last: String = whole.chars().skip(excess).collect();
+            format!("its last output: {cut}{last}")
+        }
     }
 }
 
@@ -401,5 +439,43 @@ async fn pump(
     let mut buffer = vec![0; 8 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         push(&mut lock(&said), &buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_plain_command_is_told_whole_and_any_other_only_in_part() {
+        let long = format!("/bin/sh -c {}\nsecond", "x".repeat(80));
+        let begin = format!("/bin/sh -c {}…", "x".repeat(49));
+        let with = |args: &[&str], terse| Line {
+            program: "mysql".to_owned(),
+            args: args.iter().map(|one| (*one).to_owned()).collect(),
+            terse,
+            ..Line::default()
+        };
+        let cases = [
+            (Line::split("touch  /tmp/a b"), "touch /tmp/a b"),
+            (Line::shell("/bin/sh", "echo hi > /tmp/a\n"), "/bin/sh -c echo hi > /tmp/a"),
+            (Line::shell("/bin/sh", "a\nb"), "/bin/sh -c a…"),
+            (Line::split(&"y".repeat(80)), &"y".repeat(80)),
+            (Line::split(&long), &begin),
+            (Line::split("a\x1b[2Jb"), "a\\u{1b}[2Jb"),
+            (with(&["-phunter2"], false), "mysql -phunter2"),
+            (with(&["-phunter2"], true), "mysql"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(line.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_command_printed_is_told_on_one_line_and_moves_no_cursor() {
+        let ended =
+            Ended { code: Some(1), tail: "a\n\x1b[2Jb\u{85}ä".to_owned(), ..Ended::default() };
+        let told = ended.describe(&Line::split("x"));
+        assert_eq!(told, "`x` exited with code 1; its last output: a\\n\\u{1b}[2Jb\\u{85}ä");
     }
 }

@@ -37,6 +37,8 @@ const BUFFER: usize = 64 << 10;
 pub struct Touched {
     /// The id that was given to [`HubHandle::add`].
     pub id: u64,
+    /// Something happened to what is watched; else only to the watch.
+    pub happened: bool,
     /// Set when it cannot be watched fully any more; absent when all is well (again).
     pub error: Option<WatchError>,
 }
@@ -168,7 +170,7 @@ impl Hub {
                     let Ok(permit) = permit else { return };
                     if let Some(id) = self.pending.pop() {
                         let error = self.error(id);
-                        permit.send(Touched { id, error });
+                        permit.send(Touched { id, happened: true, error });
                     }
                 }
                 () = until(self.poll_at) => self.poll(),

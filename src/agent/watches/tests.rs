@@ -35,14 +35,14 @@ async fn that_no_watch_is_left_for_a_path_is_no_error_and_forgotten_with_its_ver
     assert_eq!(add(&mut watches, &two, "/two", start).await, Ok(()));
     assert_eq!((watches.next_tick(), watches.polled.len()), (None, 1));
     let (id, _) = watches.paths.iter().find(|(_, vertex)| **vertex == one).unwrap();
-    let (id, told) = (*id, Told { vertex: one.clone(), watching: None });
+    let (id, told) = (*id, Told { vertex: one.clone(), watching: None, happened: true });
     for _ in 0..3 {
-        let lost = Touched { id, error: exhausted() };
+        let lost = Touched { id, happened: true, error: exhausted() };
         assert_eq!(watches.told(lost), Some(told.clone()));
     }
-    assert_eq!(watches.told(Touched { id, error: None }), Some(told));
+    assert_eq!(watches.told(Touched { id, happened: true, error: None }), Some(told));
     assert_eq!(watches.polled.len(), 0, "a watch was given back");
-    watches.told(Touched { id, error: exhausted() });
+    watches.told(Touched { id, happened: true, error: exhausted() });
     watches.remove(&one).await;
     assert_eq!(watches.polled.len(), 0);
 }
@@ -86,7 +86,7 @@ async fn a_healthy_watch_does_not_clear_the_error_of_another() {
     let ids: Vec<u64> = ids.into_iter().collect();
     let mut tell = |at: usize, why: Option<&str>| {
         let error = why.map(|why| WatchError::from(why.to_owned()));
-        watches.told(Touched { id: ids[at], error }).unwrap().watching
+        watches.told(Touched { id: ids[at], happened: true, error }).unwrap().watching
     };
     assert_eq!(tell(0, Some("a is gone")), Some(Some("a is gone".to_owned())));
     assert_eq!(tell(1, None), None, "the other one is as broken as before");
@@ -131,4 +131,42 @@ async fn a_timer_that_is_armed_anew_ticks_once_at_its_new_interval() {
     watches.remove(&one).await;
     assert_eq!(watches.due(start + 9 * second), []);
     assert_eq!(watches.due(start + 100 * second).len(), 2);
+}
+
+#[tokio::test]
+async fn a_vertex_with_commands_is_watched_when_all_of_them_were_started() {
+    let mut watches = on(HubHandle::answering(|_| None));
+    let one = vertex("one");
+    let entry = Watch::Path { path: "/a".into(), children: false };
+    let command = || Watch::Command(crate::kind::process::Line::default());
+    let wanted = vec![(one.clone(), vec![command(), entry, command()])];
+    assert_eq!(watches.add_all(wanted, Instant::now()).await, [], "nobody waits for them");
+    let mut tell = |id, happened, why: Option<&str>| {
+        let error = why.map(|why| WatchError::from(why.to_owned()));
+        let told = watches.told(Touched { id, happened, error }).unwrap();
+        (told.watching, told.happened)
+    };
+    let ids = [2, 4];
+    let watched = |watches: &Watches| watches.held[&one].commands.clone();
+    assert_eq!(tell(ids[0], false, Some("no")), (None, false));
+    assert_eq!(tell(ids[1], false, None), (Some(Some("no".to_owned())), false));
+    assert_eq!(tell(ids[1], true, None), (None, true));
+    assert_eq!(tell(ids[0], false, None), (Some(None), false));
+    assert_eq!(watched(&watches), ids);
+}
+
+#[tokio::test]
+async fn a_graph_file_that_cannot_be_watched_is_looked_at_until_it_can() {
+    let mut watches = on(HubHandle::answering(|_| exhausted()));
+    let begin = Instant::now();
+    watches.add_source("/graph.yaml".into()).await.unwrap();
+    let first = watches.next_tick().unwrap();
+    assert!(first >= begin + POLL);
+    assert!(!watches.source_due(begin) && watches.source_due(first));
+    assert!(!watches.source_due(first), "not at once again");
+    assert_eq!(watches.next_tick(), Some(first + POLL));
+    watches.source_told(None, first);
+    assert_eq!(watches.next_tick(), None);
+    watches.source_told(Some("denied".to_owned().into()), first);
+    assert!(watches.source_due(first + POLL), "whatever the reason is");
 }

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::super::trial::{Given, build, build_values, changed, context, mistakes, would_change};
-use super::super::{Context, Outcome, Watch};
+use super::super::{Context, Kind, Outcome, Watch};
 use super::OUTPUT_MAX;
 use crate::spec::Value;
 
@@ -102,6 +102,25 @@ async fn a_command_runs_split_shelled_or_with_arguments_as_they_are() {
         assert!(dir.path().join(name).exists(), "{name}");
     }
     assert_eq!(fs::read_to_string(path("c d")).unwrap(), "one two\n");
+}
+
+#[tokio::test]
+async fn neither_arguments_nor_what_was_received_is_told() {
+    let secret = || text("hunter2 of mine");
+    let told = |result: Result<Outcome, String>| match result {
+        Ok(Outcome::Changed(what)) | Err(what) => what,
+        other => panic!("{other:?}"),
+    };
+    let args = || Value::List(vec![secret()]);
+    assert_eq!(told(run(&[("cmd", text("true")), ("args", args())]).await), "`true` run");
+    let failed = told(run(&[("cmd", text("false")), ("args", args())]).await);
+    assert_eq!(failed, "`false` exited with code 1; it printed nothing");
+    let id = crate::ident::ResourceId::new("exec", "x");
+    let given = [("cmd".to_owned(), text("false hunter2"))].into();
+    let exec = super::ExecKind.build_received(&id, &given).unwrap();
+    assert!(format!("{exec:?}").contains("hunter2"), "it is run with it");
+    let failed = told(exec.run(&context()).await);
+    assert_eq!(failed, "`false` exited with code 1; it printed nothing");
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ async fn who_is_only_looked_at_is_told_when_a_watch_is_given_to_it() {
     let error = scene.hub.add(2, scene.path("b/f"), Scope::Entry).await.unwrap_err();
     assert!(error.exhausted, "{}", error.message);
     scene.hub.remove(1).await;
-    assert_eq!(scene.expect(2).await, Touched { id: 2, error: None });
+    assert_eq!(scene.expect(2).await, Touched { id: 2, happened: true, error: None });
 }
 
 #[tokio::test]
