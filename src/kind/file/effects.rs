@@ -30,7 +30,7 @@ const PARENT_MODE: u32 = 0o755;
 pub(super) struct Job<'a> {
     pub(super) apply: bool,
     pub(super) managed: &'a Managed,
-    cancel: &'a CancellationToken,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 impl Job<'_> {
@@ -97,7 +97,7 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         Err(problem) => return Err(Trouble::Failed(format!("{name}: {problem}"))),
     };
     for action in actions.iter().filter(|_| job.apply) {
-        let done = perform(&mut way, path, &mut material, wanted, action);
+        let done = perform(&mut way, path, &mut material, wanted, action, job);
         let Err(error) = done else { continue };
         let error = explain(path, &name, action, &error);
         let way = find_way(path).map_err(cannot_look)?;
@@ -214,6 +214,7 @@ fn perform<'a>(
     material: &mut Material<'_>,
     wanted: &Wanted,
     action: &Action,
+    job: &Job<'_>,
 ) -> io::Result<()> {
     if *action == Action::MakeParents {
         *way = Some(Way::within(make_parents(path)?, path));
@@ -235,7 +236,9 @@ fn perform<'a>(
         Action::RemoveFile => place.remove_file(),
         Action::RemoveDirectory => place.remove_directory(),
         Action::RemoveTree if path.parent().is_none() => Err(Errno::EBUSY.into()),
-        Action::RemoveTree => Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name()),
+        Action::RemoveTree => {
+            Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name(), job.cancel)
+        }
     }
 }
 

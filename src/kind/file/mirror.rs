@@ -87,7 +87,7 @@ impl Mirror<'_> {
         if let (true, Some(root)) = (job.apply, &mut root) {
             for step in &steps {
                 job.go_on()?;
-                perform(root, self.source.as_mut(), step)
+                perform(root, self.source.as_mut(), step, job)
                     .map_err(|error| explain(self.path, step, &error))?;
             }
         }
@@ -216,9 +216,15 @@ fn list_there(
             }
             let place = root.at(&path).map_err(|error| cannot(&path, error))?;
             let Some(seen) = place.look().map_err(|error| cannot(&path, error))? else { continue };
+            let wanted = want.as_ref().is_some_and(|want| want.form == Form::Directory);
             let thing = match seen.sort {
                 Sort::Special => Thing::Special,
-                Sort::Directory => Thing::Directory { mount: seen.identity.0 != root.device },
+                // One that stays as it is may be a mount; one that goes must not be.
+                Sort::Directory => {
+                    let other = seen.identity.0 != root.device;
+                    let mut bound = || root.is_mount(&path).map_err(|error| cannot(&path, error));
+                    Thing::Directory { mount: other || (!wanted && bound()?) }
+                }
                 Sort::Link => {
                     Thing::Link(place.target().map_err(|error| cannot(&path, error))?.into())
                 }
@@ -227,7 +233,6 @@ fn list_there(
                     Thing::File { same: same.map_err(|error| cannot(&path, error))? }
                 }
             };
-            let wanted = want.is_some_and(|want| want.form == Form::Directory);
             if matches!(thing, Thing::Directory { mount } if wanted || !mount)
                 && (wanted || terms.holds_others(&path))
             {
@@ -256,9 +261,14 @@ fn same(
     root.at(path)?.equals(&mut original, seen.bytes)
 }
 
-fn perform(root: &mut Root, source: Option<&mut Source>, step: &Step) -> io::Result<()> {
+fn perform(
+    root: &mut Root,
+    source: Option<&mut Source>,
+    step: &Step,
+    job: &Job<'_>,
+) -> io::Result<()> {
     match step {
-        Step::RemoveTree(path) => root.remove_tree(path),
+        Step::RemoveTree(path) => root.remove_tree(path, job.cancel),
         Step::Remove(path) => root.at(path)?.remove_file(),
         Step::MakeDirectory(path, rights) => root.at(path)?.make_directory(rights.ids, rights.mode),
         Step::Write { path, rights, .. } => {
