@@ -16,7 +16,7 @@ use super::super::way::{Way, directory, missing};
 use super::super::{Context, Managed, Outcome};
 use super::material::Material;
 use super::mirror::Mirror;
-use super::place::{Place, Sort};
+use super::place::{Place, Sort, Unsteady};
 use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, plan};
 use super::root::Root;
 
@@ -84,10 +84,12 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
     let name = shown(path, wanted.directory);
     let mut material = Material::gather(&wanted.body, job)?;
     let ids = resolve(wanted).map_err(Trouble::Lacking)?;
-    let cannot_look =
-        |error| Trouble::Failed(format!("{name}: cannot look at it: {}", os_reason(&error)));
+    let cannot_look = |error: io::Error| {
+        let text = format!("{name}: cannot look at it: {}", os_reason(&error));
+        if Unsteady::is(&error) { Trouble::Raced(text) } else { Trouble::Failed(text) }
+    };
     let mut way = find_way(path).map_err(cannot_look)?;
-    let observed = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
+    let observed = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
     let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
     let actions = match plan(&observed, wanted, rights) {
         Ok(actions) => actions,
@@ -99,10 +101,15 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
     for action in actions.iter().filter(|_| job.apply) {
         let done = perform(&mut way, path, &mut material, wanted, action, job);
         let Err(error) = done else { continue };
+        let unsteady = Unsteady::is(&error);
         let error = explain(path, &name, action, &error);
         let way = find_way(path).map_err(cannot_look)?;
-        let now = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
-        return Err(if now == observed { Trouble::Failed(error) } else { Trouble::Raced(error) });
+        let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
+        return Err(if now == observed && !unsteady {
+            Trouble::Failed(error)
+        } else {
+            Trouble::Raced(error)
+        });
     }
     let mut words = describe(&actions, wanted);
     if let Body::Tree { purge, .. } = wanted.body {
@@ -140,6 +147,7 @@ fn observe(
     path: &Path,
     wanted: &Wanted,
     material: &mut Material<'_>,
+    job: &Job<'_>,
 ) -> io::Result<Observed> {
     let place = way.map(Place::of);
     let seen = place.map_or(Ok(None), |place| place.look())?;
@@ -162,7 +170,7 @@ fn observe(
             Ok(Observed::Link { attributes, same })
         }
         Sort::Special => Ok(Observed::Special),
-        Sort::File => match material.is_in(&place, seen) {
+        Sort::File => match material.is_in(&place, seen, job) {
             Ok(same) => Ok(Observed::File { attributes, same }),
             // It went, or a link took its place, since we looked.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Observed::Missing),
@@ -184,7 +192,7 @@ fn resolve(wanted: &Wanted) -> Result<Ids, String> {
 fn user_id(owner: &str) -> Result<u32, String> {
     // Nobody is called by a number, and looking somebody up takes long.
     if let Ok(uid) = owner.parse() {
-        return Ok(uid);
+        return number("owner", uid);
     }
     match User::from_name(owner) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
@@ -195,9 +203,17 @@ fn user_id(owner: &str) -> Result<u32, String> {
     }
 }
 
+/// The highest number stands for "as it is", and so would never come to be.
+fn number(field: &str, id: u32) -> Result<u32, String> {
+    match id {
+        u32::MAX => Err(format!("nothing can have the number {id}; name another `{field}`")),
+        id => Ok(id),
+    }
+}
+
 fn group_id(group: &str) -> Result<u32, String> {
     if let Ok(gid) = group.parse() {
-        return Ok(gid);
+        return number("group", gid);
     }
     match Group::from_name(group) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
@@ -226,7 +242,9 @@ fn perform<'a>(
         Action::MakeParents => Ok(()),
         Action::MakeDirectory(rights) => place.make_directory(rights.ids, rights.mode),
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
-        Action::Write { rights, .. } => place.replace(material.filling()?, rights.ids, rights.mode),
+        Action::Write { rights, .. } => {
+            place.replace(material.filling(job)?, rights.ids, rights.mode)
+        }
         Action::MakeLink { ids, .. } => match &wanted.body {
             Body::Link(target) => place.link(target, ids),
             _ => Err(ErrorKind::InvalidInput.into()),

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::super::Managed;
 use super::effects::{Job, Trouble, os_reason};
-use super::place::{Filling, Place, Seen, Sort};
+use super::place::{Filling, Place, Seen, Sort, Unsteady};
 use super::plan::Ids;
 use super::root::{ENTRIES_MAX, Root};
 use super::tree::{self, Form, Found, Step, Terms, Thing, Want};
@@ -229,7 +229,8 @@ fn list_there(
                     Thing::Link(place.target().map_err(|error| cannot(&path, error))?.into())
                 }
                 Sort::File => {
-                    let same = same(root, source.as_deref_mut(), &path, seen, want.as_ref());
+                    let source = source.as_deref_mut();
+                    let same = same(root, source, &path, seen, want.as_ref(), job);
                     Thing::File { same: same.map_err(|error| cannot(&path, error))? }
                 }
             };
@@ -252,13 +253,14 @@ fn same(
     path: &Path,
     seen: Seen,
     want: Option<&Want>,
+    job: &Job<'_>,
 ) -> io::Result<bool> {
     let (Some(source), Some(want)) = (source, want) else { return Ok(true) };
     if want.form != Form::File || want.bytes != seen.bytes {
         return Ok(false);
     }
     let mut original = source.root.at(path)?.open()?;
-    root.at(path)?.equals(&mut original, seen.bytes)
+    root.at(path)?.equals(&mut original, seen.bytes, job.cancel)
 }
 
 fn perform(
@@ -274,7 +276,9 @@ fn perform(
         Step::Write { path, rights, .. } => {
             let source = source.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
             let mut original = source.root.at(path)?.open()?;
-            root.at(path)?.replace(Filling::File(&mut original), rights.ids, rights.mode)
+            let bytes = original.metadata()?.len();
+            let filling = Filling::File { file: &mut original, bytes, cancel: job.cancel };
+            root.at(path)?.replace(filling, rights.ids, rights.mode)
         }
         Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids),
         Step::SetOwner(path, ids) => root.at(path)?.chown(*ids),
@@ -306,6 +310,7 @@ fn failed(path: &Path, doing: &str, error: &io::Error) -> Trouble {
     let raced = [Errno::ENOENT, Errno::ENOTDIR, Errno::EEXIST, Errno::ENOTEMPTY, Errno::ELOOP];
     match error.raw_os_error() {
         Some(code) if raced.contains(&Errno::from_raw(code)) => Trouble::Raced(text),
+        _ if Unsteady::is(error) => Trouble::Raced(text),
         _ => Trouble::Failed(text),
     }
 }

@@ -247,6 +247,34 @@ async fn what_is_made_of_secret_fragments_is_as_secret_unless_a_mode_is_declared
 }
 
 #[tokio::test]
+async fn a_source_that_tells_no_true_size_is_copied_once_or_refused() {
+    let scene = Scene::new();
+    let version = [("source", "/proc/version")];
+    assert_eq!(changed(scene.go("v", &version).await), "created");
+    assert_eq!(scene.read("v"), fs::read_to_string("/proc/version").unwrap());
+    assert_eq!(scene.go("v", &version).await, Ok(Outcome::Unchanged), "it comes to rest");
+    fs::write(scene.path("v"), "").unwrap();
+    changed(scene.go("v", &version).await);
+    // Its size is a page, whatever it holds.
+    let page = Path::new("/sys/kernel/mm/transparent_hugepage/enabled");
+    if page.exists() {
+        let error = scene.go("s", &[("source", page.to_str().unwrap())]).await.unwrap_err();
+        assert!(error.contains("holds more or less than its size says"), "{error}");
+        assert!(!scene.path("s").exists());
+    }
+}
+
+#[tokio::test]
+async fn the_number_that_stands_for_no_change_is_no_owner() {
+    let scene = Scene::new();
+    for field in ["owner", "group"] {
+        let error = scene.refused("f", &[("content", ""), (field, "4294967295")]).await;
+        assert!(error.ends_with(&format!("name another `{field}`")), "{error}");
+    }
+    assert_eq!(scene.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_link_is_made_and_pointed_anew() {
     let scene = Scene::new();
     let fields = [("source", "../etc"), ("symlink", "true")];
