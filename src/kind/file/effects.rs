@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::way::{Way, directory, missing};
 use super::super::{Context, Managed, Outcome};
 use super::material::Material;
-use super::mirror::Mirror;
-use super::place::{Place, Sort, Unsteady};
-use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, plan};
+use super::mirror::{Mirror, managed_below};
+use super::place::{Filling, Place, Sort, Unsteady};
+use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, in_turn, plan};
 use super::root::Root;
 
 /// How often a path is looked at anew when others change it under our hands.
@@ -98,11 +98,14 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         }
         Err(problem) => return Err(Trouble::Failed(format!("{name}: {problem}"))),
     };
-    for action in actions.iter().filter(|_| job.apply) {
-        let done = perform(&mut way, path, &mut material, wanted, action, job);
+    refuse_managed(path, &name, wanted, &actions, job)?;
+    for (room, action) in in_turn(&actions).filter(|_| job.apply) {
+        let done = perform(&mut way, path, &mut material, wanted, (room, action), job);
         let Err(error) = done else { continue };
         let unsteady = Unsteady::is(&error);
-        let error = explain(path, &name, action, &error);
+        let busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
+        let blamed = room.filter(|_| busy).unwrap_or(action);
+        let error = explain(path, &name, blamed, &error);
         let way = find_way(path).map_err(cannot_look)?;
         let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
         return Err(if now == observed && !unsteady {
@@ -126,6 +129,27 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         (false, true) => Outcome::Changed(words),
         (false, false) => Outcome::WouldChange(words),
     })
+}
+
+/// What makes room must not take with it what another resource would make again.
+fn refuse_managed(
+    path: &Path,
+    name: &str,
+    wanted: &Wanted,
+    actions: &[Action],
+    job: &Job<'_>,
+) -> Result<(), Trouble> {
+    if wanted.state == State::Absent || !actions.contains(&Action::RemoveTree) {
+        return Ok(());
+    }
+    match managed_below(path, job.managed).first() {
+        None => Ok(()),
+        Some(other) => Err(Trouble::Failed(format!(
+            "{name}: has to make room, but another resource manages {} in it; take one of them \
+             out of the graph",
+            other.display()
+        ))),
+    }
 }
 
 /// The path as the user writes it: directories end in a slash.
@@ -158,7 +182,8 @@ fn observe(
     let attributes = seen.attributes;
     match seen.sort {
         Sort::Directory => {
-            let looked = wanted.state == State::Absent;
+            let goes = wanted.force && !wanted.directory;
+            let looked = wanted.state == State::Absent || goes;
             let empty = looked && place.is_empty()?;
             Ok(Observed::Directory { attributes, empty })
         }
@@ -229,7 +254,7 @@ fn perform<'a>(
     path: &'a Path,
     material: &mut Material<'_>,
     wanted: &Wanted,
-    action: &Action,
+    (room, action): (Option<&Action>, &Action),
     job: &Job<'_>,
 ) -> io::Result<()> {
     if *action == Action::MakeParents {
@@ -238,25 +263,43 @@ fn perform<'a>(
     }
     let way = way.as_ref().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
     let place = Place::of(way);
+    let make_room = || room.map_or(Ok(()), |room| remove(way, path, room, job));
     match *action {
         Action::MakeParents => Ok(()),
-        Action::MakeDirectory(rights) => place.make_directory(rights.ids, rights.mode),
+        Action::MakeDirectory(rights) => {
+            make_room()?;
+            place.make_directory(rights.ids, rights.mode)
+        }
+        Action::MakeFile(rights) if room.is_some() => {
+            place.replace(Filling::Bytes(&[]), rights.ids, rights.mode, make_room)
+        }
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
         Action::Write { rights, .. } => {
-            place.replace(material.filling(job)?, rights.ids, rights.mode)
+            place.replace(material.filling(job)?, rights.ids, rights.mode, make_room)
         }
         Action::MakeLink { ids, .. } => match &wanted.body {
-            Body::Link(target) => place.link(target, ids),
+            Body::Link(target) => place.link(target, ids, make_room),
             _ => Err(ErrorKind::InvalidInput.into()),
         },
         Action::SetOwner(ids) => place.chown(ids),
         Action::SetMode { to, .. } => place.set_mode(to),
+        Action::RemoveFile | Action::RemoveDirectory | Action::RemoveTree => {
+            remove(way, path, action, job)
+        }
+    }
+}
+
+/// Removes what is there, in the way that the step says; nothing when there is no step.
+fn remove(way: &Way<'_>, path: &Path, action: &Action, job: &Job<'_>) -> io::Result<()> {
+    let place = Place::of(way);
+    match action {
         Action::RemoveFile => place.remove_file(),
         Action::RemoveDirectory => place.remove_directory(),
         Action::RemoveTree if path.parent().is_none() => Err(Errno::EBUSY.into()),
         Action::RemoveTree => {
             Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name(), job.cancel)
         }
+        _ => Ok(()),
     }
 }
 

@@ -128,7 +128,7 @@ fn lexically_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
 }
 
 /// The same, and what is declared by another way that leads here through links.
-fn managed_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
+pub(super) fn managed_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
     let mut all = lexically_below(path, managed);
     let Ok(real) = fs::canonicalize(path) else { return all };
     let mut parent: Option<(&Path, Option<PathBuf>)> = None;
@@ -278,9 +278,9 @@ fn perform(
             let mut original = source.root.at(path)?.open()?;
             let bytes = original.metadata()?.len();
             let filling = Filling::File { file: &mut original, bytes, cancel: job.cancel };
-            root.at(path)?.replace(filling, rights.ids, rights.mode)
+            root.at(path)?.replace(filling, rights.ids, rights.mode, || Ok(()))
         }
-        Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids),
+        Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids, || Ok(())),
         Step::SetOwner(path, ids) => root.at(path)?.chown(*ids),
         Step::SetMode(path, mode) => root.at(path)?.set_mode(*mode),
     }

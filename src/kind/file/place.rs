@@ -188,13 +188,15 @@ impl<'a> Place<'a> {
         Ok(readlinkat(self.dir, self.name)?)
     }
 
-    /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
-    /// waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
+    /// Puts a whole file in the place of whatever is here, other than a directory, after `room` was
+    /// made for it. The disk is not waited for:
+    /// `docs/decisions/0007-files-are-renamed-not-synced.md`.
     pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
         ids: Ids,
         mode: Option<u32>,
+        room: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
@@ -207,13 +209,20 @@ impl<'a> Place<'a> {
         }
         finish(&file, ids, mode)?;
         drop(file);
+        room()?;
         temporary.put(self.name)
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
-    pub(in crate::kind) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
+    pub(in crate::kind) fn link(
+        &self,
+        target: &Path,
+        ids: Ids,
+        room: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let (temporary, ()) = Temporary::make(self.dir, |dir, name| symlinkat(target, dir, name))?;
         Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
+        room()?;
         temporary.put(self.name)
     }
 

@@ -152,8 +152,14 @@ async fn a_directory_and_a_file_replace_each_other_only_with_force() {
     let content = [("content", "x")];
     let error = scene.go("d", &content).await.unwrap_err();
     assert!(error.contains("add `force: true` to replace it"), "{error}");
-    assert!(scene.path("d/in/it").exists());
     let forced = [("content", "x"), ("force", "true")];
+    let error = scene.go("d", &forced).await.unwrap_err();
+    assert!(error.contains("add `recurse: true` to `force` to replace it"), "{error}");
+    let absent = [("state", "absent"), ("force", "true")];
+    let error = scene.go("d", &absent).await.unwrap_err();
+    assert!(error.contains("add `recurse: true`"), "{error}");
+    assert!(scene.path("d/in/it").exists());
+    let forced = [("content", "x"), ("force", "true"), ("recurse", "true")];
     assert_eq!(changed(scene.go("d", &forced).await), "removed with all that was in it, created");
     assert_eq!(scene.read("d"), "x");
     let directory = [("state", "exists")];
@@ -161,6 +167,30 @@ async fn a_directory_and_a_file_replace_each_other_only_with_force() {
     let forced = [("state", "exists"), ("force", "true")];
     assert_eq!(changed(scene.go("d/", &forced).await), "removed, directory created");
     assert!(scene.path("d").is_dir());
+}
+
+#[tokio::test]
+async fn a_directory_stays_until_what_takes_its_place_is_written() {
+    let mut scene = Scene::new();
+    scene.write("d/in/it", "kept");
+    // It has a size, and not that one.
+    let source = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let forced = [("source", source), ("force", "true"), ("recurse", "true")];
+    if Path::new(source).exists() {
+        assert!(scene.go("d", &forced).await.unwrap_err().contains("than its size says"));
+        assert_eq!(scene.read("d/in/it"), "kept");
+    }
+    scene.manage(&["d", "d/in/it"]);
+    let forced = [("content", "x"), ("force", "true"), ("recurse", "true")];
+    let error = scene.go("d", &forced).await.unwrap_err();
+    assert!(error.contains("another resource manages in/it in it"), "{error}");
+    assert_eq!(scene.read("d/in/it"), "kept");
+    scene.manage(&["d"]);
+    assert_eq!(changed(scene.go("d", &forced).await), "removed with all that was in it, created");
+    fs::remove_file(scene.path("d")).unwrap();
+    fs::create_dir(scene.path("d")).unwrap();
+    let forced = [("content", "x"), ("force", "true")];
+    assert_eq!(changed(scene.go("d", &forced).await), "removed, created", "an empty one");
 }
 
 #[tokio::test]
