@@ -88,7 +88,8 @@ const FIELDS: &[FieldDef] = &[
     FieldDef {
         name: "force",
         ty: FieldType::Bool,
-        doc: "may replace a directory by a file or the reverse",
+        doc: "may replace a directory by a file or the reverse; one that is not empty needs \
+              `recurse`, too",
     },
     FieldDef { name: "symlink", ty: FieldType::Bool, doc: "a symbolic link to `source`" },
     FieldDef {
