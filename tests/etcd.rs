@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(40);
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/etcd/usr/bin/etcd");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
     let on_path = || {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use super::support::{PROGRAM, Site, state_of, wait_for};
 
 fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/etcd/usr/bin/etcd");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file());
     std::env::var_os("QUORATE_ETCD")
