@@ -37,11 +37,12 @@ mod timer;
 mod trial;
 mod unfilled;
 mod value;
+mod way;
 
 pub use unfilled::unfilled;
 
 /// How the names of all files begin that the agent makes for a while beside what it manages.
-pub(crate) const TEMPORARY: &str = replace::TEMPORARY;
+pub(crate) const TEMPORARY: &str = way::TEMPORARY;
 
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,12 @@ use super::source::{self, Source};
 use super::start::{Heard, Signals, since_1970};
 use super::watch::{CommandNews, HubError, Touched};
 use super::watches::{SOURCE, Told, Watches};
-use super::{EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_TIME, desired};
+use super::{EXIT_FAILED, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
 use crate::diag;
-use crate::engine::{Command, Engine, Event, RunId, State, Timestamp, VertexId};
+use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
@@ -79,6 +79,10 @@ pub(super) struct Body {
     pub(super) quiet: bool,
     /// That was said, and nothing has happened since.
     pub(super) converged: bool,
+    /// There is nothing to wait for but what the engine knows of; it was told so.
+    pub(super) complete: bool,
+    /// How well the exports were known when the graph was built of them.
+    pub(super) store_state: StoreState,
     /// How many resources of the program are exported.
     pub(super) to_export: usize,
     /// The last error said of each resource: the log says it once.
@@ -145,6 +149,7 @@ impl Body {
             };
             let asked = matches!(news, News::Asked(_));
             self.handle(news).await;
+            self.look_outside().await;
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
             }
@@ -168,11 +173,14 @@ impl Body {
                 }
             }
             News::HubEnded => self.hub_ended().await,
-            News::Exports => self.rebuild().await,
+            News::Exports => self.exported().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
+                if request.answer.is_closed() {
+                    return;
+                }
                 let answer = match request.topic {
                     Topic::Status => self.status().to_string(),
                     Topic::Graph => self.picture().to_string(),
@@ -227,7 +235,7 @@ impl Body {
     }
 
     /// Feeds the engine and runs its commands, until none is left.
-    async fn feed(&mut self, event: Event) {
+    pub(super) async fn feed(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Timestamp(self.born.elapsed());
@@ -423,25 +431,38 @@ impl Body {
         }
     }
 
+    /// Others export something else, or it is known differently. Who collects nothing only notes
+    /// it.
+    async fn exported(&mut self) {
+        if !self.source.program.collect.is_empty() {
+            return self.rebuild().await;
+        }
+        let view = self.exports.borrow_and_update();
+        self.store_state = view.state;
+        self.seen = convergence::digest(&view.exports);
+    }
+
     /// Compiles the program with what others export, and swaps the graph.
     async fn rebuild(&mut self) {
         let program = &self.source.program;
         let host = &self.settings.host;
-        let exports = self.exports.borrow_and_update().exports.clone();
+        let (exports, state) = {
+            let view = self.exports.borrow_and_update();
+            (view.exports.clone(), view.state)
+        };
         let everywhere = self.settings.everywhere();
         match desired::compile(program, &exports, &self.collected, host, &everywhere) {
             Ok(desired) => {
                 for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
                     tracing::warn!("{message}");
                 }
+                for note in &desired.notes {
+                    tracing::debug!("{note}");
+                }
                 self.messages = desired.messages;
                 self.collected = desired.collected;
+                self.store_state = state;
                 self.seen = convergence::digest(&exports);
-                self.graph = desired.graph;
-                let graph = self.graph.clone();
-                self.managed = Managed::new(move || graph.managed_paths());
-                self.generation += 1;
-                self.graph_since = since_1970();
                 let mine = publish::wanted(program);
                 self.to_export = mine.len();
                 let mine = Some(mine);
@@ -450,8 +471,8 @@ impl Body {
                     *before = mine;
                     changed
                 });
-                self.feed(Event::Graph(self.graph.clone())).await;
-                self.neighbours_changed().await;
+                self.look_outside().await;
+                self.swap(desired.graph).await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);
@@ -459,6 +480,22 @@ impl Body {
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
         }
+    }
+
+    /// Makes a graph the running one. What says the same as before goes on with the resource that
+    /// it has, which may remember its runs.
+    async fn swap(&mut self, mut graph: Graph) {
+        graph.keep(&self.graph);
+        if self.generation > 0 && graph == *self.graph {
+            return;
+        }
+        self.graph = Arc::new(graph);
+        let graph = self.graph.clone();
+        self.managed = Managed::new(move || graph.managed_paths());
+        self.generation += 1;
+        self.graph_since = since_1970();
+        self.feed(Event::Graph(self.graph.clone())).await;
+        self.neighbours_changed().await;
     }
 
     /// Has those looked at to whom it matters what else is in the graph.
@@ -471,39 +508,6 @@ impl Body {
         for vertex in minding {
             self.feed(Event::Touched(vertex)).await;
         }
-    }
-
-    /// Tells the cluster how far this host is.
-    fn tell_convergence(&self) {
-        if self.cluster.is_none() {
-            return;
-        }
-        let said = Some(Said::new(self.generation, &self.seen, self.settled()));
-        self.say.send_if_modified(|before| {
-            let differs = *before != said;
-            *before = said;
-            differs
-        });
-    }
-
-    /// Says that all is done, once the engine is quiet and the exchange complete; gives what the
-    /// engine has to be told when that is the end.
-    fn converged_changed(&mut self) -> Option<Event> {
-        let converged = self.quiet && self.exchanged();
-        if converged == self.converged {
-            return None;
-        }
-        self.converged = converged;
-        let bad = self.engine.count(State::Failed) + self.engine.count(State::Blocked);
-        match (converged, bad) {
-            (false, _) => return None,
-            (true, 0) => tracing::info!("converged"),
-            (true, n) => tracing::warn!("converged, {n} resources failed or blocked"),
-        }
-        if self.settings.converged.is_some_and(|one| one.exit) {
-            return self.end(if bad == 0 { EXIT_DONE } else { EXIT_PARTIAL });
-        }
-        None
     }
 
     async fn signal(&mut self, signal: Signal) {
@@ -524,28 +528,13 @@ impl Body {
     }
 
     /// Ends in good order with this exit code; gives what the engine has to be told.
-    fn end(&mut self, code: u8) -> Option<Event> {
+    pub(super) fn end(&mut self, code: u8) -> Option<Event> {
         if self.stage != Stage::Running {
             return None;
         }
         self.code = code;
         self.stage = Stage::Stopping { leave: false };
         Some(Event::Stop)
-    }
-
-    /// What others export is known here, and what we export is in the store, or it is said why not.
-    fn exchanged(&self) -> bool {
-        if self.to_export == 0 && self.source.program.collect.is_empty() {
-            return true;
-        }
-        let ours = self.published.borrow();
-        let published = self.settings.noop || ours.exports >= self.to_export;
-        self.exports.borrow().state == StoreState::Live && (published || !ours.messages.is_empty())
-    }
-
-    /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
-    pub(super) fn settled(&self) -> bool {
-        self.exchanged() && self.engine.is_quiescent()
     }
 }
 

@@ -16,6 +16,7 @@ mod receivers;
 mod report;
 mod runs;
 mod settings;
+mod settled;
 pub mod socket;
 pub mod source;
 mod start;

@@ -123,9 +123,7 @@ impl Agent {
             say: exchange.say.clone(),
             heard: exchange.said.clone(),
             seen: convergence::digest(&[]),
-            engine: Engine::new(Options {
-                converged_after: settings.converged.map(|one| one.after),
-            }),
+            engine: engine(&settings),
             settings,
             state_dir: Arc::from(state_dir),
             instance,
@@ -148,6 +146,8 @@ impl Agent {
             wake_at: None,
             quiet: false,
             converged: false,
+            complete: true,
+            store_state: Default::default(),
             to_export: 0,
             said: std::collections::HashMap::new(),
             deaf: false,
@@ -273,6 +273,10 @@ async fn watches(
         watches.add_source(path).await.map_err(Refusal::failed)?;
     }
     Ok((watches, touched))
+}
+
+fn engine(settings: &Settings) -> Engine {
+    Engine::new(Options { converged_after: settings.converged.map(|one| one.after) })
 }
 
 /// The time that people's clocks show.

@@ -3,7 +3,6 @@
 //! It watches both files. The same input always gives the same bytes, so the output is compared
 //! with what it should be and written only when it differs. Refuses to write half a file.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use flate2::{Compression, GzBuilder};
 use super::fields::Reader;
 use super::replace::{blocking, converge, reason};
 use super::{
-    Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
+    Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch, way,
 };
 use crate::ident::ResourceId;
 use crate::spec::Fields;
@@ -103,7 +102,11 @@ impl Gzip {
         let mut encoder = GzBuilder::new().mtime(0).write(to, self.level);
         match &self.from {
             Source::File(input) => {
-                let mut file = File::open(input).map_err(|error| {
+                let opened = way::file(input).and_then(|file| match file.metadata()?.is_file() {
+                    true => Ok(file),
+                    false => Err(io::Error::other("it is no regular file; name one")),
+                });
+                let mut file = opened.map_err(|error| {
                     io::Error::other(format!("cannot read {}: {}", input.display(), reason(&error)))
                 })?;
                 io::copy(&mut file, &mut encoder)?;
@@ -156,7 +159,7 @@ impl Resource for Gzip {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::io::Read;
     use std::os::unix::fs::MetadataExt;
 
@@ -202,6 +205,22 @@ mod tests {
         assert_eq!(unpacked(&path), b"short");
         let path = |path: &PathBuf| Watch::Path { path: path.clone(), children: false };
         assert_eq!(gzip.watches(), [path(&dir.path().join("out.gz")), path(&input)]);
+    }
+
+    /// The pipe came after the input was looked at.
+    #[test]
+    fn a_pipe_holds_nobody_up_and_the_output_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, path) = (dir.path().join("in"), dir.path().join("out.gz"));
+        nix::unistd::mkfifo(&input, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let level = Compression::default();
+        let gzip = Gzip { path: path.clone(), from: Source::File(input.clone()), level };
+        let error = gzip.fill(&mut io::sink()).unwrap_err().to_string();
+        assert!(error.ends_with("it is no regular file; name one"), "{error}");
+        fs::remove_file(&input).unwrap();
+        fs::write(&input, "secret").unwrap();
+        converge(&path, true, &context().cancel, |to| gzip.fill(to)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     }
 
     #[tokio::test]

@@ -3,21 +3,20 @@
 //!
 //! Refuses to write through a link or over anything but a regular file, and to leave half a file.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::openat;
+use nix::sys::stat::Mode;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
+use super::way::{Temporary, Way, reading};
 use crate::ident::ResourceId;
-
-/// Every temporary file starts like this, so that people know where a left one comes from.
-pub(super) const TEMPORARY: &str = ".quorate-";
 
 /// The bits of a mode that are permissions.
 const MODE_MASK: u32 = 0o7777;
@@ -27,10 +26,9 @@ const CHUNK: usize = 64 << 10;
 
 /// Opens a regular file for reading; nothing when there is none. The error is a sentence.
 pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
-    // Without O_NONBLOCK a pipe in the place of the file would hold us up for good.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let shown = path.display();
-    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+    let opened = Way::to(path).and_then(|way| open_at(&way));
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
@@ -45,6 +43,10 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
     }
 }
 
+fn open_at(way: &Way<'_>) -> io::Result<File> {
+    Ok(File::from(openat(way.dir(), way.name(), reading(), Mode::empty())?))
+}
+
 /// Puts a file with what `fill` writes in the place of the one at `path`, whose owner and mode it
 /// keeps. A new one gets `mode`. The error is a sentence.
 pub(super) fn replace(
@@ -54,16 +56,15 @@ pub(super) fn replace(
 ) -> Result<(), String> {
     let old = open(path)?;
     let write = || -> io::Result<()> {
-        let parent = path.parent().ok_or_else(|| io::Error::from(ErrorKind::IsADirectory))?;
-        let first = Permissions::from_mode(if old.is_some() { 0o600 } else { mode });
-        let mut builder = tempfile::Builder::new();
-        let mut temporary = builder.prefix(TEMPORARY).permissions(first).tempfile_in(parent)?;
-        fill(temporary.as_file_mut())?;
+        let way = Way::to(path)?;
+        let first = if old.is_some() { 0o600 } else { mode };
+        let (temporary, mut file) = Temporary::file(way.dir(), Mode::from_bits_truncate(first))?;
+        fill(&mut file)?;
         if let Some(old) = &old {
-            keep(&old.metadata()?, temporary.as_file())?;
+            keep(&old.metadata()?, &file)?;
         }
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map(drop).map_err(|error| error.error)
+        file.sync_all()?;
+        temporary.put(way.name())
     };
     write().map_err(|error| explain(path, &error))
 }
@@ -141,7 +142,8 @@ impl Write for Comparison {
 }
 
 /// Makes the file at `path` what `fill` writes, unless it is that already; `fill` is asked twice
-/// then, and has to write the same both times. A new file gets the mode 0644.
+/// then, and has to write the same both times. A new file is for nobody else to read:
+/// what it is made of may be secret.
 pub(super) fn converge(
     path: &Path,
     apply: bool,
@@ -163,7 +165,7 @@ pub(super) fn converge(
     if !apply {
         return Ok(Outcome::WouldChange(words.to_owned()));
     }
-    replace(path, 0o644, |file| {
+    replace(path, 0o600, |file| {
         let mut to = Guarded { to: BufWriter::new(file), cancel };
         fill(&mut to)?;
         to.flush()

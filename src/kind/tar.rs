@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,13 @@ use std::sync::Arc;
 
 use ::tar::{Builder, EntryType, Header};
 use async_trait::async_trait;
+use nix::errno::Errno;
 
 use super::fields::Reader;
-use super::replace::{TEMPORARY, blocking, converge, reason};
+use super::file::place::Sort;
+use super::file::root::Root;
+use super::replace::{blocking, converge, reason};
+use super::way::{TEMPORARY, Way};
 use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
 };
@@ -26,6 +30,9 @@ use crate::spec::Fields;
 
 /// The time of every entry: one second after the epoch, since some programs warn about zero.
 const TIME: u64 = 1;
+
+/// Why something has no place in an archive.
+const NO_ENTRY: &str = "it is neither a file nor a directory nor a link; keep it elsewhere";
 
 /// The kind `tar`.
 #[derive(Debug)]
@@ -129,68 +136,72 @@ struct Tar {
 impl Tar {
     fn fill(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut builder = Builder::new(to);
-        // A stack, so that no depth of directories is too deep. The last one comes first.
-        let mut waiting: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let inputs = self.inputs.iter().rev();
-        waiting.extend(inputs.map(|(name, path)| (PathBuf::from(name), path.clone())));
-        while let Some((name, path)) = waiting.pop() {
-            let found = fs::symlink_metadata(&path).map_err(|error| in_words(&path, &error))?;
-            if found.is_dir() {
-                let entries = self.entries(&path).map_err(|error| in_words(&path, &error))?;
-                let below = |entry: &OsString| (name.join(entry), path.join(entry));
-                waiting.extend(entries.iter().rev().map(below));
+        for (name, path) in &self.inputs {
+            let way = Way::to(path).map_err(|error| in_words(path, &error))?;
+            let mut root = Root::of(way.into_dir()).map_err(|error| in_words(path, &error))?;
+            // A stack, so that no depth of directories is too deep. The last one comes first.
+            let mut waiting = vec![PathBuf::from(name)];
+            while let Some(entry) = waiting.pop() {
+                let below = self.append(&mut builder, &mut root, &entry);
+                let shown = path.with_file_name(&entry);
+                let below = below.map_err(|error| in_words(&shown, &error))?;
+                let keep = |name: &OsString| !self.is_own(&shown, name);
+                waiting.extend(below.into_iter().filter(keep).rev().map(|name| entry.join(name)));
             }
-            self.append(&mut builder, &name, &path, &found)
-                .map_err(|error| in_words(&path, &error))?;
         }
         builder.finish()
     }
 
-    /// What lies in a directory, sorted, without the archive and what is written to become it.
-    fn entries(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            names.push(entry?.file_name());
-        }
-        if self.path.parent() == Some(directory) {
-            let archive = self.path.file_name();
-            let ours = |name: &OsString| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
-            names.retain(|name| Some(name.as_os_str()) != archive && !ours(name));
-        }
-        names.sort();
-        Ok(names)
+    /// Whether this is the archive, or what is written to become it.
+    fn is_own(&self, directory: &Path, name: &OsString) -> bool {
+        self.path.parent() == Some(directory)
+            && (self.path.file_name() == Some(name)
+                || name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
     }
 
+    /// Stores one entry, and tells what lies in it, sorted.
     fn append(
         &self,
         builder: &mut Builder<&mut dyn Write>,
+        root: &mut Root,
         name: &Path,
-        path: &Path,
-        found: &Metadata,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<OsString>> {
+        let place = root.at(name)?;
+        let seen = place.look()?.ok_or_else(|| io::Error::from(Errno::ENOENT))?;
         let mut header = self.format.header();
         header.set_mtime(TIME);
         header.set_uid(0);
         header.set_gid(0);
-        header.set_mode(found.permissions().mode() & 0o7777);
+        header.set_mode(seen.attributes.mode);
         header.set_size(0);
-        if found.is_dir() {
-            header.set_entry_type(EntryType::Directory);
-            builder.append_data(&mut header, name, io::empty())
-        } else if found.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
-            builder.append_link(&mut header, name, fs::read_link(path)?)
-        } else if found.is_file() {
-            let file = File::open(path)?;
-            let size = file.metadata()?.len();
-            header.set_entry_type(EntryType::Regular);
-            header.set_size(size);
-            let mut exact = Exact { file: file.take(size), left: size };
-            builder.append_data(&mut header, name, &mut exact)
-        } else {
-            let what = "it is neither a file nor a directory nor a link; keep it elsewhere";
-            Err(io::Error::other(what))
+        match seen.sort {
+            Sort::Directory => {
+                header.set_entry_type(EntryType::Directory);
+                builder.append_data(&mut header, name, io::empty())?;
+                let mut names = root.all_names(name)?;
+                names.sort();
+                return Ok(names);
+            }
+            Sort::Link => {
+                header.set_entry_type(EntryType::Symlink);
+                builder.append_link(&mut header, name, place.target()?)?;
+            }
+            Sort::File => {
+                let file = place.open()?;
+                let found = file.metadata()?;
+                // Another one may be there by now than was looked at.
+                if !found.is_file() {
+                    return Err(io::Error::other(NO_ENTRY));
+                }
+                header.set_entry_type(EntryType::Regular);
+                header.set_mode(found.permissions().mode() & 0o7777);
+                header.set_size(found.len());
+                let mut exact = Exact { file: file.take(found.len()), left: found.len() };
+                builder.append_data(&mut header, name, &mut exact)?;
+            }
+            Sort::Special => return Err(io::Error::other(NO_ENTRY)),
         }
+        Ok(Vec::new())
     }
 }
 
@@ -324,6 +335,43 @@ mod tests {
         let error = tar.run(&cx).await.unwrap_err();
         assert!(error.contains("neither a file nor a directory"), "{error}");
         assert_eq!(fs::read(&archive).unwrap(), old);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_refused_at_once_and_a_new_archive_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, archive) = (dir.path().join("tree"), dir.path().join("a.tar"));
+        fs::create_dir(&tree).unwrap();
+        nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let tar = build_values("tar", archive.to_str().unwrap(), &[list(&[&tree])]).unwrap();
+        let error = tar.run(&context()).await.unwrap_err();
+        assert!(error.ends_with(NO_ENTRY), "{error}");
+        fs::remove_file(tree.join("pipe")).unwrap();
+        fs::write(tree.join("secret"), "").unwrap();
+        changed(tar.run(&context()).await);
+        assert_eq!(fs::metadata(&archive).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    /// Needs a user who may give links away.
+    #[tokio::test]
+    async fn no_input_is_reached_through_somebody_else_s_link() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (ann, archive) = (dir.path().join("ann"), dir.path().join("a.tar"));
+        fs::create_dir(&ann).unwrap();
+        symlink("/etc", ann.join("link")).unwrap();
+        for path in [&ann, &ann.join("link")] {
+            std::os::unix::fs::lchown(path, Some(1000), Some(1000)).unwrap();
+        }
+        let input = ann.join("link/passwd");
+        let tar = build_values("tar", archive.to_str().unwrap(), &[list(&[&input])]).unwrap();
+        let error = tar.run(&context()).await.unwrap_err();
+        assert!(error.contains("belongs to user 1000"), "{error}");
+        let tar = build_values("tar", archive.to_str().unwrap(), &[list(&[&ann])]).unwrap();
+        changed(tar.run(&context()).await);
+        assert_eq!(entries(&archive)[1], "ann/link Symlink 0", "stored, not followed");
     }
 
     #[test]

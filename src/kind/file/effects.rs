@@ -1,15 +1,18 @@
 //! Looking at a path and changing it, on the thread that asks.
 //!
-//! Refuses to follow a symbolic link at the end of the path, and to go on when it was cancelled.
+//! Refuses to follow a symbolic link at the end of the path, or on the way when somebody else may
+//! have put it there, and to go on when it was cancelled.
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Group, User};
 use tokio_util::sync::CancellationToken;
 
+use super::super::way::{Way, directory, missing};
 use super::super::{Context, Managed, Outcome};
 use super::material::Material;
 use super::mirror::Mirror;
@@ -83,8 +86,9 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
     let ids = resolve(wanted).map_err(Trouble::Lacking)?;
     let cannot_look =
         |error| Trouble::Failed(format!("{name}: cannot look at it: {}", os_reason(&error)));
-    let observed = observe(path, wanted, &mut material).map_err(cannot_look)?;
-    let rights = Rights { ids, mode: wanted.mode.or(material.mode()) };
+    let mut way = find_way(path).map_err(cannot_look)?;
+    let observed = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
+    let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
     let actions = match plan(&observed, wanted, rights) {
         Ok(actions) => actions,
         Err(problem) if matches!(observed, Observed::Missing | Observed::Orphan) => {
@@ -93,17 +97,20 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         Err(problem) => return Err(Trouble::Failed(format!("{name}: {problem}"))),
     };
     for action in actions.iter().filter(|_| job.apply) {
-        let Err(error) = perform(path, &mut material, wanted, action) else { continue };
+        let done = perform(&mut way, path, &mut material, wanted, action);
+        let Err(error) = done else { continue };
         let error = explain(path, &name, action, &error);
-        let now = observe(path, wanted, &mut material).map_err(cannot_look)?;
+        let way = find_way(path).map_err(cannot_look)?;
+        let now = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
         return Err(if now == observed { Trouble::Failed(error) } else { Trouble::Raced(error) });
     }
     let mut words = describe(&actions, wanted);
     if let Body::Tree { purge, .. } = wanted.body {
         let source = if let Material::Tree(source) = material { Some(source) } else { None };
         let stays = matches!(observed, Observed::Directory { .. });
-        let mirror = Mirror { path, source, purge, force: wanted.force, ids };
-        let below = mirror.run(job.apply || stays, job)?;
+        let place = way.as_ref().filter(|_| job.apply || stays).map(Place::of);
+        let mirror = Mirror { path, place, source, purge, force: wanted.force, ids };
+        let below = mirror.run(job)?;
         let separator = if words.is_empty() || below.is_empty() { "" } else { ", " };
         words = words + separator + &below;
     }
@@ -120,9 +127,23 @@ fn shown(path: &Path, directory: bool) -> String {
     if directory && !text.ends_with('/') { text + "/" } else { text }
 }
 
-fn observe(path: &Path, wanted: &Wanted, material: &mut Material<'_>) -> io::Result<Observed> {
-    let place = Place::of(path);
-    let Some(seen) = place.look()? else {
+/// The way to the path; nothing when a directory on it is missing.
+fn find_way(path: &Path) -> io::Result<Option<Way<'_>>> {
+    match Way::to(path) {
+        Err(error) if missing(&error) => Ok(None),
+        way => way.map(Some),
+    }
+}
+
+fn observe(
+    way: Option<&Way<'_>>,
+    path: &Path,
+    wanted: &Wanted,
+    material: &mut Material<'_>,
+) -> io::Result<Observed> {
+    let place = way.map(Place::of);
+    let seen = place.map_or(Ok(None), |place| place.look())?;
+    let (Some(place), Some(seen)) = (place, seen) else {
         let orphan = wanted.parents && path.parent().is_some_and(|parent| !parent.exists());
         return Ok(if orphan { Observed::Orphan } else { Observed::Missing });
     };
@@ -130,7 +151,7 @@ fn observe(path: &Path, wanted: &Wanted, material: &mut Material<'_>) -> io::Res
     match seen.sort {
         Sort::Directory => {
             let looked = wanted.state == State::Absent;
-            let empty = looked && fs::read_dir(path)?.next().is_none();
+            let empty = looked && place.is_empty()?;
             Ok(Observed::Directory { attributes, empty })
         }
         Sort::Link => {
@@ -187,15 +208,21 @@ fn group_id(group: &str) -> Result<u32, String> {
     }
 }
 
-fn perform(
-    path: &Path,
+fn perform<'a>(
+    way: &mut Option<Way<'a>>,
+    path: &'a Path,
     material: &mut Material<'_>,
     wanted: &Wanted,
     action: &Action,
 ) -> io::Result<()> {
-    let place = Place::of(path);
+    if *action == Action::MakeParents {
+        *way = Some(Way::within(make_parents(path)?, path));
+        return Ok(());
+    }
+    let way = way.as_ref().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
+    let place = Place::of(way);
     match *action {
-        Action::MakeParents => make_parents(path),
+        Action::MakeParents => Ok(()),
         Action::MakeDirectory(rights) => place.make_directory(rights.ids, rights.mode),
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
         Action::Write { rights, .. } => place.replace(material.filling()?, rights.ids, rights.mode),
@@ -207,25 +234,34 @@ fn perform(
         Action::SetMode { to, .. } => place.set_mode(to),
         Action::RemoveFile => place.remove_file(),
         Action::RemoveDirectory => place.remove_directory(),
-        Action::RemoveTree => match (path.parent(), path.file_name()) {
-            (Some(parent), Some(last)) => Root::open(parent, true)?.remove_tree(Path::new(last)),
-            _ => Err(Errno::EBUSY.into()),
-        },
+        Action::RemoveTree if path.parent().is_none() => Err(Errno::EBUSY.into()),
+        Action::RemoveTree => Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name()),
     }
 }
 
-/// Makes what is missing on the way to the path.
-fn make_parents(path: &Path) -> io::Result<()> {
-    let mut missing: Vec<&Path> =
-        path.ancestors().skip(1).take_while(|directory| !directory.exists()).collect();
-    missing.reverse();
-    for directory in missing {
-        match Place::of(directory).make_directory(Ids::default(), Some(PARENT_MODE)) {
+/// Makes what is missing on the way to the path, and opens the directory that it lies in.
+fn make_parents(path: &Path) -> io::Result<OwnedFd> {
+    let mut absent = Vec::new();
+    let mut found = Err(ErrorKind::NotFound.into());
+    for ancestor in path.ancestors().skip(1) {
+        found = directory(ancestor);
+        match &found {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                absent.extend(ancestor.file_name())
+            }
+            _ => break,
+        }
+    }
+    let mut here = found?;
+    for name in absent.iter().rev() {
+        let place = Place::within(here.as_fd(), Path::new(name));
+        match place.make_directory(Ids::default(), Some(PARENT_MODE)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             result => result?,
         }
+        here = place.enter()?;
     }
-    Ok(())
+    Ok(here)
 }
 
 /// The error in words, with the next step. A missing parent is looked up and named.

@@ -2,24 +2,30 @@
 //!
 //! Refuses to take a missing source or fragment for an empty one.
 
-use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::super::way::{self, TEMPORARY};
 use super::CONTENT_MAX;
 use super::effects::{Job, Trouble, os_reason};
 use super::mirror::Source;
-use super::place::{Filling, Place, Seen, TEMPORARY, open_source};
-use super::plan::{Body, Fragment};
+use super::place::{Filling, Place, Seen, open_source};
+use super::plan::{Body, Fragment, Observed, narrowed};
 use super::tree::COPIED_BITS;
 
 /// What the wanted content comes from.
 pub(super) enum Material<'a> {
     /// Nothing is said about the content.
     Any,
-    Bytes(Cow<'a, [u8]>),
+    Bytes(&'a [u8]),
+    /// Several files, one after the other.
+    Joined {
+        content: Vec<u8>,
+        /// The permissions that all of them give; nothing when there is none.
+        mode: Option<u32>,
+    },
     File {
         file: File,
         bytes: u64,
@@ -32,19 +38,24 @@ impl<'a> Material<'a> {
     pub(super) fn gather(body: &'a Body, job: &Job<'_>) -> Result<Self, Trouble> {
         match body {
             Body::Any | Body::Link(_) | Body::Tree { source: None, .. } => Ok(Material::Any),
-            Body::Content(content) => Ok(Material::Bytes(content.into())),
+            Body::Content(content) => Ok(Material::Bytes(content)),
             Body::Copy(source) => copy(source),
-            Body::Fragments(fragments) => Ok(Material::Bytes(join(fragments)?.into())),
+            Body::Fragments(fragments) => join(fragments),
             Body::Tree { source: Some(source), .. } => {
                 Ok(Material::Tree(Source::open(source, job)?))
             }
         }
     }
 
-    /// The permissions of what is copied; a copy has them, too, unless others are declared.
-    pub(super) fn mode(&self) -> Option<u32> {
+    /// The permissions of what is copied; a copy has them, too, unless others are declared. What is
+    /// made of several files gives nobody more than each of them; one that is there keeps the rest.
+    pub(super) fn mode(&self, observed: &Observed) -> Option<u32> {
         match self {
             Material::Any | Material::Bytes(_) => None,
+            Material::Joined { mode, .. } => match *observed {
+                Observed::File { attributes, .. } => mode.and_then(|all| narrowed(attributes, all)),
+                _ => mode.map(|all| all & COPIED_BITS),
+            },
             Material::File { mode, .. } => Some(mode & COPIED_BITS),
             Material::Tree(source) => Some(source.mode & COPIED_BITS),
         }
@@ -55,6 +66,9 @@ impl<'a> Material<'a> {
         match self {
             Material::Any | Material::Tree(_) => Ok(true),
             Material::Bytes(content) => {
+                Ok(seen.bytes == content.len() as u64 && place.holds(content)?)
+            }
+            Material::Joined { content, .. } => {
                 Ok(seen.bytes == content.len() as u64 && place.holds(content)?)
             }
             Material::File { file, bytes, .. } => {
@@ -68,6 +82,7 @@ impl<'a> Material<'a> {
         match self {
             Material::Any | Material::Tree(_) => Ok(Filling::Bytes(&[])),
             Material::Bytes(content) => Ok(Filling::Bytes(content)),
+            Material::Joined { content, .. } => Ok(Filling::Bytes(content)),
             Material::File { file, .. } => {
                 file.rewind()?;
                 Ok(Filling::File(file))
@@ -101,18 +116,26 @@ fn lacking(role: &str, path: &Path, error: &io::Error) -> Trouble {
 }
 
 /// The fragments, one after the other.
-fn join(fragments: &[Fragment]) -> Result<Vec<u8>, Trouble> {
+fn join(fragments: &[Fragment]) -> Result<Material<'static>, Trouble> {
     let mut content = Vec::new();
+    let mut all: Option<u32> = None;
+    let mut add = |path: &Path, opened: io::Result<(File, fs::Metadata)>| {
+        let mode = append(path, opened, &mut content)?;
+        all = Some(all.map_or(mode, |all| all & mode));
+        Ok(())
+    };
     for fragment in fragments {
         if fragment.directory {
             for path in files_in(&fragment.path)? {
-                append(&path, &mut content)?;
+                // Whoever may put files there may put links to files there that only we may read.
+                let opened = way::file(&path);
+                add(&path, opened.and_then(|file| file.metadata().map(|found| (file, found))))?;
             }
         } else {
-            append(&fragment.path, &mut content)?;
+            add(&fragment.path, open_source(&fragment.path))?;
         }
     }
-    Ok(content)
+    Ok(Material::Joined { content, mode: all })
 }
 
 /// The files in a directory by name. Hidden ones are no fragments: editors and we ourselves keep
@@ -120,11 +143,12 @@ fn join(fragments: &[Fragment]) -> Result<Vec<u8>, Trouble> {
 fn files_in(path: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let cannot = |error: io::Error| lacking("fragment", path, &error);
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(cannot)? {
+    for entry in fs::read_dir(path).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         debug_assert!(TEMPORARY.starts_with('.'), "ours are hidden");
-        // A link to a file is one; what a link points to is asked when it is opened.
+        // A link to a file is one if it was not put there by somebody else; that is seen when it is
+        // opened.
         if !hidden && !entry.file_type().map_err(cannot)?.is_dir() {
             files.push(entry.path());
         }
@@ -133,8 +157,13 @@ fn files_in(path: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(files)
 }
 
-fn append(path: &Path, content: &mut Vec<u8>) -> Result<(), Trouble> {
-    let (file, found) = open_source(path).map_err(|error| lacking("fragment", path, &error))?;
+/// Adds the content of a file, and tells its mode.
+fn append(
+    path: &Path,
+    opened: io::Result<(File, fs::Metadata)>,
+    content: &mut Vec<u8>,
+) -> Result<u32, Trouble> {
+    let (file, found) = opened.map_err(|error| lacking("fragment", path, &error))?;
     let shown = path.display();
     if !found.is_file() {
         let help = if found.is_dir() {
@@ -151,5 +180,5 @@ fn append(path: &Path, content: &mut Vec<u8>) -> Result<(), Trouble> {
             "the fragments up to {shown} have more than {CONTENT_MAX} bytes; make them smaller"
         )));
     }
-    Ok(())
+    Ok(found.mode())
 }

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::super::Managed;
 use super::effects::{Job, Trouble, os_reason};
-use super::place::{Filling, Seen, Sort};
+use super::place::{Filling, Place, Seen, Sort};
 use super::plan::Ids;
 use super::root::{ENTRIES_MAX, Root};
 use super::tree::{self, Form, Found, Step, Terms, Thing, Want};
@@ -43,7 +43,7 @@ impl Source {
                 Trouble::Failed(format!("the source {shown} cannot be read: {}", os_reason(&error)))
             }
         };
-        let mut root = Root::open(path, true).map_err(cannot)?;
+        let mut root = Root::follow(path).map_err(cannot)?;
         let mode = fs::metadata(path).map_err(cannot)?.mode();
         let wants = list_source(path, &mut root, job)?;
         Ok(Source { path: path.to_path_buf(), root, wants, mode })
@@ -53,6 +53,8 @@ impl Source {
 /// What belongs below a directory.
 pub(super) struct Mirror<'a> {
     pub(super) path: &'a Path,
+    /// The directory, if it is there.
+    pub(super) place: Option<Place<'a>>,
     pub(super) source: Option<Source>,
     pub(super) purge: bool,
     pub(super) force: bool,
@@ -60,9 +62,9 @@ pub(super) struct Mirror<'a> {
 }
 
 impl Mirror<'_> {
-    /// Looks, and makes right if the job allows it; in words what was or would be done. Nothing is
-    /// `there` when the directory itself would only be made.
-    pub(super) fn run(mut self, there: bool, job: &Job<'_>) -> Result<String, Trouble> {
+    /// Looks, and makes right if the job allows it; in words what was or would be done. There is no
+    /// place when the directory itself would only be made.
+    pub(super) fn run(mut self, job: &Job<'_>) -> Result<String, Trouble> {
         let nothing = BTreeMap::new();
         self.refuse()?;
         let others = if self.purge || self.force {
@@ -72,10 +74,8 @@ impl Mirror<'_> {
         };
         let terms = Terms { purge: self.purge, force: self.force, ids: self.ids, others };
         let cannot = |error| failed(self.path, "look at it", &error);
-        let mut root = match there {
-            true => Some(Root::open(self.path, false).map_err(cannot)?),
-            false => None,
-        };
+        let root = self.place.map(|place| place.enter().and_then(Root::of));
+        let mut root = root.transpose().map_err(cannot)?;
         let found = match &mut root {
             Some(root) => list_there(self.path, root, self.source.as_mut(), &terms, job)?,
             None => BTreeMap::new(),

@@ -4,7 +4,7 @@
 //! Refuses to make missing parent directories without `parents`, to remove what is not empty
 //! without `recurse`, to remove what is not wanted without `purge`, to put a file in the place of a
 //! directory or the reverse without `force`, and to follow a symbolic link at the end of its path
-//! or below it. What has a content is made when it is missing; without one, and without `state`, a
+//! or below it, or one of somebody else on the way. What has a content is made when it is missing; without one, and without `state`, a
 //! missing one is an error.
 
 mod check;
@@ -12,9 +12,9 @@ mod effects;
 mod material;
 mod mirror;
 mod path;
-mod place;
+pub(super) mod place;
 mod plan;
-mod root;
+pub(super) mod root;
 mod tree;
 
 use std::path::PathBuf;

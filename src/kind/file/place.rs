@@ -5,32 +5,26 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
+use super::super::way::{Temporary, Way, passage, reading};
 use super::plan::{Attributes, Ids, MODE_MASK};
 
 /// How much is compared at a time, in bytes.
 const COMPARE_CHUNK: usize = 64 << 10;
 
-/// Every temporary name starts like this, so that people know where a left one comes from, and
-/// nobody takes one for content.
-pub(super) const TEMPORARY: &str = ".quorate-";
-
-/// How many temporary names are tried when they are taken; they are random.
-const TEMPORARY_TRIES: usize = 16;
-
 /// What is at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(in crate::kind) enum Sort {
     File,
     Directory,
     Link,
@@ -39,16 +33,16 @@ pub(super) enum Sort {
 
 /// What one look tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) sort: Sort,
-    pub(super) attributes: Attributes,
-    pub(super) bytes: u64,
+pub(in crate::kind) struct Seen {
+    pub(in crate::kind) sort: Sort,
+    pub(in crate::kind) attributes: Attributes,
+    pub(in crate::kind) bytes: u64,
     /// The file system that it lies on, and its number there.
-    pub(super) identity: (u64, u64),
+    pub(in crate::kind) identity: (u64, u64),
 }
 
 /// What a file is filled with.
-pub(super) enum Filling<'a> {
+pub(in crate::kind) enum Filling<'a> {
     Bytes(&'a [u8]),
     /// From where the file stands to its end.
     File(&'a mut File),
@@ -56,24 +50,24 @@ pub(super) enum Filling<'a> {
 
 /// A name, in an open directory or as a path from the root.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(in crate::kind) struct Place<'a> {
     dir: BorrowedFd<'a>,
     name: &'a Path,
 }
 
 impl<'a> Place<'a> {
-    /// A path as it is declared: links on the way to its last part are followed.
-    pub(super) fn of(path: &'a Path) -> Self {
-        Place { dir: AT_FDCWD, name: path }
+    /// Where a way leads.
+    pub(in crate::kind) fn of(way: &'a Way<'_>) -> Self {
+        Place { dir: way.dir(), name: way.name() }
     }
 
     /// A name in this very directory, whatever its path is by now.
-    pub(super) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
+    pub(in crate::kind) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
         Place { dir, name }
     }
 
     /// What is here; nothing when the directory is missing, too.
-    pub(super) fn look(&self) -> io::Result<Option<Seen>> {
+    pub(in crate::kind) fn look(&self) -> io::Result<Option<Seen>> {
         let found = match fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
@@ -92,13 +86,30 @@ impl<'a> Place<'a> {
     }
 
     /// Opens what is here to be read. A pipe that was put here in this moment holds nobody up.
-    pub(super) fn open(&self) -> io::Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        Ok(File::from(openat(self.dir, self.name, flags, Mode::empty())?))
+    pub(in crate::kind) fn open(&self) -> io::Result<File> {
+        Ok(File::from(openat(self.dir, self.name, reading(), Mode::empty())?))
+    }
+
+    /// Opens the directory here to be passed.
+    pub(in crate::kind) fn enter(&self) -> io::Result<OwnedFd> {
+        let flags = passage() | OFlag::O_NOFOLLOW;
+        Ok(openat(self.dir, self.name, flags, Mode::empty())?)
+    }
+
+    /// Whether the directory here has nothing in it.
+    pub(in crate::kind) fn is_empty(&self) -> io::Result<bool> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut dir = Dir::from_fd(openat(self.dir, self.name, flags, Mode::empty())?)?;
+        for entry in dir.iter() {
+            if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the file holds exactly this. The caller has seen that it is as long.
-    pub(super) fn holds(&self, content: &[u8]) -> io::Result<bool> {
+    pub(in crate::kind) fn holds(&self, content: &[u8]) -> io::Result<bool> {
         if content.is_empty() {
             return Ok(true);
         }
@@ -118,7 +129,7 @@ impl<'a> Place<'a> {
 
     /// Whether the file holds the same as another one, of which the caller has seen that it is as
     /// long.
-    pub(super) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
+    pub(in crate::kind) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
         if bytes == 0 {
             return Ok(true);
         }
@@ -138,13 +149,13 @@ impl<'a> Place<'a> {
     }
 
     /// Where the link here points to.
-    pub(super) fn target(&self) -> io::Result<OsString> {
+    pub(in crate::kind) fn target(&self) -> io::Result<OsString> {
         Ok(readlinkat(self.dir, self.name)?)
     }
 
     /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
     /// waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
-    pub(super) fn replace(
+    pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
         ids: Ids,
@@ -152,28 +163,25 @@ impl<'a> Place<'a> {
     ) -> io::Result<()> {
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let (temporary, file) =
-            Temporary::make(*self, |dir, name| openat(dir, name, flags, first).map(File::from))?;
-        let mut file = file;
+        let (temporary, mut file) = Temporary::file(self.dir, first)?;
         match filling {
             Filling::Bytes(content) => file.write_all(content)?,
             Filling::File(source) => drop(io::copy(source, &mut file)?),
         }
         finish(&file, ids, mode)?;
         drop(file);
-        temporary.put(self)
+        temporary.put(self.name)
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
-    pub(super) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
-        let (temporary, ()) = Temporary::make(*self, |dir, name| symlinkat(target, dir, name))?;
+    pub(in crate::kind) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
+        let (temporary, ()) = Temporary::make(self.dir, |dir, name| symlinkat(target, dir, name))?;
         Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
-        temporary.put(self)
+        temporary.put(self.name)
     }
 
     /// Makes an empty file where nothing is.
-    pub(super) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+    pub(in crate::kind) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = File::from(openat(self.dir, self.name, flags, first)?);
@@ -181,7 +189,7 @@ impl<'a> Place<'a> {
     }
 
     /// Makes a directory where nothing is.
-    pub(super) fn make_directory(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+    pub(in crate::kind) fn make_directory(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o700 } else { 0o777 });
         mkdirat(self.dir, self.name, first)?;
         self.chown(ids)?;
@@ -189,7 +197,7 @@ impl<'a> Place<'a> {
     }
 
     /// Gives it to somebody else; a link itself, not what it points to.
-    pub(super) fn chown(&self, ids: Ids) -> io::Result<()> {
+    pub(in crate::kind) fn chown(&self, ids: Ids) -> io::Result<()> {
         if ids == Ids::default() {
             return Ok(());
         }
@@ -200,7 +208,7 @@ impl<'a> Place<'a> {
     /// Sets the mode of what is here, which must not be a link. A handle that is good for naming
     /// only works on files that we may not read, and its entry in `/proc` names exactly the inode
     /// that was opened.
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+    pub(in crate::kind) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let handle = File::from(openat(self.dir, self.name, flags, Mode::empty())?);
         if handle.metadata()?.is_symlink() {
@@ -211,18 +219,18 @@ impl<'a> Place<'a> {
     }
 
     /// Removes what is no directory.
-    pub(super) fn remove_file(&self) -> io::Result<()> {
+    pub(in crate::kind) fn remove_file(&self) -> io::Result<()> {
         Ok(unlinkat(self.dir, self.name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Removes a directory that is empty.
-    pub(super) fn remove_directory(&self) -> io::Result<()> {
+    pub(in crate::kind) fn remove_directory(&self) -> io::Result<()> {
         Ok(unlinkat(self.dir, self.name, UnlinkatFlags::RemoveDir)?)
     }
 }
 
 /// Opens a file that others declared as what to copy: a link is followed, only regular files count.
-pub(super) fn open_source(path: &Path) -> io::Result<(File, fs::Metadata)> {
+pub(in crate::kind) fn open_source(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let flags = OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
@@ -262,49 +270,4 @@ fn fill(file: &mut File, buffer: &mut [u8], bytes: u64) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// A name beside a place; what is there goes unless it was put in the place.
-struct Temporary<'a> {
-    dir: BorrowedFd<'a>,
-    name: PathBuf,
-    put: bool,
-}
-
-impl<'a> Temporary<'a> {
-    fn make<T>(
-        place: Place<'a>,
-        make: impl Fn(BorrowedFd<'a>, &Path) -> nix::Result<T>,
-    ) -> io::Result<(Self, T)> {
-        if place.name.file_name().is_none() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let mut taken = Errno::EEXIST;
-        for _ in 0..TEMPORARY_TRIES {
-            let random = RandomState::new().hash_one(TEMPORARY);
-            let name = place.name.with_file_name(format!("{TEMPORARY}{random:016x}"));
-            match make(place.dir, &name) {
-                Ok(made) => return Ok((Temporary { dir: place.dir, name, put: false }, made)),
-                Err(Errno::EEXIST) => taken = Errno::EEXIST,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(taken.into())
-    }
-
-    fn put(mut self, place: &Place<'_>) -> io::Result<()> {
-        renameat(self.dir, &self.name, place.dir, place.name)?;
-        self.put = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if !self.put
-            && let Err(error) = unlinkat(self.dir, &self.name, UnlinkatFlags::NoRemoveDir)
-        {
-            tracing::debug!("{} is left: {error}", self.name.display());
-        }
-    }
 }

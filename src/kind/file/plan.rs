@@ -15,6 +15,8 @@ pub(super) const MODE_MASK: u32 = 0o7777;
 /// Set-user-id and set-group-id, which the kernel takes off when the owner changes.
 const SET_ID_BITS: u32 = 0o6000;
 
+const READ_BITS: u32 = 0o444;
+
 /// The field `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -103,17 +105,17 @@ enum Form {
 
 /// A numeric owner and group; what is absent is left alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ids {
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
+pub(in crate::kind) struct Ids {
+    pub(in crate::kind) uid: Option<u32>,
+    pub(in crate::kind) gid: Option<u32>,
 }
 
 /// Owner, group and mode of something that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Attributes {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mode: u32,
+pub(in crate::kind) struct Attributes {
+    pub(in crate::kind) uid: u32,
+    pub(in crate::kind) gid: u32,
+    pub(in crate::kind) mode: u32,
 }
 
 /// The wanted owner, group and mode as numbers; the mode of a copy is its source's unless one is
@@ -283,6 +285,14 @@ pub(super) fn kept(there: Attributes, rights: Rights) -> Rights {
     let Rights { ids, mode } = rights;
     let ids = Ids { uid: ids.uid.or(Some(there.uid)), gid: ids.gid.or(Some(there.gid)) };
     Rights { ids, mode: mode.or(Some(there.mode)) }
+}
+
+/// The mode of a file that is there and gets content which not everybody may read; nothing when it
+/// lets nobody read what they may not. `all` is what every part of the content allows.
+pub(super) fn narrowed(there: Attributes, all: u32) -> Option<u32> {
+    let now = there.mode & MODE_MASK;
+    let to = now & !(READ_BITS & !all);
+    (to != now).then_some(to)
 }
 
 fn plan_absent(observed: &Observed, wanted: &Wanted) -> Result<Vec<Action>, Problem> {

@@ -15,38 +15,42 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::place::{Place, Sort, TEMPORARY};
+use super::super::way::{TEMPORARY, passage};
+use super::place::{Place, Sort};
 
 /// How many entries a tree may have: each costs memory while it is looked at.
-pub(super) const ENTRIES_MAX: usize = 1_000_000;
+pub(in crate::kind) const ENTRIES_MAX: usize = 1_000_000;
 
 /// A directory, whatever its path is by now.
-pub(super) struct Root {
+pub(in crate::kind) struct Root {
     top: OwnedFd,
     /// The file system that it lies on.
-    pub(super) device: u64,
+    pub(in crate::kind) device: u64,
     /// The directory that was used last: entries come sorted, so it is mostly the next one, too.
     last: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Root {
-    /// Opens a directory; a link at the end of the path is followed only if `follow` says so.
-    pub(super) fn open(path: &Path, follow: bool) -> io::Result<Self> {
-        let end = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        let top = openat(AT_FDCWD, path, passage() | end, Mode::empty())?;
+    /// Opens a directory that is only read; every link on the way is followed.
+    pub(in crate::kind) fn follow(path: &Path) -> io::Result<Self> {
+        Root::of(openat(AT_FDCWD, path, passage(), Mode::empty())?)
+    }
+
+    /// Takes a directory that was opened.
+    pub(in crate::kind) fn of(top: OwnedFd) -> io::Result<Self> {
         let device = fstat(&top)?.st_dev;
         Ok(Root { top, device, last: None })
     }
 
     /// The entry at this path, which is not empty.
-    pub(super) fn at<'a>(&'a mut self, path: &'a Path) -> io::Result<Place<'a>> {
+    pub(in crate::kind) fn at<'a>(&'a mut self, path: &'a Path) -> io::Result<Place<'a>> {
         let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
         let parent = path.parent().unwrap_or(Path::new(""));
         Ok(Place::within(self.directory(parent)?, Path::new(name)))
     }
 
     /// The names in a directory, without our own temporary ones.
-    pub(super) fn names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
+    pub(in crate::kind) fn names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = self.all_names(path)?;
         names.retain(|name| !name.as_bytes().starts_with(TEMPORARY.as_bytes()));
         Ok(names)
@@ -54,7 +58,7 @@ impl Root {
 
     /// Removes a directory and all that is in it, or nothing when another file system is mounted
     /// somewhere in it.
-    pub(super) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
+    pub(in crate::kind) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
         let mut directories = vec![path.to_path_buf()];
         let mut others = Vec::new();
         let mut next = 0;
@@ -84,7 +88,7 @@ impl Root {
     }
 
     /// The names with our own temporary ones: they must not keep a directory from going.
-    fn all_names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
+    pub(in crate::kind) fn all_names(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let handle = openat(self.directory(path)?, ".", flags, Mode::empty())?;
         let names: nix::Result<Vec<OsString>> = Dir::from_fd(handle)?
@@ -95,7 +99,7 @@ impl Root {
     }
 
     /// Forgets the directory that was used last: it may be gone, or another one has its name.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::kind) fn forget(&mut self) {
         self.last = None;
     }
 
@@ -130,11 +134,6 @@ impl Root {
     }
 }
 
-/// Good for opening what is inside, no more: a directory that may be passed and not read will do.
-fn passage() -> OFlag {
-    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
-}
-
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -155,7 +154,7 @@ mod tests {
         fs::create_dir_all(top.join("sub/deep")).unwrap();
         fs::create_dir(&out).unwrap();
         fs::write(out.join("f"), "untouched").unwrap();
-        let mut root = Root::open(&top, false).unwrap();
+        let mut root = Root::follow(&top).unwrap();
         let ours = Path::new("sub/f");
         root.at(ours).unwrap().make_file(super::super::plan::Ids::default(), None).unwrap();
         fs::rename(top.join("sub"), dir.path().join("moved")).unwrap();
@@ -170,7 +169,6 @@ mod tests {
         }
         assert!(root.names(Path::new("sub")).is_err());
         assert!(root.remove_tree(Path::new("sub")).is_err());
-        assert!(Root::open(&top.join("sub"), false).is_err(), "nor is the directory itself");
         assert_eq!(fs::read_to_string(out.join("f")).unwrap(), "untouched");
         for path in ["../out/f", "/etc/f", "."] {
             assert!(root.at(Path::new(path)).is_err(), "{path} leads outside");

@@ -215,6 +215,38 @@ async fn fragments_are_joined_in_order_and_a_missing_one_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_made_of_secret_fragments_is_as_secret_unless_a_mode_is_declared() {
+    let scene = Scene::new();
+    let set = |name: &str, mode| {
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    scene.write("open", "a");
+    scene.write("parts/secret", "b");
+    set("open", 0o644);
+    set("parts/secret", 0o640);
+    let fields = [("fragments", "~/open,~/parts/")];
+    changed(scene.go("f", &fields).await);
+    assert_eq!(mode(&scene.path("f")), 0o640);
+    set("f", 0o664);
+    assert_eq!(changed(scene.go("f", &fields).await), "mode set to 0660 (was 0664)");
+    assert_eq!(scene.go("f", &fields).await, Ok(Outcome::Unchanged));
+    set("f", 0o600);
+    assert_eq!(scene.go("f", &fields).await, Ok(Outcome::Unchanged), "it is never widened");
+    let declared = [("fragments", "~/open,~/parts/"), ("mode", "0644")];
+    assert_eq!(changed(scene.go("f", &declared).await), "mode set to 0644 (was 0600)");
+    symlink(scene.path("open"), scene.path("parts/zlink")).unwrap();
+    changed(scene.go("f", &fields).await);
+    assert_eq!(scene.read("f"), "aba", "our own link is a fragment");
+    if nix::unistd::geteuid().is_root() {
+        for path in ["parts", "parts/zlink"] {
+            std::os::unix::fs::lchown(scene.path(path), Some(1000), Some(1000)).unwrap();
+        }
+        let error = scene.go("f", &fields).await.unwrap_err();
+        assert!(error.contains("~/parts/zlink on the way is a symbolic link"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_link_is_made_and_pointed_anew() {
     let scene = Scene::new();
     let fields = [("source", "../etc"), ("symlink", "true")];
@@ -315,6 +347,63 @@ async fn a_tree_that_others_change_at_the_same_time_ends_right_and_leaves_nothin
     assert_eq!(scene.go("dst/", &fields).await, Ok(Outcome::Unchanged));
     assert_eq!(scene.read("dst/sub/script"), "#!/bin/sh\n");
     assert_eq!(fs::read_dir(scene.path("dst")).unwrap().count(), 4);
+}
+
+/// Needs a user who may give files away.
+#[tokio::test]
+async fn nobody_sends_root_s_writes_elsewhere_with_a_link_on_the_way() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    scene.write("root/authorized_keys", "root's");
+    scene.write("root/full/precious", "untouched");
+    fs::create_dir(scene.path("ann")).unwrap();
+    symlink(scene.path("root"), scene.path("ann/.ssh")).unwrap();
+    for path in ["ann", "ann/.ssh"] {
+        std::os::unix::fs::lchown(scene.path(path), Some(1000), Some(1000)).unwrap();
+    }
+    let before = fs::metadata(scene.path("root/authorized_keys")).unwrap();
+    let cases: [(&str, Texts); 7] = [
+        ("ann/.ssh/authorized_keys", &[("content", "ann's"), ("owner", "1000")]),
+        ("ann/.ssh/authorized_keys", &[("owner", "1000"), ("mode", "0666")]),
+        ("ann/.ssh/authorized_keys", &[("state", "absent")]),
+        ("ann/.ssh/new/deep/f", &[("content", "x"), ("parents", "true")]),
+        ("ann/.ssh/full/", &[("state", "absent"), ("recurse", "true")]),
+        ("ann/.ssh/full/", &[("recurse", "true"), ("purge", "true"), ("state", "exists")]),
+        ("ann/.ssh/link", &[("source", "/etc"), ("symlink", "true")]),
+    ];
+    for (path, fields) in cases {
+        let error = scene.go(path, fields).await.unwrap_err();
+        let said = "~/ann/.ssh on the way is a symbolic link to ~/root and belongs to user 1000";
+        assert!(error.contains(said), "{path} {fields:?}: {error}");
+        assert!(error.ends_with("with `chown -h root ~/ann/.ssh`"), "{error}");
+    }
+    let error = super::super::super::replace::replace(
+        &scene.path("ann/.ssh/authorized_keys"),
+        0o600,
+        |_| Ok(()),
+    );
+    assert!(error.unwrap_err().contains("belongs to user 1000"));
+    assert_eq!(scene.read("root/authorized_keys"), "root's");
+    assert_eq!(scene.read("root/full/precious"), "untouched");
+    let after = fs::metadata(scene.path("root/authorized_keys")).unwrap();
+    assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    assert_eq!(fs::read_dir(scene.path("root")).unwrap().count(), 2, "nothing came");
+}
+
+#[tokio::test]
+async fn links_of_the_agent_s_own_user_on_the_way_are_passed() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("run")).unwrap();
+    symlink("run", scene.path("var")).unwrap();
+    let fields = [("content", "x"), ("parents", "true")];
+    assert_eq!(changed(scene.go("var/a/b/f", &fields).await), "parents created, created");
+    assert_eq!(scene.go("var/a/b/f", &fields).await, Ok(Outcome::Unchanged));
+    assert_eq!(scene.read("run/a/b/f"), "x");
+    let gone = [("state", "absent"), ("recurse", "true")];
+    assert_eq!(changed(scene.go("var/a/", &gone).await), "removed with all that was in it");
+    assert!(!scene.path("run/a").exists());
 }
 
 #[test]
