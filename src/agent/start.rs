@@ -102,9 +102,7 @@ impl Agent {
         let socket = Socket::listen(&state_dir, changed).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
-        let signals = Signals::new()
-            .and_then(|signals| last_resort::start().map(|()| signals))
-            .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
+        let signals = signals()?;
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
         let exchange =
@@ -233,6 +231,12 @@ async fn membership(
 fn config(settings: &Settings, flags: ClusterSettings, state_dir: PathBuf) -> cluster::Config {
     let host = settings.host.clone();
     cluster::Config { host, state_dir, flags, etcd_path: None, child_program: None }
+}
+
+/// What asks the agent to end, heard here and, for when the loop hangs, by a thread of its own.
+fn signals() -> Result<Signals, Refusal> {
+    let signals = Signals::new().and_then(|signals| last_resort::start().map(|()| signals));
+    signals.map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))
 }
 
 /// The metrics name every kind of resource and every role: not for whoever happens to be near.
