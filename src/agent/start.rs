@@ -279,6 +279,11 @@ async fn watches(
     Ok((watches, touched))
 }
 
+fn signals() -> Result<Signals, Refusal> {
+    let signals = Signals::new().and_then(|signals| last_resort::start().map(|()| signals));
+    signals.map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))
+}
+
 fn engine(settings: &Settings) -> Engine {
     Engine::new(Options { converged_after: settings.converged.map(|one| one.after) })
 }

@@ -300,7 +300,8 @@ fn check_recurse(fields: &Fields, spot: &Spot<'_>, errors: &mut Vec<FieldError>)
         errors.push(mistake(field, message.to_owned(), help));
     };
     for (name, given) in [("recurse", recurse), ("purge", purge)] {
-        if given && !spot.directory {
+        let makes_room = name == "recurse" && flag(fields, "force");
+        if given && !spot.directory && !makes_room {
             refuse(
                 name,
                 &format!("`{name}` is for directories, and the path has no slash at its end"),

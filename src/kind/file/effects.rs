@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::way::{Way, directory, missing};
 use super::super::{Context, Managed, Outcome};
 use super::material::Material;
-use super::mirror::Mirror;
-use super::place::{Place, Sort};
-use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, plan};
+use super::mirror::{Mirror, managed_below};
+use super::place::{Filling, Place, Sort, Unsteady};
+use super::plan::{Action, Body, Ids, Observed, Rights, State, Wanted, describe, in_turn, plan};
 use super::root::Root;
 
 /// How often a path is looked at anew when others change it under our hands.
@@ -30,7 +30,7 @@ const PARENT_MODE: u32 = 0o755;
 pub(super) struct Job<'a> {
     pub(super) apply: bool,
     pub(super) managed: &'a Managed,
-    cancel: &'a CancellationToken,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 impl Job<'_> {
@@ -84,10 +84,12 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
     let name = shown(path, wanted.directory);
     let mut material = Material::gather(&wanted.body, job)?;
     let ids = resolve(wanted).map_err(Trouble::Lacking)?;
-    let cannot_look =
-        |error| Trouble::Failed(format!("{name}: cannot look at it: {}", os_reason(&error)));
+    let cannot_look = |error: io::Error| {
+        let text = format!("{name}: cannot look at it: {}", os_reason(&error));
+        if Unsteady::is(&error) { Trouble::Raced(text) } else { Trouble::Failed(text) }
+    };
     let mut way = find_way(path).map_err(cannot_look)?;
-    let observed = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
+    let observed = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
     let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
     let actions = match plan(&observed, wanted, rights) {
         Ok(actions) => actions,
@@ -96,13 +98,21 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         }
         Err(problem) => return Err(Trouble::Failed(format!("{name}: {problem}"))),
     };
-    for action in actions.iter().filter(|_| job.apply) {
-        let done = perform(&mut way, path, &mut material, wanted, action);
+    refuse_managed(path, &name, wanted, &actions, job)?;
+    for (room, action) in in_turn(&actions).filter(|_| job.apply) {
+        let done = perform(&mut way, path, &mut material, wanted, (room, action), job);
         let Err(error) = done else { continue };
-        let error = explain(path, &name, action, &error);
+        let unsteady = Unsteady::is(&error);
+        let busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
+        let blamed = room.filter(|_| busy).unwrap_or(action);
+        let error = explain(path, &name, blamed, &error);
         let way = find_way(path).map_err(cannot_look)?;
-        let now = observe(way.as_ref(), path, wanted, &mut material).map_err(cannot_look)?;
-        return Err(if now == observed { Trouble::Failed(error) } else { Trouble::Raced(error) });
+        let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
+        return Err(if now == observed && !unsteady {
+            Trouble::Failed(error)
+        } else {
+            Trouble::Raced(error)
+        });
     }
     let mut words = describe(&actions, wanted);
     if let Body::Tree { purge, .. } = wanted.body {
@@ -119,6 +129,27 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         (false, true) => Outcome::Changed(words),
         (false, false) => Outcome::WouldChange(words),
     })
+}
+
+/// What makes room must not take with it what another resource would make again.
+fn refuse_managed(
+    path: &Path,
+    name: &str,
+    wanted: &Wanted,
+    actions: &[Action],
+    job: &Job<'_>,
+) -> Result<(), Trouble> {
+    if wanted.state == State::Absent || !actions.contains(&Action::RemoveTree) {
+        return Ok(());
+    }
+    match managed_below(path, job.managed).first() {
+        None => Ok(()),
+        Some(other) => Err(Trouble::Failed(format!(
+            "{name}: has to make room, but another resource manages {} in it; take one of them \
+             out of the graph",
+            other.display()
+        ))),
+    }
 }
 
 /// The path as the user writes it: directories end in a slash.
@@ -140,6 +171,7 @@ fn observe(
     path: &Path,
     wanted: &Wanted,
     material: &mut Material<'_>,
+    job: &Job<'_>,
 ) -> io::Result<Observed> {
     let place = way.map(Place::of);
     let seen = place.map_or(Ok(None), |place| place.look())?;
@@ -150,7 +182,8 @@ fn observe(
     let attributes = seen.attributes;
     match seen.sort {
         Sort::Directory => {
-            let looked = wanted.state == State::Absent;
+            let goes = wanted.force && !wanted.directory;
+            let looked = wanted.state == State::Absent || goes;
             let empty = looked && place.is_empty()?;
             Ok(Observed::Directory { attributes, empty })
         }
@@ -162,7 +195,7 @@ fn observe(
             Ok(Observed::Link { attributes, same })
         }
         Sort::Special => Ok(Observed::Special),
-        Sort::File => match material.is_in(&place, seen) {
+        Sort::File => match material.is_in(&place, seen, job) {
             Ok(same) => Ok(Observed::File { attributes, same }),
             // It went, or a link took its place, since we looked.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Observed::Missing),
@@ -184,7 +217,7 @@ fn resolve(wanted: &Wanted) -> Result<Ids, String> {
 fn user_id(owner: &str) -> Result<u32, String> {
     // Nobody is called by a number, and looking somebody up takes long.
     if let Ok(uid) = owner.parse() {
-        return Ok(uid);
+        return number("owner", uid);
     }
     match User::from_name(owner) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
@@ -195,9 +228,17 @@ fn user_id(owner: &str) -> Result<u32, String> {
     }
 }
 
+/// The highest number stands for "as it is", and so would never come to be.
+fn number(field: &str, id: u32) -> Result<u32, String> {
+    match id {
+        u32::MAX => Err(format!("nothing can have the number {id}; name another `{field}`")),
+        id => Ok(id),
+    }
+}
+
 fn group_id(group: &str) -> Result<u32, String> {
     if let Ok(gid) = group.parse() {
-        return Ok(gid);
+        return number("group", gid);
     }
     match Group::from_name(group) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
@@ -213,7 +254,8 @@ fn perform<'a>(
     path: &'a Path,
     material: &mut Material<'_>,
     wanted: &Wanted,
-    action: &Action,
+    (room, action): (Option<&Action>, &Action),
+    job: &Job<'_>,
 ) -> io::Result<()> {
     if *action == Action::MakeParents {
         *way = Some(Way::within(make_parents(path)?, path));
@@ -221,21 +263,43 @@ fn perform<'a>(
     }
     let way = way.as_ref().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
     let place = Place::of(way);
+    let make_room = || room.map_or(Ok(()), |room| remove(way, path, room, job));
     match *action {
         Action::MakeParents => Ok(()),
-        Action::MakeDirectory(rights) => place.make_directory(rights.ids, rights.mode),
+        Action::MakeDirectory(rights) => {
+            make_room()?;
+            place.make_directory(rights.ids, rights.mode)
+        }
+        Action::MakeFile(rights) if room.is_some() => {
+            place.replace(Filling::Bytes(&[]), rights.ids, rights.mode, make_room)
+        }
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
-        Action::Write { rights, .. } => place.replace(material.filling()?, rights.ids, rights.mode),
+        Action::Write { rights, .. } => {
+            place.replace(material.filling(job)?, rights.ids, rights.mode, make_room)
+        }
         Action::MakeLink { ids, .. } => match &wanted.body {
-            Body::Link(target) => place.link(target, ids),
+            Body::Link(target) => place.link(target, ids, make_room),
             _ => Err(ErrorKind::InvalidInput.into()),
         },
         Action::SetOwner(ids) => place.chown(ids),
         Action::SetMode { to, .. } => place.set_mode(to),
+        Action::RemoveFile | Action::RemoveDirectory | Action::RemoveTree => {
+            remove(way, path, action, job)
+        }
+    }
+}
+
+/// Removes what is there, in the way that the step says; nothing when there is no step.
+fn remove(way: &Way<'_>, path: &Path, action: &Action, job: &Job<'_>) -> io::Result<()> {
+    let place = Place::of(way);
+    match action {
         Action::RemoveFile => place.remove_file(),
         Action::RemoveDirectory => place.remove_directory(),
         Action::RemoveTree if path.parent().is_none() => Err(Errno::EBUSY.into()),
-        Action::RemoveTree => Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name()),
+        Action::RemoveTree => {
+            Root::of(way.dir().try_clone_to_owned()?)?.remove_tree(way.name(), job.cancel)
+        }
+        _ => Ok(()),
     }
 }
 

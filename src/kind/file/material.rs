@@ -26,6 +26,11 @@ pub(super) enum Material<'a> {
         /// The permissions that all of them give; nothing when there is none.
         mode: Option<u32>,
     },
+    /// A file that has no size to go by, and was read.
+    Read {
+        content: Vec<u8>,
+        mode: u32,
+    },
     File {
         file: File,
         bytes: u64,
@@ -56,36 +61,44 @@ impl<'a> Material<'a> {
                 Observed::File { attributes, .. } => mode.and_then(|all| narrowed(attributes, all)),
                 _ => mode.map(|all| all & COPIED_BITS),
             },
-            Material::File { mode, .. } => Some(mode & COPIED_BITS),
+            Material::File { mode, .. } | Material::Read { mode, .. } => Some(mode & COPIED_BITS),
             Material::Tree(source) => Some(source.mode & COPIED_BITS),
         }
     }
 
     /// Whether the file at this place holds it.
-    pub(super) fn is_in(&mut self, place: &Place<'_>, seen: Seen) -> io::Result<bool> {
+    pub(super) fn is_in(
+        &mut self,
+        place: &Place<'_>,
+        seen: Seen,
+        job: &Job<'_>,
+    ) -> io::Result<bool> {
         match self {
             Material::Any | Material::Tree(_) => Ok(true),
             Material::Bytes(content) => {
                 Ok(seen.bytes == content.len() as u64 && place.holds(content)?)
             }
-            Material::Joined { content, .. } => {
+            Material::Joined { content, .. } | Material::Read { content, .. } => {
                 Ok(seen.bytes == content.len() as u64 && place.holds(content)?)
             }
             Material::File { file, bytes, .. } => {
-                Ok(seen.bytes == *bytes && place.equals(file, *bytes)?)
+                file.rewind()?;
+                Ok(seen.bytes == *bytes && place.equals(file, *bytes, job.cancel)?)
             }
         }
     }
 
     /// To be written, from its beginning.
-    pub(super) fn filling(&mut self) -> io::Result<Filling<'_>> {
+    pub(super) fn filling<'m>(&'m mut self, job: &'m Job<'_>) -> io::Result<Filling<'m>> {
         match self {
             Material::Any | Material::Tree(_) => Ok(Filling::Bytes(&[])),
             Material::Bytes(content) => Ok(Filling::Bytes(content)),
-            Material::Joined { content, .. } => Ok(Filling::Bytes(content)),
-            Material::File { file, .. } => {
+            Material::Joined { content, .. } | Material::Read { content, .. } => {
+                Ok(Filling::Bytes(content))
+            }
+            Material::File { file, bytes, .. } => {
                 file.rewind()?;
-                Ok(Filling::File(file))
+                Ok(Filling::File { file, bytes: *bytes, cancel: job.cancel })
             }
         }
     }
@@ -101,7 +114,22 @@ fn copy(path: &Path) -> Result<Material<'static>, Trouble> {
             path.display()
         )));
     }
-    Ok(Material::File { file, bytes: found.len(), mode: found.mode() })
+    let (bytes, mode) = (found.len(), found.mode());
+    if bytes > 0 {
+        return Ok(Material::File { file, bytes, mode });
+    }
+    // What the system makes up as it is read, in /proc for instance, has no size until then.
+    let mut content = Vec::new();
+    let read = file.take(CONTENT_MAX as u64 + 1).read_to_end(&mut content);
+    read.map_err(|error| lacking("source", path, &error))?;
+    if content.len() > CONTENT_MAX {
+        return Err(Trouble::Failed(format!(
+            "the source {} tells no size and has more than {CONTENT_MAX} bytes; copy it with an \
+             `exec`",
+            path.display()
+        )));
+    }
+    Ok(Material::Read { content, mode })
 }
 
 /// Why a source or fragment cannot be had.

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::super::Managed;
 use super::effects::{Job, Trouble, os_reason};
-use super::place::{Filling, Place, Seen, Sort};
+use super::place::{Filling, Place, Seen, Sort, Unsteady};
 use super::plan::Ids;
 use super::root::{ENTRIES_MAX, Root};
 use super::tree::{self, Form, Found, Step, Terms, Thing, Want};
@@ -87,7 +87,7 @@ impl Mirror<'_> {
         if let (true, Some(root)) = (job.apply, &mut root) {
             for step in &steps {
                 job.go_on()?;
-                perform(root, self.source.as_mut(), step)
+                perform(root, self.source.as_mut(), step, job)
                     .map_err(|error| explain(self.path, step, &error))?;
             }
         }
@@ -128,7 +128,7 @@ fn lexically_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
 }
 
 /// The same, and what is declared by another way that leads here through links.
-fn managed_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
+pub(super) fn managed_below(path: &Path, managed: &Managed) -> BTreeSet<PathBuf> {
     let mut all = lexically_below(path, managed);
     let Ok(real) = fs::canonicalize(path) else { return all };
     let mut parent: Option<(&Path, Option<PathBuf>)> = None;
@@ -216,18 +216,24 @@ fn list_there(
             }
             let place = root.at(&path).map_err(|error| cannot(&path, error))?;
             let Some(seen) = place.look().map_err(|error| cannot(&path, error))? else { continue };
+            let wanted = want.as_ref().is_some_and(|want| want.form == Form::Directory);
             let thing = match seen.sort {
                 Sort::Special => Thing::Special,
-                Sort::Directory => Thing::Directory { mount: seen.identity.0 != root.device },
+                // One that stays as it is may be a mount; one that goes must not be.
+                Sort::Directory => {
+                    let other = seen.identity.0 != root.device;
+                    let mut bound = || root.is_mount(&path).map_err(|error| cannot(&path, error));
+                    Thing::Directory { mount: other || (!wanted && bound()?) }
+                }
                 Sort::Link => {
                     Thing::Link(place.target().map_err(|error| cannot(&path, error))?.into())
                 }
                 Sort::File => {
-                    let same = same(root, source.as_deref_mut(), &path, seen, want.as_ref());
+                    let source = source.as_deref_mut();
+                    let same = same(root, source, &path, seen, want.as_ref(), job);
                     Thing::File { same: same.map_err(|error| cannot(&path, error))? }
                 }
             };
-            let wanted = want.is_some_and(|want| want.form == Form::Directory);
             if matches!(thing, Thing::Directory { mount } if wanted || !mount)
                 && (wanted || terms.holds_others(&path))
             {
@@ -247,26 +253,34 @@ fn same(
     path: &Path,
     seen: Seen,
     want: Option<&Want>,
+    job: &Job<'_>,
 ) -> io::Result<bool> {
     let (Some(source), Some(want)) = (source, want) else { return Ok(true) };
     if want.form != Form::File || want.bytes != seen.bytes {
         return Ok(false);
     }
     let mut original = source.root.at(path)?.open()?;
-    root.at(path)?.equals(&mut original, seen.bytes)
+    root.at(path)?.equals(&mut original, seen.bytes, job.cancel)
 }
 
-fn perform(root: &mut Root, source: Option<&mut Source>, step: &Step) -> io::Result<()> {
+fn perform(
+    root: &mut Root,
+    source: Option<&mut Source>,
+    step: &Step,
+    job: &Job<'_>,
+) -> io::Result<()> {
     match step {
-        Step::RemoveTree(path) => root.remove_tree(path),
+        Step::RemoveTree(path) => root.remove_tree(path, job.cancel),
         Step::Remove(path) => root.at(path)?.remove_file(),
         Step::MakeDirectory(path, rights) => root.at(path)?.make_directory(rights.ids, rights.mode),
         Step::Write { path, rights, .. } => {
             let source = source.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
             let mut original = source.root.at(path)?.open()?;
-            root.at(path)?.replace(Filling::File(&mut original), rights.ids, rights.mode)
+            let bytes = original.metadata()?.len();
+            let filling = Filling::File { file: &mut original, bytes, cancel: job.cancel };
+            root.at(path)?.replace(filling, rights.ids, rights.mode, || Ok(()))
         }
-        Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids),
+        Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids, || Ok(())),
         Step::SetOwner(path, ids) => root.at(path)?.chown(*ids),
         Step::SetMode(path, mode) => root.at(path)?.set_mode(*mode),
     }
@@ -296,6 +310,7 @@ fn failed(path: &Path, doing: &str, error: &io::Error) -> Trouble {
     let raced = [Errno::ENOENT, Errno::ENOTDIR, Errno::EEXIST, Errno::ENOTEMPTY, Errno::ELOOP];
     match error.raw_os_error() {
         Some(code) if raced.contains(&Errno::from_raw(code)) => Trouble::Raced(text),
+        _ if Unsteady::is(error) => Trouble::Raced(text),
         _ => Trouble::Failed(text),
     }
 }

@@ -15,12 +15,18 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use super::super::way::{Temporary, Way, passage, reading};
 use super::plan::{Attributes, Ids, MODE_MASK};
+use super::root::go_on;
 
 /// How much is compared at a time, in bytes.
 const COMPARE_CHUNK: usize = 64 << 10;
+
+/// How much is copied before it is asked whether the run was given up, in bytes.
+const COPY_CHUNK: u64 = 8 << 20;
 
 /// What is at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +50,27 @@ pub(in crate::kind) struct Seen {
 /// What a file is filled with.
 pub(in crate::kind) enum Filling<'a> {
     Bytes(&'a [u8]),
-    /// From where the file stands to its end.
-    File(&'a mut File),
+    /// From where the file stands to its end, which has to be after as many bytes.
+    File {
+        file: &'a mut File,
+        bytes: u64,
+        cancel: &'a CancellationToken,
+    },
+}
+
+/// A file that holds other than its size says, or that changed meanwhile.
+#[derive(Debug, Error)]
+#[error(
+    "what is copied holds more or less than its size says: it changes, or the system makes it up \
+     as it is read; try again, or copy it with an `exec`"
+)]
+pub(in crate::kind) struct Unsteady;
+
+impl Unsteady {
+    /// Whether this is why.
+    pub(in crate::kind) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Unsteady>())
+    }
 }
 
 /// A name, in an open directory or as a path from the root.
@@ -128,24 +153,34 @@ impl<'a> Place<'a> {
     }
 
     /// Whether the file holds the same as another one, of which the caller has seen that it is as
-    /// long.
-    pub(in crate::kind) fn equals(&self, other: &mut File, bytes: u64) -> io::Result<bool> {
+    /// long. That is no proof: files that the system makes up have no true size.
+    pub(in crate::kind) fn equals(
+        &self,
+        other: &mut File,
+        bytes: u64,
+        cancel: &CancellationToken,
+    ) -> io::Result<bool> {
         if bytes == 0 {
-            return Ok(true);
+            return ends(other).map(|()| true);
         }
         let mut file = self.open()?;
         let chunk = usize::try_from(bytes).map_or(COMPARE_CHUNK, |all| COMPARE_CHUNK.min(all + 1));
         let (mut ours, mut theirs) = (vec![0; chunk], vec![0; chunk]);
-        loop {
-            let mine = fill(&mut file, &mut ours, bytes)?;
-            let other = fill(other, &mut theirs, bytes)?;
-            if ours[..mine] != theirs[..other] {
+        let mut left = bytes;
+        while left > 0 {
+            go_on(cancel)?;
+            let part = usize::try_from(left).map_or(chunk, |left| chunk.min(left));
+            let mine = fill(&mut file, &mut ours[..part])?;
+            let theirs_filled = fill(other, &mut theirs[..part])?;
+            if theirs_filled < part {
+                return Err(io::Error::other(Unsteady));
+            }
+            if ours[..mine] != theirs[..part] {
                 return Ok(false);
             }
-            if mine < chunk {
-                return Ok(true);
-            }
+            left -= part as u64;
         }
+        ends(other).map(|()| true)
     }
 
     /// Where the link here points to.
@@ -153,30 +188,41 @@ impl<'a> Place<'a> {
         Ok(readlinkat(self.dir, self.name)?)
     }
 
-    /// Puts a whole file in the place of whatever is here, other than a directory. The disk is not
-    /// waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
+    /// Puts a whole file in the place of whatever is here, other than a directory, after `room` was
+    /// made for it. The disk is not waited for:
+    /// `docs/decisions/0007-files-are-renamed-not-synced.md`.
     pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
         ids: Ids,
         mode: Option<u32>,
+        room: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
         let (temporary, mut file) = Temporary::file(self.dir, first)?;
         match filling {
             Filling::Bytes(content) => file.write_all(content)?,
-            Filling::File(source) => drop(io::copy(source, &mut file)?),
+            Filling::File { file: source, bytes, cancel } => {
+                pour(source, &mut file, bytes, cancel)?
+            }
         }
         finish(&file, ids, mode)?;
         drop(file);
+        room()?;
         temporary.put(self.name)
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
-    pub(in crate::kind) fn link(&self, target: &Path, ids: Ids) -> io::Result<()> {
+    pub(in crate::kind) fn link(
+        &self,
+        target: &Path,
+        ids: Ids,
+        room: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let (temporary, ()) = Temporary::make(self.dir, |dir, name| symlinkat(target, dir, name))?;
         Place { dir: self.dir, name: &temporary.name }.chown(ids)?;
+        room()?;
         temporary.put(self.name)
     }
 
@@ -202,7 +248,10 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         let (uid, gid) = (ids.uid.map(Uid::from_raw), ids.gid.map(Gid::from_raw));
-        Ok(fchownat(self.dir, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+        fchownat(self.dir, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let found = fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let same = |wanted: Option<u32>, found| wanted.is_none_or(|wanted| wanted == found);
+        stuck("owner", same(ids.uid, found.st_uid) && same(ids.gid, found.st_gid))
     }
 
     /// Sets the mode of what is here, which must not be a link. A handle that is good for naming
@@ -215,7 +264,8 @@ impl<'a> Place<'a> {
             return Err(Errno::ELOOP.into());
         }
         let inode = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        fs::set_permissions(inode, Permissions::from_mode(mode & MODE_MASK))
+        fs::set_permissions(inode, Permissions::from_mode(mode & MODE_MASK))?;
+        stuck("mode", handle.metadata()?.mode() & MODE_MASK == mode & MODE_MASK)
     }
 
     /// Removes what is no directory.
@@ -235,6 +285,39 @@ pub(in crate::kind) fn open_source(path: &Path) -> io::Result<(File, fs::Metadat
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     Ok((file, found))
+}
+
+/// Some file systems say that it is done and keep what was: it would be done again for ever.
+fn stuck(what: &str, same: bool) -> io::Result<()> {
+    if same {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "the system says that it is done, and the {what} is not what it should be; declare what \
+         the file system can keep, or leave it out"
+    )))
+}
+
+/// Copies exactly as many bytes, which have to be all that there are.
+fn pour(from: &mut File, to: &mut File, bytes: u64, cancel: &CancellationToken) -> io::Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        go_on(cancel)?;
+        let copied = io::copy(&mut Read::by_ref(from).take(left.min(COPY_CHUNK)), to)?;
+        if copied == 0 {
+            return Err(io::Error::other(Unsteady));
+        }
+        left -= copied;
+    }
+    ends(from)
+}
+
+/// Refuses a file that goes on.
+fn ends(file: &mut File) -> io::Result<()> {
+    match read(file, &mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::Error::other(Unsteady)),
+    }
 }
 
 /// Owner first: changing it takes the set-id bits off.
@@ -259,15 +342,39 @@ fn read(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Reads until the buffer is full or the end is met, which a file of this length shows by itself.
-fn fill(file: &mut File, buffer: &mut [u8], bytes: u64) -> io::Result<usize> {
+/// Reads until the buffer is full or the end is met.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         let read = read(file, &mut buffer[filled..])?;
         filled += read;
-        if read == 0 || filled as u64 == bytes {
+        if read == 0 {
             break;
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_all_of_its_source_or_refused_and_ends_when_it_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "12345").unwrap();
+        let cancel = CancellationToken::new();
+        for (bytes, whole) in [(5, true), (4, false), (6, false), (0, false)] {
+            let mut source = File::open(&from).unwrap();
+            let poured = pour(&mut source, &mut File::create(&to).unwrap(), bytes, &cancel);
+            assert!(poured.as_ref().err().is_none_or(Unsteady::is), "{poured:?}");
+            assert_eq!(poured.is_ok(), whole, "{bytes}");
+        }
+        cancel.cancel();
+        let mut source = File::open(&from).unwrap();
+        let poured = pour(&mut source, &mut File::create(&to).unwrap(), 5, &cancel);
+        assert!(poured.unwrap_err().to_string().contains("cancelled"));
+        assert!(stuck("mode", true).is_ok() && stuck("mode", false).is_err());
+    }
 }

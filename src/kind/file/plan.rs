@@ -182,6 +182,13 @@ pub(super) enum Action {
     RemoveTree,
 }
 
+impl Action {
+    /// It removes what is there.
+    pub(super) fn removes(&self) -> bool {
+        matches!(self, Action::RemoveFile | Action::RemoveDirectory | Action::RemoveTree)
+    }
+}
+
 /// Why nothing sensible can be done. Each is shown behind the path.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Problem {
@@ -189,7 +196,7 @@ pub(super) enum Problem {
     NothingCreates,
     #[error(
         "is a directory; end the path with a slash if that is meant, or add `force: true` to \
-         replace it and all that is in it"
+         replace it, and `recurse: true` if it is not empty"
     )]
     IsDirectory,
     #[error(
@@ -206,6 +213,11 @@ pub(super) enum Problem {
          replace it"
     )]
     IsSpecial,
+    #[error(
+        "is a directory that is not empty; add `recurse: true` to `force` to replace it and all \
+         that is in it"
+    )]
+    FullDirectory,
     #[error("is a directory that is not empty; add `recurse: true` to remove all that is in it")]
     NotEmpty,
     #[error("is a directory that is not empty; end the path with a slash and add `recurse: true`")]
@@ -252,7 +264,11 @@ pub(super) fn plan(
         (Observed::Link { .. }, Form::Directory) if !replaces(wanted) => {
             Err(Problem::LinkNotDirectory)
         }
-        (Observed::Directory { .. }, _) if replaces(wanted) => Ok(make(Some(Action::RemoveTree))),
+        (Observed::Directory { empty, .. }, _) if replaces(wanted) => match empty {
+            true => Ok(make(Some(Action::RemoveDirectory))),
+            false if wanted.recurse => Ok(make(Some(Action::RemoveTree))),
+            false => Err(Problem::FullDirectory),
+        },
         (Observed::Directory { .. }, _) => Err(Problem::IsDirectory),
         (Observed::Special, _) if replaces(wanted) => Ok(make(Some(Action::RemoveFile))),
         (Observed::Special, Form::Directory) => Err(Problem::NotDirectory),
@@ -299,9 +315,7 @@ fn plan_absent(observed: &Observed, wanted: &Wanted) -> Result<Vec<Action>, Prob
     match (*observed, wanted.directory) {
         (Observed::Missing | Observed::Orphan, _) => Ok(Vec::new()),
         (Observed::Directory { empty: true, .. }, _) => Ok(vec![Action::RemoveDirectory]),
-        (Observed::Directory { .. }, _) if wanted.recurse || wanted.force => {
-            Ok(vec![Action::RemoveTree])
-        }
+        (Observed::Directory { .. }, _) if wanted.recurse => Ok(vec![Action::RemoveTree]),
         (Observed::Directory { .. }, true) => Err(Problem::NotEmpty),
         (Observed::Directory { .. }, false) => Err(Problem::NotEmptyFile),
         (_, directory) if !directory || wanted.force => Ok(vec![Action::RemoveFile]),
@@ -326,6 +340,18 @@ pub(super) fn differences(there: Attributes, rights: Rights) -> (Option<Ids>, Op
     let mode = mode
         .filter(|to| there.mode & MODE_MASK != *to || (owner.is_some() && to & SET_ID_BITS != 0));
     (owner, mode)
+}
+
+/// Each step with the one before it that makes room for it: that is made when what takes the room
+/// is written and whole, and not before.
+pub(super) fn in_turn(actions: &[Action]) -> impl Iterator<Item = (Option<&Action>, &Action)> {
+    let room = |at: usize| at.checked_sub(1).and_then(|before| actions.get(before));
+    let last = actions.len().saturating_sub(1);
+    actions
+        .iter()
+        .enumerate()
+        .filter(move |(at, action)| *at == last || !action.removes())
+        .map(move |(at, action)| (room(at).filter(|before| before.removes()), action))
 }
 
 /// The steps in words, for people: `content written, mode set to 0644 (was 0600)`.

@@ -12,8 +12,9 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, fstat};
+use tokio_util::sync::CancellationToken;
 
 use super::super::way::{TEMPORARY, passage};
 use super::place::{Place, Sort};
@@ -28,6 +29,8 @@ pub(in crate::kind) struct Root {
     pub(in crate::kind) device: u64,
     /// The directory that was used last: entries come sorted, so it is mostly the next one, too.
     last: Option<(PathBuf, OwnedFd)>,
+    /// No mount is passed on the way down, not even one of the same file system.
+    stay: bool,
 }
 
 impl Root {
@@ -39,7 +42,7 @@ impl Root {
     /// Takes a directory that was opened.
     pub(in crate::kind) fn of(top: OwnedFd) -> io::Result<Self> {
         let device = fstat(&top)?.st_dev;
-        Ok(Root { top, device, last: None })
+        Ok(Root { top, device, last: None, stay: false })
     }
 
     /// The entry at this path, which is not empty.
@@ -56,35 +59,55 @@ impl Root {
         Ok(names)
     }
 
-    /// Removes a directory and all that is in it, or nothing when another file system is mounted
-    /// somewhere in it.
-    pub(in crate::kind) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
-        let mut directories = vec![path.to_path_buf()];
-        let mut others = Vec::new();
-        let mut next = 0;
-        while let Some(directory) = directories.get(next).cloned() {
-            next += 1;
-            for name in self.all_names(&directory)? {
-                let entry = directory.join(name);
-                match self.at(&entry)?.look()? {
-                    Some(seen) if seen.identity.0 != self.device => {
-                        return Err(Errno::EBUSY.into());
-                    }
-                    Some(seen) if seen.sort == Sort::Directory => directories.push(entry),
-                    Some(_) => others.push(entry),
-                    None => {}
+    /// Removes a directory and all that is in it, or nothing when something is mounted somewhere in
+    /// it. What is listed at a time is what lies in one directory and those above it.
+    pub(in crate::kind) fn remove_tree(
+        &mut self,
+        path: &Path,
+        cancel: &CancellationToken,
+    ) -> io::Result<()> {
+        self.forget();
+        self.stay = true;
+        let done = self.sweep(path, false, cancel).and_then(|()| self.sweep(path, true, cancel));
+        self.stay = false;
+        self.forget();
+        done
+    }
+
+    /// Looks at all that is in a directory, the deepest first, and removes it if asked to.
+    fn sweep(&mut self, path: &Path, remove: bool, cancel: &CancellationToken) -> io::Result<()> {
+        let mut open = vec![(path.to_path_buf(), self.all_names(path)?.into_iter())];
+        while let Some((directory, names)) = open.last_mut() {
+            go_on(cancel)?;
+            let Some(name) = names.next() else {
+                if remove {
+                    gone_is_fine(self.at(directory)?.remove_directory())?;
                 }
+                open.pop();
+                continue;
+            };
+            let entry = directory.join(name);
+            match self.at(&entry)?.look()? {
+                Some(seen) if seen.identity.0 != self.device => return Err(Errno::EBUSY.into()),
+                Some(seen) if seen.sort == Sort::Directory => {
+                    let names = self.all_names(&entry)?.into_iter();
+                    open.push((entry, names));
+                }
+                Some(_) if remove => gone_is_fine(self.at(&entry)?.remove_file())?,
+                Some(_) | None => {}
             }
         }
-        for entry in &others {
-            gone_is_fine(self.at(entry)?.remove_file())?;
-        }
-        // What was found last lies deepest.
-        for directory in directories.iter().rev() {
-            gone_is_fine(self.at(directory)?.remove_directory())?;
-        }
-        self.forget();
         Ok(())
+    }
+
+    /// Whether something is mounted on this directory, be it of the same file system.
+    pub(in crate::kind) fn is_mount(&mut self, path: &Path) -> io::Result<bool> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+        let dir = self.directory(path.parent().unwrap_or(Path::new("")))?;
+        match enter(dir, name, true) {
+            Err(Errno::EBUSY) => Ok(true),
+            entered => Ok(entered.map(|_| false)?),
+        }
     }
 
     /// The names with our own temporary ones: they must not keep a directory from going.
@@ -128,9 +151,32 @@ impl Root {
                 return Err(ErrorKind::InvalidInput.into());
             };
             let dir = here.as_ref().map_or(self.top.as_fd(), |handle| handle.as_fd());
-            here = Some(openat(dir, name, passage() | OFlag::O_NOFOLLOW, Mode::empty())?);
+            here = Some(enter(dir, name, self.stay)?);
         }
         here.ok_or_else(|| ErrorKind::InvalidInput.into())
+    }
+}
+
+/// Opens a directory to be passed; one that something is mounted on is busy for who has to `stay`.
+fn enter(dir: BorrowedFd<'_>, name: &OsStr, stay: bool) -> nix::Result<OwnedFd> {
+    let flags = passage() | OFlag::O_NOFOLLOW;
+    if stay {
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
+        match openat2(dir, name, how) {
+            Err(Errno::EXDEV) => return Err(Errno::EBUSY),
+            // Without the call, other file systems are still told by their numbers.
+            Err(Errno::ENOSYS | Errno::EPERM) => {}
+            entered => return entered,
+        }
+    }
+    openat(dir, name, flags, Mode::empty())
+}
+
+/// Refuses when the run was given up.
+pub(in crate::kind) fn go_on(cancel: &CancellationToken) -> io::Result<()> {
+    match cancel.is_cancelled() {
+        true => Err(io::Error::other("cancelled before it was done")),
+        false => Ok(()),
     }
 }
 
@@ -168,10 +214,64 @@ mod tests {
             assert_eq!(refused.raw_os_error(), Some(Errno::ENOTDIR as i32), "{path}");
         }
         assert!(root.names(Path::new("sub")).is_err());
-        assert!(root.remove_tree(Path::new("sub")).is_err());
+        assert!(root.remove_tree(Path::new("sub"), &CancellationToken::new()).is_err());
         assert_eq!(fs::read_to_string(out.join("f")).unwrap(), "untouched");
         for path in ["../out/f", "/etc/f", "."] {
             assert!(root.at(Path::new(path)).is_err(), "{path} leads outside");
         }
+    }
+
+    #[test]
+    fn a_removal_that_is_given_up_ends_and_a_deep_tree_goes_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::follow(dir.path()).unwrap();
+        let mut deep = dir.path().join("d");
+        for _ in 0..200 {
+            deep.push("e");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("f"), "").unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        assert!(root.remove_tree(Path::new("d"), &cancel).is_err());
+        assert!(deep.join("f").exists());
+        root.remove_tree(Path::new("d"), &CancellationToken::new()).unwrap();
+        assert!(!dir.path().join("d").exists());
+    }
+
+    /// Says in the run of this very test that has a mount where it happens.
+    const BOUND: &str = "QUORATE_TEST_BOUND";
+
+    /// Needs a user who may mount; the mount is in a namespace of its own.
+    #[test]
+    fn nothing_is_removed_through_a_bind_mount_of_the_same_file_system() {
+        if let Some(dir) = std::env::var_os(BOUND).map(PathBuf::from) {
+            let mut root = Root::follow(&dir).unwrap();
+            assert!(root.is_mount(Path::new("d/bound")).unwrap());
+            assert!(!root.is_mount(Path::new("d")).unwrap());
+            for path in ["d", "d/bound"] {
+                let refused = root.remove_tree(Path::new(path), &CancellationToken::new());
+                let code = refused.unwrap_err().raw_os_error();
+                assert_eq!(code, Some(Errno::EBUSY as i32), "{path}");
+            }
+            assert!(dir.join("d/other").exists(), "all or nothing");
+            return;
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("d/bound")).unwrap();
+        fs::create_dir(dir.path().join("precious")).unwrap();
+        fs::write(dir.path().join("precious/f"), "untouched").unwrap();
+        fs::write(dir.path().join("d/other"), "").unwrap();
+        let script = "mount --bind precious d/bound || exit 0; exec \"$0\" --exact \"$1\"";
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut run = std::process::Command::new("unshare");
+        run.args(["--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).arg(name);
+        let done = run.current_dir(dir.path()).env(BOUND, dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(fs::read_to_string(dir.path().join("precious/f")).unwrap(), "untouched");
     }
 }

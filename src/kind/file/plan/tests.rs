@@ -145,12 +145,13 @@ fn force_replaces_what_is_of_another_type_and_only_by_something_that_is_made() {
     let forced = |wanted: Wanted| Wanted { force: true, ..wanted };
     let rights = Rights::default();
     let file = forced(wanted(false, Exists, Some("x"), None));
+    let all = Wanted { recurse: true, ..file.clone() };
     let bare = forced(wanted(false, Exists, None, None));
     let directory = forced(wanted(true, Exists, None, None));
     let write = Action::Write { rights, new: true };
     let cases = [
-        (FULL, &file, vec![Action::RemoveTree, write]),
-        (EMPTY, &bare, vec![Action::RemoveTree, Action::MakeFile(rights)]),
+        (FULL, &all, vec![Action::RemoveTree, write]),
+        (EMPTY, &bare, vec![Action::RemoveDirectory, Action::MakeFile(rights)]),
         (Special, &file, vec![Action::RemoveFile, write]),
         (FILE, &directory, vec![Action::RemoveFile, Action::MakeDirectory(rights)]),
         (LINK, &directory, vec![Action::RemoveFile, Action::MakeDirectory(rights)]),
@@ -160,17 +161,18 @@ fn force_replaces_what_is_of_another_type_and_only_by_something_that_is_made() {
     }
     let nothing = forced(wanted(false, Undefined, None, None));
     assert_eq!(plan(&FULL, &nothing, NO_IDS), Err(Problem::IsDirectory));
+    assert_eq!(plan(&FULL, &file, NO_IDS), Err(Problem::FullDirectory), "`recurse` is asked for");
     assert_eq!(plan(&LINK, &bare, NO_IDS), Err(Problem::IsLink), "no type is given by `exists`");
 }
 
 #[test]
-fn absent_removes_what_is_in_a_directory_only_with_recurse_or_force() {
+fn absent_removes_what_is_in_a_directory_only_with_recurse() {
     let gone = wanted(true, Absent, None, None);
     let all = vec![Action::RemoveTree];
     let recurse = Wanted { recurse: true, ..gone.clone() };
-    assert_eq!(plan(&FULL, &recurse, NO_IDS), Ok(all.clone()));
+    assert_eq!(plan(&FULL, &recurse, NO_IDS), Ok(all));
     let force = Wanted { force: true, ..gone };
-    assert_eq!(plan(&FULL, &force, NO_IDS), Ok(all));
+    assert_eq!(plan(&FULL, &force, NO_IDS), Err(Problem::NotEmpty));
     assert_eq!(plan(&FILE, &force, NO_IDS), Ok(vec![Action::RemoveFile]));
 }
 
@@ -196,4 +198,18 @@ fn missing_parents_are_made_first_and_only_for_what_is_made() {
     assert_eq!(plan(&Orphan, &wanted(true, Absent, None, None), NO_IDS), Ok(vec![]));
     let nothing = wanted(false, Undefined, None, None);
     assert_eq!(plan(&Orphan, &nothing, NO_IDS), Err(Problem::NothingCreates));
+}
+
+#[test]
+fn what_makes_room_waits_for_what_takes_it() {
+    let write = Action::Write { rights: Rights::default(), new: true };
+    let steps = [Action::RemoveTree, write];
+    let turns = |actions: &[Action]| {
+        in_turn(actions).map(|(room, action)| (room.copied(), *action)).collect::<Vec<_>>()
+    };
+    assert_eq!(turns(&steps), [(Some(Action::RemoveTree), write)]);
+    assert_eq!(turns(&[Action::RemoveTree]), [(None, Action::RemoveTree)]);
+    let steps = [Action::MakeParents, write];
+    assert_eq!(turns(&steps), [(None, Action::MakeParents), (None, write)]);
+    assert_eq!(turns(&[]), []);
 }

@@ -152,8 +152,14 @@ async fn a_directory_and_a_file_replace_each_other_only_with_force() {
     let content = [("content", "x")];
     let error = scene.go("d", &content).await.unwrap_err();
     assert!(error.contains("add `force: true` to replace it"), "{error}");
-    assert!(scene.path("d/in/it").exists());
     let forced = [("content", "x"), ("force", "true")];
+    let error = scene.go("d", &forced).await.unwrap_err();
+    assert!(error.contains("add `recurse: true` to `force` to replace it"), "{error}");
+    let absent = [("state", "absent"), ("force", "true")];
+    let error = scene.go("d", &absent).await.unwrap_err();
+    assert!(error.contains("add `recurse: true`"), "{error}");
+    assert!(scene.path("d/in/it").exists());
+    let forced = [("content", "x"), ("force", "true"), ("recurse", "true")];
     assert_eq!(changed(scene.go("d", &forced).await), "removed with all that was in it, created");
     assert_eq!(scene.read("d"), "x");
     let directory = [("state", "exists")];
@@ -161,6 +167,30 @@ async fn a_directory_and_a_file_replace_each_other_only_with_force() {
     let forced = [("state", "exists"), ("force", "true")];
     assert_eq!(changed(scene.go("d/", &forced).await), "removed, directory created");
     assert!(scene.path("d").is_dir());
+}
+
+#[tokio::test]
+async fn a_directory_stays_until_what_takes_its_place_is_written() {
+    let mut scene = Scene::new();
+    scene.write("d/in/it", "kept");
+    // It has a size, and not that one.
+    let source = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let forced = [("source", source), ("force", "true"), ("recurse", "true")];
+    if Path::new(source).exists() {
+        assert!(scene.go("d", &forced).await.unwrap_err().contains("than its size says"));
+        assert_eq!(scene.read("d/in/it"), "kept");
+    }
+    scene.manage(&["d", "d/in/it"]);
+    let forced = [("content", "x"), ("force", "true"), ("recurse", "true")];
+    let error = scene.go("d", &forced).await.unwrap_err();
+    assert!(error.contains("another resource manages in/it in it"), "{error}");
+    assert_eq!(scene.read("d/in/it"), "kept");
+    scene.manage(&["d"]);
+    assert_eq!(changed(scene.go("d", &forced).await), "removed with all that was in it, created");
+    fs::remove_file(scene.path("d")).unwrap();
+    fs::create_dir(scene.path("d")).unwrap();
+    let forced = [("content", "x"), ("force", "true")];
+    assert_eq!(changed(scene.go("d", &forced).await), "removed, created", "an empty one");
 }
 
 #[tokio::test]
@@ -244,6 +274,34 @@ async fn what_is_made_of_secret_fragments_is_as_secret_unless_a_mode_is_declared
         let error = scene.go("f", &fields).await.unwrap_err();
         assert!(error.contains("~/parts/zlink on the way is a symbolic link"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_source_that_tells_no_true_size_is_copied_once_or_refused() {
+    let scene = Scene::new();
+    let version = [("source", "/proc/version")];
+    assert_eq!(changed(scene.go("v", &version).await), "created");
+    assert_eq!(scene.read("v"), fs::read_to_string("/proc/version").unwrap());
+    assert_eq!(scene.go("v", &version).await, Ok(Outcome::Unchanged), "it comes to rest");
+    fs::write(scene.path("v"), "").unwrap();
+    changed(scene.go("v", &version).await);
+    // Its size is a page, whatever it holds.
+    let page = Path::new("/sys/kernel/mm/transparent_hugepage/enabled");
+    if page.exists() {
+        let error = scene.go("s", &[("source", page.to_str().unwrap())]).await.unwrap_err();
+        assert!(error.contains("holds more or less than its size says"), "{error}");
+        assert!(!scene.path("s").exists());
+    }
+}
+
+#[tokio::test]
+async fn the_number_that_stands_for_no_change_is_no_owner() {
+    let scene = Scene::new();
+    for field in ["owner", "group"] {
+        let error = scene.refused("f", &[("content", ""), (field, "4294967295")]).await;
+        assert!(error.ends_with(&format!("name another `{field}`")), "{error}");
+    }
+    assert_eq!(scene.names(), Vec::<String>::new());
 }
 
 #[tokio::test]
