@@ -233,12 +233,6 @@ fn config(settings: &Settings, flags: ClusterSettings, state_dir: PathBuf) -> cl
     cluster::Config { host, state_dir, flags, etcd_path: None, child_program: None }
 }
 
-/// What asks the agent to end, heard here and, for when the loop hangs, by a thread of its own.
-fn signals() -> Result<Signals, Refusal> {
-    let signals = Signals::new().and_then(|signals| last_resort::start().map(|()| signals));
-    signals.map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))
-}
-
 /// The metrics name every kind of resource and every role: not for whoever happens to be near.
 fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
     match wanted {
