@@ -1,8 +1,8 @@
 //! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
 //! and commands.
 //!
-//! Refuses to interpret events: it only says which vertices they touch. That the hub only
-//! looks at a path, since the kernel has no watch left, is said once.
+//! Refuses to interpret events: it only says which vertices they touch. That the hub
+//! only looks at a path, since the kernel has no watch left, is said once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -253,8 +253,8 @@ impl Watches {
         Some(Told { vertex, watching, happened: touched.happened })
     }
 
-    /// What the state of one watch means: no watches left is no error: the hub looks
-    /// at the path every now and then.
+    /// What the state of one watch means: no watches left is no error, as the hub looks at
+    /// the path every now and then.
     fn judge(&mut self, id: u64, vertex: &VertexId, error: Option<WatchError>) {
         let well = error.as_ref().is_none_or(|error| error.exhausted);
         if well && let Some(broken) = self.broken.get_mut(vertex) {
