@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
+use super::extras::carry;
 use super::way::{Temporary, Way, reading};
 use crate::ident::ResourceId;
 
@@ -54,16 +55,30 @@ pub(super) fn replace(
     mode: u32,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), String> {
+    replace_if(path, mode, fill, || Ok(()))
+}
+
+/// The same, if at the last moment before it nothing is said against it.
+pub(super) fn replace_if(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    last: impl FnOnce() -> io::Result<()>,
+) -> Result<(), String> {
     let old = open(path)?;
     let write = || -> io::Result<()> {
         let way = Way::to(path)?;
         let first = if old.is_some() { 0o600 } else { mode };
         let (temporary, mut file) = Temporary::file(way.dir(), Mode::from_bits_truncate(first))?;
+        if let Some(old) = &old {
+            carry(old, &file)?;
+        }
         fill(&mut file)?;
         if let Some(old) = &old {
             keep(&old.metadata()?, &file)?;
         }
         file.sync_all()?;
+        last()?;
         temporary.put(way.name())
     };
     write().map_err(|error| explain(path, &error))
