@@ -278,6 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn the_last_look_is_when_the_new_file_is_whole_and_its_no_keeps_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "old").unwrap();
+        let refuse = || {
+            let contents = fs::read_dir(dir.path())?.map(|entry| fs::read(entry.unwrap().path()));
+            let mut contents: Vec<Vec<u8>> = contents.collect::<io::Result<_>>()?;
+            contents.sort();
+            assert_eq!(contents, [b"new", b"old"]);
+            Err(io::Error::other("changed by others"))
+        };
+        let error = replace_if(&path, 0o600, |file| file.write_all(b"new"), refuse).unwrap_err();
+        assert!(error.ends_with("changed by others"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
     fn links_and_what_is_no_file_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
