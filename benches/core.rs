@@ -11,7 +11,7 @@ use divan::Bencher;
 use quorate::engine::{Command, Engine, Event, Options, Timestamp};
 use quorate::graph::{self, Graph};
 use quorate::kind::Outcome;
-use quorate::spec::Program;
+use quorate::spec::{Fields, Program};
 use quorate::yaml;
 
 const SIZES: [usize; 4] = [100, 1000, 10_000, 100_000];
@@ -104,7 +104,8 @@ fn drain(engine: &mut Engine, event: Event) -> usize {
                 Command::Run { vertex, run, .. } => {
                     runs += 1;
                     let result = Ok(Outcome::Unchanged);
-                    events.push_back(Event::Finished { vertex, run, result });
+                    let sent = Fields::new();
+                    events.push_back(Event::Finished { vertex, run, result, sent });
                 }
                 _ => {}
             }

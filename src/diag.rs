@@ -94,6 +94,11 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
     let allowed = (length / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
+        // Reading a name costs something, too.
+        match work.checked_sub(candidate.len()) {
+            Some(rest) => work = rest,
+            None => break,
+        }
         let other = folded(candidate);
         // Lengths that differ by more cannot be near; this spares most of the comparisons.
         let other_length = other.chars().count();
@@ -130,8 +135,8 @@ pub fn suggest<'a>(
     Some(format!("{what}: {}", list.join(", ")))
 }
 
-/// How many pairs of letters are compared for one suggestion: some ten thousand names of usual
-/// length. Two names as long as a file would take days.
+/// How many letters are read and pairs of them compared for one suggestion: some thousands of names
+/// of usual length. Two names as long as a file would take days.
 const COMPARED_MAX: usize = 4_000_000;
 
 /// How many names a help line may list: about two lines of a terminal.

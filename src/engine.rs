@@ -73,6 +73,8 @@ pub struct Engine {
     /// Failed vertices whose next attempt is waited for.
     awaited: usize,
     mode: Mode,
+    /// Nothing more is to come from outside of the graph.
+    complete: bool,
     quiet: Quiet,
     /// The number of the newest graph.
     generation: u64,
@@ -96,6 +98,7 @@ impl Engine {
             tally: Tally::default(),
             awaited: 0,
             mode: Mode::Going,
+            complete: true,
             quiet: Quiet::new(options.converged_after),
             generation: 0,
             runs: 0,
@@ -117,13 +120,14 @@ impl Engine {
             Event::Pause if self.mode == Mode::Going => self.mode = Mode::Paused,
             Event::Resume if self.mode == Mode::Paused => self.mode = Mode::Going,
             Event::Pause | Event::Resume => {}
+            Event::Complete(complete) => self.complete = complete,
             Event::Stop => self.stop(),
             Event::Hurry => self.hurry(),
         }
         self.settle(now);
         let open = matches!(self.mode, Mode::Going | Mode::Paused);
         if open {
-            let quiet = self.graph.is_some() && self.is_quiescent();
+            let quiet = self.graph.is_some() && self.complete && self.is_quiescent();
             self.quiet.update(now, quiet, &mut self.commands);
         }
         if self.mode == Mode::Going {

@@ -104,6 +104,16 @@ pub struct Diff {
 }
 
 impl Graph {
+    /// Gives each vertex that says the same as in `old` the resource that it has there: one may
+    /// remember what its runs did.
+    pub fn keep(&mut self, old: &Graph) {
+        for (id, vertex) in &mut self.vertices {
+            if let Some(before) = old.vertices.get(id).filter(|before| **before == *vertex) {
+                vertex.resource = before.resource.clone();
+            }
+        }
+    }
+
     /// The paths that the resources manage.
     pub fn managed_paths(&self) -> BTreeSet<PathBuf> {
         self.vertices.values().filter_map(|vertex| vertex.resource.hints().path).collect()

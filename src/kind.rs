@@ -42,6 +42,9 @@ mod way;
 
 pub use unfilled::unfilled;
 
+/// How the names of all files begin that the agent makes for a while beside what it manages.
+pub(crate) const TEMPORARY: &str = way::TEMPORARY;
+
 /// What a field accepts. Scalars are read from the raw text of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
@@ -105,6 +108,15 @@ pub trait Kind: Send + Sync + 'static {
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
     fn build(&self, id: &ResourceId, fields: &Fields)
     -> Result<Arc<dyn Resource>, Vec<FieldError>>;
+    /// [`Kind::build`] with values that others sent: they may be secrets, so whoever tells its
+    /// fields must not tell those.
+    fn build_received(
+        &self,
+        id: &ResourceId,
+        fields: &Fields,
+    ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        self.build(id, fields)
+    }
 }
 
 /// What makes a resource worth checking again.

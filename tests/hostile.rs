@@ -1,5 +1,6 @@
 //! Graph files that nobody means well with: each is answered with a diagnostic, in bounded time and
-//! memory, whether it is checked, run, or put in the place of the file that a running agent follows.
+//! memory, whether it is checked, run, or put in the place of the file that a running agent
+//! follows.
 //!
 //! Refuses to look inside: the memory is the kernel's count for the process.
 
@@ -106,7 +107,7 @@ fn long_path(path: &Path) {
 const ALL: [Hostile; 21] = [
     Hostile { name: "billion laughs", make: laughs, said: "values, aliases followed" },
     Hostile { name: "copies of a text", make: long_laughs, said: "of text, aliases followed" },
-    Hostile { name: "200 MB", make: sparse, said: "larger than 16 MiB" },
+    Hostile { name: "200 MB", make: sparse, said: "larger than 32 MiB" },
     Hostile {
         name: "10,000 lists in lists",
         make: |path| nested_with(path, "[", "]"),

@@ -1,6 +1,6 @@
 //! mgmt's YAML surface: one row for each of the 68 files of its `examples/yaml`, and for those of
-//! its shell tests that concern YAML. What a row must show is shown in our own words and files, with
-//! the real agent in a folder of the test's own, seconds scaled down.
+//! its shell tests that concern YAML. What a row must show is shown in our own words and files,
+//! with the real agent in a folder of the test's own, seconds scaled down.
 //!
 //! Refuses rows without a test: a row names who shows it, and a test here holds the names to the
 //! source.

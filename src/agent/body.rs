@@ -3,7 +3,7 @@
 //! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves
 //! data between them.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use super::settings::{Input, Settings};
 use super::socket::{Request, Socket, Topic};
 use super::source::{self, Source};
 use super::start::{Heard, Signals, since_1970};
-use super::watch::Touched;
-use super::watches::{SOURCE, Watches};
-use super::{EXIT_DONE, EXIT_PARTIAL, EXIT_TIME, desired};
+use super::watch::{CommandNews, HubError, Touched};
+use super::watches::{SOURCE, Told, Watches};
+use super::{EXIT_FAILED, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
 use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
 use crate::diag;
-use crate::engine::{Command, Engine, Event, RunId, State, Timestamp, VertexId};
+use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
@@ -79,12 +79,17 @@ pub(super) struct Body {
     pub(super) quiet: bool,
     /// That was said, and nothing has happened since.
     pub(super) converged: bool,
+    /// There is nothing to wait for but what the engine knows of; it was told so.
+    pub(super) complete: bool,
+    /// How well the exports were known when the graph was built of them.
+    pub(super) store_state: StoreState,
     /// How many resources of the program are exported.
     pub(super) to_export: usize,
-    /// Vertices whose watch could not be armed in full; the hub tells when it could.
-    pub(super) unwatched: HashSet<VertexId>,
     /// The last error said of each resource: the log says it once.
     pub(super) said: HashMap<ResourceId, String>,
+
+    /// The hub has ended.
+    pub(super) deaf: bool,
 
     pub(super) stage: Stage,
     /// The exit code when no signal forces another one.
@@ -97,7 +102,7 @@ pub(super) struct Body {
 pub(super) struct Sources {
     pub(super) touched: mpsc::Receiver<Touched>,
     /// What happens to watched commands.
-    pub(super) commands: mpsc::Receiver<Touched>,
+    pub(super) commands: CommandNews,
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
@@ -106,6 +111,7 @@ pub(super) struct Sources {
 enum News {
     Finished(Vec<Finished>),
     Touched(Vec<Touched>),
+    HubEnded,
     Exports,
     Published,
     Heard,
@@ -126,10 +132,11 @@ impl Body {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
-                Some(touched) = sources.touched.recv() => {
-                    News::Touched(and_more(touched, &mut sources.touched))
-                }
-                Some(touched) = sources.commands.recv() => News::Touched(vec![touched]),
+                touched = sources.touched.recv(), if !self.deaf => match touched {
+                    Some(touched) => News::Touched(and_more(touched, &mut sources.touched)),
+                    None => News::HubEnded,
+                },
+                touched = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
@@ -142,6 +149,7 @@ impl Body {
             };
             let asked = matches!(news, News::Asked(_));
             self.handle(news).await;
+            self.look_outside().await;
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
             }
@@ -164,11 +172,15 @@ impl Body {
                     self.touched(touched).await;
                 }
             }
-            News::Exports => self.rebuild().await,
+            News::HubEnded => self.hub_ended().await,
+            News::Exports => self.exported().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
             News::Asked(request) => {
+                if request.answer.is_closed() {
+                    return;
+                }
                 let answer = match request.topic {
                     Topic::Status => self.status().to_string(),
                     Topic::Graph => self.picture().to_string(),
@@ -197,21 +209,33 @@ impl Body {
 
     async fn touched(&mut self, touched: Touched) {
         if touched.id == SOURCE {
+            self.watches.source_told(touched.error, Instant::now());
             return self.reload().await;
         }
-        let Some((vertex, error)) = self.watches.told(touched, Instant::now()) else { return };
-        if let Some(why) = &error {
-            tracing::warn!("{}: not watched: {why}", vertex.resource);
-            self.unwatched.insert(vertex.clone());
-            self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
-        } else if self.unwatched.remove(&vertex) {
+        let Some(told) = self.watches.told(touched) else { return };
+        let Told { vertex, watching, happened } = told;
+        if let Some(error) = watching {
+            if let Some(why) = &error {
+                tracing::warn!("{}: not watched: {why}", vertex.resource);
+            }
             self.feed(Event::Watching { vertex: vertex.clone(), error }).await;
         }
-        self.feed(Event::Touched(vertex)).await;
+        if happened {
+            self.feed(Event::Touched(vertex)).await;
+        }
+    }
+
+    /// Nothing is told of files any more: an agent that keeps nothing must not seem to.
+    async fn hub_ended(&mut self) {
+        self.deaf = true;
+        tracing::error!("{}", HubError::Ended);
+        if let Some(event) = self.end(EXIT_FAILED) {
+            self.feed(event).await;
+        }
     }
 
     /// Feeds the engine and runs its commands, until none is left.
-    async fn feed(&mut self, event: Event) {
+    pub(super) async fn feed(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = Timestamp(self.born.elapsed());
@@ -251,7 +275,6 @@ impl Body {
             let error = result.err();
             if let Some(why) = &error {
                 tracing::warn!("{}: not watched: {why}", vertex.resource);
-                self.unwatched.insert(vertex.clone());
             }
             Event::Watching { vertex, error }
         });
@@ -264,7 +287,6 @@ impl Body {
             Command::Watch(_) => {}
             Command::Unwatch(vertex) => {
                 self.watches.remove(&vertex).await;
-                self.unwatched.remove(&vertex);
                 self.receivers.forget(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
                     self.said.remove(&vertex.resource);
@@ -293,6 +315,7 @@ impl Body {
     ) -> Option<Event> {
         let found = self.graph.vertices.get(&vertex.resource)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
+        let timeout = found.meta.timeout;
         let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
         let resource = match result {
             Ok(resource) => resource,
@@ -314,14 +337,14 @@ impl Body {
         };
         let mut armed = None;
         if rearm && !polled {
+            let lost = self.watches.error_of(&vertex).is_some();
             self.watches.remove(&vertex).await;
-            let lost = self.unwatched.remove(&vertex);
             let event = self.arm(vec![(vertex.clone(), resource.watches())]).await.pop();
             // The run sees what happened before it; so only news of the watch is told.
-            let news = lost || self.unwatched.contains(&vertex);
+            let news = lost || self.watches.error_of(&vertex).is_some();
             armed = event.filter(|_| news);
         }
-        self.runs.start(vertex, run, resource, context);
+        self.runs.start(vertex, run, resource, context, timeout);
         armed
     }
 
@@ -356,6 +379,9 @@ impl Body {
 
     async fn due(&mut self) {
         let now = Instant::now();
+        if self.watches.source_due(now) {
+            self.reload().await;
+        }
         for vertex in self.watches.due(now) {
             self.feed(Event::Touched(vertex)).await;
         }
@@ -405,25 +431,38 @@ impl Body {
         }
     }
 
+    /// Others export something else, or it is known differently. Who collects nothing only notes
+    /// it.
+    async fn exported(&mut self) {
+        if !self.source.program.collect.is_empty() {
+            return self.rebuild().await;
+        }
+        let view = self.exports.borrow_and_update();
+        self.store_state = view.state;
+        self.seen = convergence::digest(&view.exports);
+    }
+
     /// Compiles the program with what others export, and swaps the graph.
     async fn rebuild(&mut self) {
         let program = &self.source.program;
         let host = &self.settings.host;
-        let exports = self.exports.borrow_and_update().exports.clone();
+        let (exports, state) = {
+            let view = self.exports.borrow_and_update();
+            (view.exports.clone(), view.state)
+        };
         let everywhere = self.settings.everywhere();
         match desired::compile(program, &exports, &self.collected, host, &everywhere) {
             Ok(desired) => {
                 for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
                     tracing::warn!("{message}");
                 }
+                for note in &desired.notes {
+                    tracing::debug!("{note}");
+                }
                 self.messages = desired.messages;
                 self.collected = desired.collected;
+                self.store_state = state;
                 self.seen = convergence::digest(&exports);
-                self.graph = desired.graph;
-                let graph = self.graph.clone();
-                self.managed = Managed::new(move || graph.managed_paths());
-                self.generation += 1;
-                self.graph_since = since_1970();
                 let mine = publish::wanted(program);
                 self.to_export = mine.len();
                 let mine = Some(mine);
@@ -432,8 +471,8 @@ impl Body {
                     *before = mine;
                     changed
                 });
-                self.feed(Event::Graph(self.graph.clone())).await;
-                self.neighbours_changed().await;
+                self.look_outside().await;
+                self.swap(desired.graph).await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);
@@ -441,6 +480,22 @@ impl Body {
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
         }
+    }
+
+    /// Makes a graph the running one. What says the same as before goes on with the resource that
+    /// it has, which may remember its runs.
+    async fn swap(&mut self, mut graph: Graph) {
+        graph.keep(&self.graph);
+        if self.generation > 0 && graph == *self.graph {
+            return;
+        }
+        self.graph = Arc::new(graph);
+        let graph = self.graph.clone();
+        self.managed = Managed::new(move || graph.managed_paths());
+        self.generation += 1;
+        self.graph_since = since_1970();
+        self.feed(Event::Graph(self.graph.clone())).await;
+        self.neighbours_changed().await;
     }
 
     /// Has those looked at to whom it matters what else is in the graph.
@@ -453,39 +508,6 @@ impl Body {
         for vertex in minding {
             self.feed(Event::Touched(vertex)).await;
         }
-    }
-
-    /// Tells the cluster how far this host is.
-    fn tell_convergence(&self) {
-        if self.cluster.is_none() {
-            return;
-        }
-        let said = Some(Said::new(self.generation, &self.seen, self.settled()));
-        self.say.send_if_modified(|before| {
-            let differs = *before != said;
-            *before = said;
-            differs
-        });
-    }
-
-    /// Says that all is done, once the engine is quiet and the exchange complete; gives what the
-    /// engine has to be told when that is the end.
-    fn converged_changed(&mut self) -> Option<Event> {
-        let converged = self.quiet && self.exchanged();
-        if converged == self.converged {
-            return None;
-        }
-        self.converged = converged;
-        let bad = self.engine.count(State::Failed) + self.engine.count(State::Blocked);
-        match (converged, bad) {
-            (false, _) => return None,
-            (true, 0) => tracing::info!("converged"),
-            (true, n) => tracing::warn!("converged, {n} resources failed or blocked"),
-        }
-        if self.settings.converged.is_some_and(|one| one.exit) {
-            return self.end(if bad == 0 { EXIT_DONE } else { EXIT_PARTIAL });
-        }
-        None
     }
 
     async fn signal(&mut self, signal: Signal) {
@@ -506,28 +528,13 @@ impl Body {
     }
 
     /// Ends in good order with this exit code; gives what the engine has to be told.
-    fn end(&mut self, code: u8) -> Option<Event> {
+    pub(super) fn end(&mut self, code: u8) -> Option<Event> {
         if self.stage != Stage::Running {
             return None;
         }
         self.code = code;
         self.stage = Stage::Stopping { leave: false };
         Some(Event::Stop)
-    }
-
-    /// What others export is known here, and what we export is in the store, or it is said why not.
-    fn exchanged(&self) -> bool {
-        if self.to_export == 0 && self.source.program.collect.is_empty() {
-            return true;
-        }
-        let ours = self.published.borrow();
-        let published = self.settings.noop || ours.exports >= self.to_export;
-        self.exports.borrow().state == StoreState::Live && (published || !ours.messages.is_empty())
-    }
-
-    /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
-    pub(super) fn settled(&self) -> bool {
-        self.exchanged() && self.engine.is_quiescent()
     }
 }
 

@@ -12,9 +12,11 @@ use crate::spec::{Collected, Meta, Program, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
 pub(super) struct Desired {
-    pub(super) graph: Arc<Graph>,
+    pub(super) graph: Graph,
     /// One line for each export that was held or refused, and each warning.
     pub(super) messages: Vec<String>,
+    /// Automatic edges that were left out, and why.
+    pub(super) notes: Vec<String>,
     /// The resources that came from exports, own ones included. The next compilation wants them: on
     /// a conflict between exporters, what was applied stays.
     pub(super) collected: Vec<Collected>,
@@ -62,5 +64,5 @@ pub(super) fn compile(
         graph::compile(&program, &here)?
     };
     messages.extend(compiled.messages);
-    Ok(Desired { graph: Arc::new(compiled.graph), messages, collected })
+    Ok(Desired { graph: compiled.graph, messages, notes: compiled.notes, collected })
 }

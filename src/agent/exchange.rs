@@ -75,6 +75,8 @@ pub struct PublishView {
     pub exports: usize,
     /// What stands in the way (`XE05 …`), or what a noop run would do.
     pub messages: Vec<String>,
+    /// What stands in the way may pass: it is tried again.
+    pub retrying: bool,
 }
 
 /// A running exchange. Dropping it stops it without waiting.

@@ -73,8 +73,8 @@ impl<T: Send + 'static> Pool<T> {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a job done. Each has a greater number than the one before. One that panics gives nothing,
-    /// so it has to see to that itself.
+    /// Has a job done. Each has a greater number than the one before. One that panics gives
+    /// nothing, so it has to see to that itself.
     pub(super) fn submit(
         &self,
         number: u64,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::engine::VertexId;
 use crate::graph::Vertex;
-use crate::kind::{self, Resource};
-use crate::spec::Fields;
+use crate::kind::{self, FieldError, Resource};
+use crate::spec::{Fields, Value};
 
 /// What was built, and of which received values.
 struct Built {
@@ -48,7 +48,7 @@ impl Receivers {
         let watched = armed.map(|resource| resource.watches());
         let mut fields = vertex.fields.clone();
         fields.extend(received.iter().map(|(field, value)| (field.clone(), value.clone())));
-        let result = build(vertex, &fields);
+        let result = build(vertex, &fields, &received);
         let rearm = result.as_ref().is_ok_and(|new| Some(new.watches()) != watched);
         let found = Found { result: result.clone(), rearm };
         self.built.insert(id.clone(), Built { received, result });
@@ -68,14 +68,30 @@ fn waiting(vertex: &Vertex, received: &Fields) -> Option<Arc<dyn Resource>> {
     Some(kind::unfilled(field, &one.from, &one.key))
 }
 
-fn build(vertex: &Vertex, fields: &Fields) -> Result<Arc<dyn Resource>, String> {
+fn build(vertex: &Vertex, fields: &Fields, received: &Fields) -> Result<Arc<dyn Resource>, String> {
     let Some(kind) = kind::find(vertex.id.kind()) else {
         return Err(format!("there is no kind `{}`", vertex.id.kind()));
     };
-    kind.build(&vertex.id, fields).map_err(|mistakes| {
-        let words: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
+    let built = match received.is_empty() {
+        true => kind.build(&vertex.id, fields),
+        false => kind.build_received(&vertex.id, fields),
+    };
+    built.map_err(|mistakes| {
+        let words: Vec<String> = mistakes.into_iter().map(|one| refusal(one, received)).collect();
         format!("a received value is refused: {}", words.join("; "))
     })
+}
+
+/// A mistake in words that do not show what was received: it may be a secret.
+fn refusal(mistake: FieldError, received: &Fields) -> String {
+    let Some((field, value)) = mistake.field.and_then(|field| received.get_key_value(field)) else {
+        return mistake.message;
+    };
+    let shows = |help: &String| matches!(value, Value::Str(text) if help.contains(text.as_str()));
+    match mistake.help.filter(|help| !shows(help)) {
+        Some(help) => format!("`{field}` cannot be the received value; {help}"),
+        None => format!("`{field}` cannot be the received value"),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +99,7 @@ mod tests {
     use super::*;
     use crate::graph::Origin;
     use crate::ident::ResourceId;
-    use crate::spec::{Meta, Receive, Value};
+    use crate::spec::{Meta, Receive};
 
     fn vertex(interval: i64) -> (VertexId, Vertex) {
         let id = ResourceId::new("timer", "t");
@@ -132,12 +148,26 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_value_fails_with_the_kinds_words_and_leaves_the_watch() {
+    fn a_refused_value_is_not_shown() {
+        let (id, mut vertex) = vertex(30);
+        vertex.id = ResourceId::new("exec", "x");
+        let mut receivers = Receivers::default();
+        let secret = "hunter2";
+        let received = Fields::from([("cwd".to_owned(), Value::Str(secret.to_owned()))]);
+        vertex.fields.clear();
+        let why = receivers.resource(&id, &vertex, received).result.unwrap_err();
+        assert!(why.contains("`cwd` cannot be the received value; give a path"), "{why}");
+        assert!(!why.contains(secret), "{why}");
+    }
+
+    #[test]
+    fn a_refused_value_fails_with_the_kinds_next_step_and_leaves_the_watch() {
         let (id, vertex) = vertex(30);
         let mut receivers = Receivers::default();
         let refused = receivers.resource(&id, &vertex, interval(0));
         let why = refused.result.unwrap_err();
-        assert!(why.starts_with("a received value is refused: `interval` is 0"), "{why}");
+        let begin = "a received value is refused: `interval` cannot be the received value; write";
+        assert!(why.starts_with(begin), "{why}");
         assert!(!refused.rearm);
         let mended = receivers.resource(&id, &vertex, interval(30));
         assert!(mended.result.is_ok() && mended.rearm, "nobody knows any more what is armed");

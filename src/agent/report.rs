@@ -53,7 +53,10 @@ impl Body {
             && let Some(object) = status.as_object_mut()
         {
             object.extend(own);
-            let missing = convergence::missing(&exports.hosts, &self.heard.borrow(), &self.seen);
+            // Of itself a host knows better than the store, which may hold an earlier run's word.
+            let mut heard = self.heard.borrow().clone();
+            heard.extend(self.say.borrow().clone().map(|said| (self.settings.host.clone(), said)));
+            let missing = convergence::missing(&exports.hosts, &heard, &self.seen);
             let live = exports.state == StoreState::Live && !exports.hosts.is_empty();
             object.insert("cluster_converged".into(), json!(live && missing.is_empty()));
             object.insert("cluster_missing".into(), json!(missing));

@@ -63,18 +63,20 @@ impl Runs {
         Runs { tasks: JoinSet::new(), pool, tokens: HashMap::new(), restless: HashMap::new() }
     }
 
-    /// Starts a run. The token of `context` is replaced by one that [`Runs::cancel`] reaches.
+    /// Starts a run, which may take that long. The token of `context` is replaced by one that
+    /// [`Runs::cancel`] reaches.
     pub(super) fn start(
         &mut self,
         vertex: VertexId,
         run: RunId,
         resource: Arc<dyn Resource>,
         mut context: Context,
+        timeout: Option<Duration>,
     ) {
         let token = CancellationToken::new();
         self.tokens.insert(run, token.clone());
         context.cancel = token;
-        let pause = self.pause(&vertex.resource);
+        let pause = bounded(self.pause(&vertex.resource), timeout);
         let span = span(&vertex.resource, run);
         if pause.is_zero() && resource.blocks() {
             let spare = (vertex.clone(), span.clone());
@@ -97,6 +99,9 @@ impl Runs {
                 return tokio::task::block_in_place(|| block(vertex, run, &*resource, &context));
             }
             let start = Instant::now();
+            if context.cancel.is_cancelled() {
+                return finish(vertex, run, cancelled(), start, &context);
+            }
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
             finish(vertex, run, result, start, &context)
         };
@@ -169,10 +174,18 @@ impl Runs {
 /// A run that blocks, from its start to its end.
 fn block(vertex: VertexId, run: RunId, resource: &dyn Resource, context: &Context) -> Finished {
     let start = Instant::now();
+    if context.cancel.is_cancelled() {
+        return finish(vertex, run, cancelled(), start, context);
+    }
     let whole = || resource.run(context).now_or_never();
     let result = std::panic::catch_unwind(AssertUnwindSafe(whole));
     let waits = || Err("the resource's code waits although it says that it blocks".to_owned());
     finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)), start, context)
+}
+
+/// What was given up before it began does not begin.
+fn cancelled() -> std::thread::Result<Result<Outcome, String>> {
+    Ok(Err("cancelled".to_owned()))
 }
 
 /// The end of a run, seen from inside it. A panic in a kind is that resource's failure, never the
@@ -209,6 +222,11 @@ fn pause_of(soon: u32) -> Duration {
     }
 }
 
+/// The pause before a run that may take that long: most of its time is left to the run itself.
+fn bounded(pause: Duration, timeout: Option<Duration>) -> Duration {
+    timeout.map_or(pause, |timeout| pause.min(timeout / 4))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,11 +248,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn p33_a_panic_in_a_kind_is_the_failure_of_that_resource_alone() {
-        let mut runs = Runs::new();
-        let vertex = VertexId { resource: ResourceId::new("noop", "n"), generation: 1 };
-        let context = Context {
+    fn context() -> Context {
+        Context {
             store: Arc::new(MemoryStore::new()),
             host: HostName::parse("h1").unwrap(),
             state_dir: std::path::Path::new("/nonexistent").into(),
@@ -243,11 +258,59 @@ mod tests {
             refresh: false,
             outbox: Outbox::default(),
             cancel: CancellationToken::new(),
-        };
-        runs.start(vertex.clone(), RunId(7), Arc::new(Panics), context);
+        }
+    }
+
+    #[tokio::test]
+    async fn p33_a_panic_in_a_kind_is_the_failure_of_that_resource_alone() {
+        let mut runs = Runs::new();
+        let vertex = VertexId { resource: ResourceId::new("noop", "n"), generation: 1 };
+        runs.start(vertex.clone(), RunId(7), Arc::new(Panics), context(), None);
         let finished = runs.next().await.remove(0);
         assert_eq!((finished.vertex, finished.run), (vertex, RunId(7)));
         assert_eq!(finished.result, Err("the resource's code panicked".to_owned()));
+    }
+
+    /// Must never run.
+    #[derive(Debug)]
+    struct Never {
+        blocks: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl Resource for Never {
+        fn watches(&self) -> Vec<Watch> {
+            Vec::new()
+        }
+
+        fn blocks(&self) -> bool {
+            self.blocks
+        }
+
+        async fn run(&self, _: &Context) -> Result<Outcome, String> {
+            Ok(Outcome::Changed("what was given up was done".to_owned()))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_is_cancelled_in_its_pause_does_not_start() {
+        for blocks in [false, true] {
+            let mut runs = Runs::new();
+            let vertex = VertexId { resource: ResourceId::new("noop", "n"), generation: 1 };
+            runs.restless.insert(vertex.resource.clone(), (Instant::now(), FREE + 50));
+            runs.start(vertex, RunId(7), Arc::new(Never { blocks }), context(), None);
+            runs.cancel(RunId(7));
+            let finished = runs.next().await.remove(0);
+            assert_eq!(finished.result, Err("cancelled".to_owned()), "blocks: {blocks}");
+        }
+    }
+
+    #[test]
+    fn the_pause_of_a_restless_resource_leaves_most_of_its_timeout_to_the_run() {
+        let seconds = Duration::from_secs;
+        assert_eq!(bounded(PAUSE_MAX, None), PAUSE_MAX);
+        assert_eq!(bounded(PAUSE_MAX, Some(seconds(4))), seconds(1));
+        assert_eq!(bounded(PAUSE_MAX, Some(seconds(3600))), PAUSE_MAX);
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
         Some(mut program) => {
             // Where fields stand is for messages about them, and those were all found.
             program.resources.iter_mut().for_each(|one| one.field_spans.clear());
+            program.resources.shrink_to_fit();
             Ok((Source { text, program }, report))
         }
         None => Err(Refused { summary: summary(&name, &findings), report }),

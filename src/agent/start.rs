@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
+use super::last_resort;
 use super::metrics;
 use super::receivers::Receivers;
 use super::runs::Runs;
@@ -102,6 +103,7 @@ impl Agent {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
         let signals = Signals::new()
+            .and_then(|signals| last_resort::start().map(|()| signals))
             .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
@@ -121,9 +123,7 @@ impl Agent {
             say: exchange.say.clone(),
             heard: exchange.said.clone(),
             seen: convergence::digest(&[]),
-            engine: Engine::new(Options {
-                converged_after: settings.converged.map(|one| one.after),
-            }),
+            engine: engine(&settings),
             settings,
             state_dir: Arc::from(state_dir),
             instance,
@@ -146,9 +146,11 @@ impl Agent {
             wake_at: None,
             quiet: false,
             converged: false,
+            complete: true,
+            store_state: Default::default(),
             to_export: 0,
-            unwatched: std::collections::HashSet::new(),
             said: std::collections::HashMap::new(),
+            deaf: false,
             stage: Stage::Running,
             code: EXIT_DONE,
             stopped: false,
@@ -265,12 +267,16 @@ async fn watches(
     commands: Commands,
 ) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
     let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
-    let watches = Watches::new(hub, commands);
+    let mut watches = Watches::new(hub, commands);
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         watches.add_source(path).await.map_err(Refusal::failed)?;
     }
     Ok((watches, touched))
+}
+
+fn engine(settings: &Settings) -> Engine {
+    Engine::new(Options { converged_after: settings.converged.map(|one| one.after) })
 }
 
 /// The time that people's clocks show.
@@ -308,7 +314,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -1,8 +1,8 @@
 //! What the vertices of the running graph watch: paths at the shared hub, keys of the store, ticks,
 //! and commands.
 //!
-//! Refuses to interpret events: it only says which vertices they touch. A path for which the kernel
-//! has no watch left is looked at every now and then instead.
+//! Refuses to interpret events: it only says which vertices they touch. That the hub only
+//! looks at a path, since the kernel has no watch left, is said once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -10,22 +10,23 @@ use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
 
-use super::watch::{Commands, HubHandle, Scope, Touched, Wanted, WatchError};
+use super::watch::{Commands, HubHandle, POLL, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
 use crate::kind::Watch;
 
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
 
-/// How often a path is looked at that cannot be watched, since no watches are left: soon enough for
-/// a person, seldom enough for thousands of them.
-const POLL: Duration = Duration::from_secs(5);
-
 #[derive(Default)]
 struct Held {
     hub: Vec<u64>,
     commands: Vec<u64>,
+    /// Those of which it is not known yet whether they were started.
+    starting: BTreeSet<u64>,
     keys: Vec<String>,
+    /// Which of its lives this is, and how many ticks belong to it.
+    epoch: u64,
+    ticks: usize,
 }
 
 /// A moment at which a vertex is touched.
@@ -34,8 +35,19 @@ struct Tick {
     at: Instant,
     vertex: VertexId,
     interval: Duration,
-    /// It stands for watches that are missing, and ends when they are there.
-    poll: bool,
+    /// Whose tick it is: that of a vertex which was armed anew is dropped.
+    epoch: u64,
+}
+
+/// What news of one watch means for its vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Whose watch it is.
+    pub(super) vertex: VertexId,
+    /// How the vertex is watched from now on, when that changed: why it is not, if so.
+    pub(super) watching: Option<Option<String>>,
+    /// Something happened to what it manages.
+    pub(super) happened: bool,
 }
 
 /// All watches of the running graph.
@@ -47,9 +59,15 @@ pub(super) struct Watches {
     paths: HashMap<u64, VertexId>,
     keys: BTreeMap<String, BTreeSet<VertexId>>,
     ticks: BinaryHeap<Reverse<Tick>>,
+    /// How many of the ticks belong to nobody any more.
+    stale: usize,
+    /// Why which watches of a vertex are not well.
+    broken: HashMap<VertexId, BTreeMap<u64, String>>,
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
     held: HashMap<VertexId, Held>,
+    /// Why the graph file is not watched, and when it is looked at the next time.
+    source: Option<(String, Instant)>,
 }
 
 impl Watches {
@@ -61,18 +79,50 @@ impl Watches {
             paths: HashMap::new(),
             keys: BTreeMap::new(),
             ticks: BinaryHeap::new(),
+            stale: 0,
+            broken: HashMap::new(),
             polled: HashMap::new(),
             held: HashMap::new(),
+            source: None,
         }
     }
 
-    /// Follows the graph file.
-    pub(super) async fn add_source(&self, path: PathBuf) -> Result<(), String> {
-        self.hub.add(SOURCE, path, Scope::Entry).await.map_err(|error| error.message)
+    /// Follows the graph file: looks at it every now and then when no watch is left for it.
+    pub(super) async fn add_source(&mut self, path: PathBuf) -> Result<(), String> {
+        match self.hub.add(SOURCE, path, Scope::Entry).await {
+            Err(error) if !error.exhausted => Err(error.message),
+            result => {
+                self.source_told(result.err(), Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    /// How the graph file is watched by now. Why it is not is said once.
+    pub(super) fn source_told(&mut self, error: Option<WatchError>, now: Instant) {
+        self.source = error.map(|WatchError { message, .. }| {
+            if self.source.as_ref().is_none_or(|(before, _)| *before != message) {
+                let seconds = POLL.as_secs();
+                tracing::warn!(
+                    "the graph file is looked at every {seconds} s instead of watched: {message}"
+                );
+            }
+            (message, now + POLL)
+        });
+    }
+
+    /// It is time to look at the graph file, since it is not watched.
+    pub(super) fn source_due(&mut self, now: Instant) -> bool {
+        let Some((_, at)) = self.source.as_mut().filter(|(_, at)| *at <= now) else {
+            return false;
+        };
+        *at = now + POLL;
+        true
     }
 
     /// Arms everything that these vertices watch, in one request to the hub. The error of one watch
-    /// does not keep the others from being armed; each vertex has its own answer.
+    /// does not keep the others from being armed. Each vertex has its own answer, or, when it
+    /// watches a command, has it later, with [`Watches::told`].
     pub(super) async fn add_all(
         &mut self,
         vertices: Vec<(VertexId, Vec<Watch>)>,
@@ -80,13 +130,15 @@ impl Watches {
     ) -> Vec<(VertexId, Result<(), String>)> {
         let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
         for (vertex, watches) in vertices {
-            let (mut held, mut result) = (Held::default(), Ok(()));
+            self.next += 1;
+            let mut held = Held { epoch: self.next, ..Held::default() };
             for watch in watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);
                     held.commands.push(id);
-                    // After an error it is tried again and again, and told when it runs.
-                    result = self.commands.add(id, line).await.and(result);
+                    held.starting.insert(id);
+                    // Who it runs as may be looked up for long: it is told when it was started.
+                    self.commands.add(id, line);
                 } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
                     let id = self.id_of(&vertex);
                     held.hub.push(id);
@@ -95,20 +147,25 @@ impl Watches {
                 }
             }
             self.held.insert(vertex.clone(), held);
-            answers.push((vertex, result));
-        }
-        if wanted.is_empty() {
-            return answers;
+            answers.push(vertex);
         }
         let (whose, wanted): (Vec<_>, Vec<_>) =
             wanted.into_iter().map(|(at, one)| ((at, one.id), one)).unzip();
-        for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
-            let (vertex, result) = &mut answers[at];
-            if let Some(why) = self.judge(id, vertex, error, now) {
-                *result = Err(why);
+        if !wanted.is_empty() {
+            for ((at, id), error) in whose.into_iter().zip(self.hub.add_all(wanted).await) {
+                self.judge(id, &answers[at], error);
             }
         }
-        answers
+        let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
+        let known =
+            |vertex: &VertexId| self.held.get(vertex).is_none_or(|held| held.starting.is_empty());
+        let answers = answers.into_iter().filter(known);
+        answers.map(|vertex| (vertex.clone(), result(&vertex))).collect()
+    }
+
+    /// Why the vertex is not watched in full: one broken watch is enough.
+    pub(super) fn error_of(&self, vertex: &VertexId) -> Option<String> {
+        self.broken.get(vertex)?.values().next().cloned()
     }
 
     /// A new id for one of the watches of a vertex.
@@ -137,7 +194,9 @@ impl Watches {
             }
             Watch::Every(interval) => {
                 let (at, vertex) = (now + interval, vertex.clone());
-                self.ticks.push(Reverse(Tick { at, vertex, interval, poll: false }));
+                let epoch = held.epoch;
+                held.ticks += 1;
+                self.ticks.push(Reverse(Tick { at, vertex, interval, epoch }));
             }
             Watch::Command(_) => {}
         }
@@ -147,6 +206,15 @@ impl Watches {
     /// Gives up everything that a vertex watches.
     pub(super) async fn remove(&mut self, vertex: &VertexId) {
         let Some(held) = self.held.remove(vertex) else { return };
+        self.broken.remove(vertex);
+        self.stale += held.ticks;
+        if self.stale * 2 > self.ticks.len() {
+            let lives = |tick: &Tick| {
+                self.held.get(&tick.vertex).is_some_and(|held| held.epoch == tick.epoch)
+            };
+            self.ticks.retain(|Reverse(tick)| lives(tick));
+            self.stale = 0;
+        }
         for id in held.hub {
             self.hub.remove(id).await;
             self.paths.remove(&id);
@@ -171,44 +239,46 @@ impl Watches {
         self.commands.stop(at_once).await;
     }
 
-    /// Whose path was touched, and why it is not watched any more, if so.
-    pub(super) fn told(
-        &mut self,
-        touched: Touched,
-        now: Instant,
-    ) -> Option<(VertexId, Option<String>)> {
+    /// Whose watch was touched, and how the vertex is watched since then if that is another state
+    /// than before: one watch that is well says nothing about the others.
+    pub(super) fn told(&mut self, touched: Touched) -> Option<Told> {
         let vertex = self.paths.get(&touched.id)?.clone();
-        let error = self.judge(touched.id, &vertex, touched.error, now);
-        Some((vertex, error))
+        let before = self.error_of(&vertex);
+        self.judge(touched.id, &vertex, touched.error);
+        let after = self.error_of(&vertex);
+        let starting = self.held.get_mut(&vertex).map(|held| &mut held.starting);
+        let answered = starting.is_some_and(|ids| ids.remove(&touched.id) && ids.is_empty());
+        let known = self.held.get(&vertex).is_some_and(|held| held.starting.is_empty());
+        let watching = (answered || before != after && known).then_some(after);
+        Some(Told { vertex, watching, happened: touched.happened })
     }
 
-    /// What the state of one watch means: no watches left is no error, the path is polled.
-    fn judge(
-        &mut self,
-        id: u64,
-        vertex: &VertexId,
-        error: Option<WatchError>,
-        now: Instant,
-    ) -> Option<String> {
+    /// What the state of one watch means: no watches left is no error: the hub looks
+    /// at the path every now and then.
+    fn judge(&mut self, id: u64, vertex: &VertexId, error: Option<WatchError>) {
+        let well = error.as_ref().is_none_or(|error| error.exhausted);
+        if well && let Some(broken) = self.broken.get_mut(vertex) {
+            broken.remove(&id);
+            if broken.is_empty() {
+                self.broken.remove(vertex);
+            }
+        }
         match error {
             Some(WatchError { message, exhausted: true }) => {
-                let first = !self.polled.contains_key(vertex);
-                self.polled.entry(vertex.clone()).or_default().insert(id);
-                if first {
-                    let seconds = POLL.as_secs();
+                let paths = self.polled.entry(vertex.clone()).or_default();
+                if paths.is_empty() {
+                    let (resource, seconds) = (&vertex.resource, POLL.as_secs());
                     tracing::warn!(
-                        "{}: looked at every {seconds} s instead of watched: {message}",
-                        vertex.resource
+                        "{resource}: looked at every {seconds} s instead of watched: {message}"
                     );
-                    let tick =
-                        Tick { at: now + POLL, vertex: vertex.clone(), interval: POLL, poll: true };
-                    self.ticks.push(Reverse(tick));
                 }
-                None
+                paths.insert(id);
             }
             error => {
                 self.unpoll(id, vertex);
-                error.map(|error| error.message)
+                if let Some(WatchError { message, .. }) = error {
+                    self.broken.entry(vertex.clone()).or_default().insert(id, message);
+                }
             }
         }
     }
@@ -218,7 +288,6 @@ impl Watches {
         paths.remove(&id);
         if paths.is_empty() {
             self.polled.remove(vertex);
-            self.ticks.retain(|Reverse(tick)| !(tick.poll && tick.vertex == *vertex));
         }
     }
 
@@ -236,7 +305,9 @@ impl Watches {
 
     /// When the next tick is due.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.ticks.peek().map(|Reverse(tick)| tick.at)
+        let tick = self.ticks.peek().map(|Reverse(tick)| tick.at);
+        let source = self.source.as_ref().map(|(_, at)| *at);
+        [tick, source].into_iter().flatten().min()
     }
 
     /// The vertices whose tick is due; each gets its next one. Ticks that were missed are not made
@@ -248,7 +319,10 @@ impl Watches {
                 break;
             }
             let Some(Reverse(tick)) = self.ticks.pop() else { break };
-            if self.held.contains_key(&tick.vertex) {
+            let epoch = self.held.get(&tick.vertex).map(|held| held.epoch);
+            if epoch != Some(tick.epoch) {
+                self.stale = self.stale.saturating_sub(1);
+            } else {
                 let next = tick.at + tick.interval;
                 let at = if next > now { next } else { now + tick.interval };
                 due.push(tick.vertex.clone());

@@ -28,7 +28,7 @@ pub(super) struct End {
 
 impl Engine {
     pub(super) fn finished(&mut self, now: Timestamp, end: End) {
-        if self.drained(&end.vertex, end.run) {
+        if self.drained(&end) {
             return;
         }
         let Some(at) = self.find(&end.vertex) else { return };
@@ -92,10 +92,10 @@ impl Engine {
         if slot.stirred {
             slot.admit(now);
         }
-        if slot.is_dirty() {
-            slot.retries.used = 0;
-        } else {
+        if !slot.is_dirty() {
             slot.retries.failed(&slot.meta, now);
+        } else if slot.poll.is_none() {
+            slot.retries.used = 0;
         }
     }
 
@@ -107,18 +107,21 @@ impl Engine {
         self.failed(now, at, ended, format!("no result within {limit} ms"));
     }
 
-    /// Ends the wait for a run of a vertex that left the graph. Its result concerns nobody.
-    fn drained(&mut self, vertex: &VertexId, run: RunId) -> bool {
-        match self.draining.get(&vertex.resource) {
-            Some(gone) if gone.vertex == *vertex && gone.run == run => {}
+    /// Ends the wait for a run of a vertex that left the graph. Its result concerns nobody, but
+    /// what it changed is passed on by the next good run of the same resource.
+    fn drained(&mut self, end: &End) -> bool {
+        let resource = &end.vertex.resource;
+        match self.draining.get(resource) {
+            Some(gone) if gone.vertex == end.vertex && gone.run == end.run => {}
             _ => return false,
         }
-        let Some(gone) = self.draining.remove(&vertex.resource) else { return false };
+        let Some(gone) = self.draining.remove(resource) else { return false };
         self.locks.release(&gone.locks);
         if let Some(due) = gone.deadline {
-            self.agenda.remove_gone(due, &vertex.resource);
+            self.agenda.remove_gone(due, resource);
         }
-        if let Some(at) = self.position(&vertex.resource) {
+        if let Some(at) = self.position(resource) {
+            self.slots[at].tick |= matches!(end.result, Ok(Outcome::Changed(_)));
             self.slots[at].held = false;
             self.mark(at);
         }

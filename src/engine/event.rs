@@ -73,6 +73,9 @@ pub enum Event {
     Due,
     /// Check everything that has failed again, as if something had happened to it.
     Revive,
+    /// The graph is all that there is to do, or (`false`) more is to come from outside of it, and
+    /// nothing counts as quiet. True at first.
+    Complete(bool),
     /// Start no runs until [`Event::Resume`].
     Pause,
     /// Start runs again.

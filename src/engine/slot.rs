@@ -181,11 +181,21 @@ impl Slot {
         }
     }
 
+    /// Gives it a reason to run by an event. To look every so often says nothing new, so with a
+    /// poll the attempts go on being counted.
+    fn prompt_by_event(&mut self) {
+        let used = self.retries.used;
+        self.prompt();
+        if self.poll.is_some() {
+            self.retries.used = used;
+        }
+    }
+
     /// Something happened to what it manages: a reason to run, once there is a token for it.
     pub(super) fn stir(&mut self, now: Timestamp) {
         self.tick |= self.ticks;
         match &self.phase {
-            _ if self.bucket.is_none() => self.prompt(),
+            _ if self.bucket.is_none() => self.prompt_by_event(),
             // Whether a run has an echo is known at its end.
             Phase::Running(run) => self.stirred |= self.events == run.seen,
             Phase::Idle if self.is_dirty() => {}
@@ -200,7 +210,7 @@ impl Slot {
     pub(super) fn admit(&mut self, now: Timestamp) {
         let echo = std::mem::take(&mut self.echo);
         if self.stirred && (echo || self.bucket.as_mut().is_none_or(|bucket| bucket.take(now))) {
-            self.prompt();
+            self.prompt_by_event();
             self.echoed = echo;
         }
     }
@@ -266,6 +276,11 @@ impl Slot {
         self.state = state;
         self.since = now;
         self.troubled |= state.standing() == Standing::Bad;
+    }
+
+    /// A tick has not been passed on: by no run yet, or by one that is under way.
+    pub(super) fn owes_tick(&self) -> bool {
+        self.tick || matches!(&self.phase, Phase::Running(run) if run.tick)
     }
 
     /// Whether a good run notifies: something was changed, or a tick was passed on.

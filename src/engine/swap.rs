@@ -75,7 +75,8 @@ impl Engine {
                 if old.id.resource == *id {
                     // Somebody changed and this resource has not acted on it: that is as true of
                     // its new form.
-                    slot.refreshes = old.refreshes.into_keys().map(|from| (from, 1)).collect();
+                    slot.refreshes = old.refreshes.keys().map(|from| (from.clone(), 1)).collect();
+                    slot.tick = old.owes_tick();
                 }
             }
             self.commands.push(Command::Watch(slot.id.clone()));

@@ -86,7 +86,7 @@ pub fn field_mistakes(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Vec<FieldMist
 fn build(kind: &dyn Kind, spec: &ResourceSpec) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
     kind.build(&spec.id, &spec.fields).or_else(|found| {
         let awaited = |one: &FieldError| {
-            let field = one.field.filter(|field| !spec.fields.contains_key(*field))?;
+            let field = one.field.filter(|field| !spec.fields.contains_key(field))?;
             spec.receives.get(field).map(|receive| (field, &receive.receive))
         };
         match found.iter().map(awaited).collect::<Option<Vec<_>>>().as_deref() {

@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
         }
         for name in names {
             let empty = Value::Str(String::new());
-            if self.fields.get(*name).is_some_and(|value| *value != empty) {
+            if self.fields.get(name).is_some_and(|value| *value != empty) {
                 let message = format!("`{name}` without `{other}` does nothing");
                 self.refuse(name, message, &format!("add `{other}`, or remove it"));
             }

@@ -13,8 +13,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -28,12 +28,21 @@ pub(super) mod identity;
 /// wrong.
 const OUTPUT_TAIL: usize = 2048;
 
+/// Up to how many characters a command is told as a whole.
+const SHOWN_MAX: usize = 80;
+
+/// How many characters are told of a longer one.
+const SHOWN_OF_LONG: usize = 60;
+
 /// How much output is kept to be compared or sent, in bytes: what fits into a value of the store
 /// several times.
 pub(super) const OUTPUT_MAX: usize = 64 << 10;
 
 /// How long a group may clean up after the first signal before it is killed.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a group is gone whose leader is: nothing tells that.
+const GROUP_POLL: Duration = Duration::from_millis(10);
 
 /// How long the output is read after the command ended: a daemon that it started may hold the pipe
 /// for years.
@@ -54,6 +63,8 @@ pub struct Line {
     pub user: Option<String>,
     /// The group to run as, by name or number; else the user's.
     pub group: Option<String>,
+    /// What is told of it names the program only: the arguments may hold secrets.
+    pub terse: bool,
 }
 
 impl Line {
@@ -74,9 +85,33 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.program)?;
-        self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
+        let args = if self.terse { &[] } else { &self.args[..] };
+        let words: Vec<&str> =
+            [&self.program].into_iter().chain(args).map(String::as_str).collect();
+        f.write_str(&in_short(&words.join(" ")))
     }
+}
+
+/// A command as it is told: whole when it is short and of one line, else its beginning.
+fn in_short(command: &str) -> String {
+    let first = command.lines().next().unwrap_or_default();
+    let shown = if command.chars().count() > SHOWN_MAX {
+        first.chars().take(SHOWN_OF_LONG).chain(['…']).collect()
+    } else if command.trim_end() == first {
+        first.to_owned()
+    } else {
+        format!("{first}…")
+    };
+    escaped(&shown)
+}
+
+/// Text of others on one line: nothing in it moves the cursor, or pretends to be a line of ours.
+fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() { line.extend(one.escape_default()) } else { line.push(one) }
+    }
+    line
 }
 
 /// When and how a process is made to end.
@@ -126,7 +161,13 @@ impl Ended {
 fn said(tail: &str) -> String {
     match tail {
         "" => "it printed nothing".to_owned(),
-        tail => format!("its last output: {tail}"),
+        tail => {
+            let whole = escaped(tail);
+            let excess = whole.chars().count().saturating_sub(OUTPUT_TAIL);
+            let cut = if excess > 0 { "…" } else { "" };
+            let last: String = whole.chars().skip(excess).collect();
+            format!("its last output: {cut}{last}")
+        }
     }
 }
 
@@ -206,8 +247,9 @@ fn not_started(line: &Line, error: &std::io::Error) -> String {
 /// A process that was started, in a group of its own; all of the group is killed when this is
 /// dropped before the process ended.
 pub(crate) struct Running {
-    child: Child,
+    /// Dropped before the child: as long as that is not reaped, the number is this group's.
     group: Group,
+    child: Child,
     /// To be read by whoever started it.
     pub(crate) stdout: Option<ChildStdout>,
     /// To be read by whoever started it.
@@ -239,7 +281,7 @@ impl Running {
         let mut child = command.spawn().map_err(|error| not_started(line, &error))?;
         let group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        Ok(Running { child, group, stdout, stderr })
+        Ok(Running { group, child, stdout, stderr })
     }
 
     /// Waits until it ends by itself.
@@ -249,26 +291,30 @@ impl Running {
         status
     }
 
-    /// Asks the group to end, then kills what is left of it.
+    /// Asks the group to end, and kills what is left of it when its time to clean up is over. That
+    /// is everyone's: others of the group may take longer than its leader.
     pub(crate) async fn stop(&mut self, signal: Signal) {
         self.group.signal(signal);
-        if let Some(pid) = self.group.leader {
-            // Looks without reaping: while the leader is a zombie, nobody else can get the number
-            // of its group.
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-            let leader = tokio::task::spawn_blocking(move || waitid(Id::Pid(pid), flags));
-            if timeout(TERM_GRACE, leader).await.is_err() {
-                tracing::debug!("process group {pid} did not end by {signal}; killing it");
+        let ended = timeout(TERM_GRACE, async {
+            if let Err(error) = self.child.wait().await {
+                tracing::debug!("cannot wait for a process that is to end: {error}");
             }
+            // While somebody is in the group, nobody else can get its number.
+            while self.group.exists() {
+                sleep(GROUP_POLL).await;
+            }
+        });
+        if ended.await.is_err() {
+            tracing::debug!("a process group did not end by {signal}; killing it");
+            self.group.signal(Signal::SIGKILL);
         }
-        self.group.signal(Signal::SIGKILL);
         if let Err(error) = self.wait().await {
             tracing::debug!("cannot wait for a killed process: {error}");
         }
     }
 }
 
-/// A process group whose leader is not reaped yet; killed when dropped.
+/// A process group that nobody has seen the end of yet; killed when dropped.
 struct Group {
     leader: Option<Pid>,
 }
@@ -285,6 +331,11 @@ impl Group {
         {
             tracing::debug!("cannot send {signal} to process group {leader}: {error}");
         }
+    }
+
+    /// Somebody is left in it; a zombie counts.
+    fn exists(&self) -> bool {
+        self.leader.is_some_and(|leader| killpg(leader, None) != Err(Errno::ESRCH))
     }
 
     /// The leader is reaped: its number may belong to somebody else from now on.
@@ -388,5 +439,43 @@ async fn pump(
     let mut buffer = vec![0; 8 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         push(&mut lock(&said), &buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_plain_command_is_told_whole_and_any_other_only_in_part() {
+        let long = format!("/bin/sh -c {}\nsecond", "x".repeat(80));
+        let begin = format!("/bin/sh -c {}…", "x".repeat(49));
+        let with = |args: &[&str], terse| Line {
+            program: "mysql".to_owned(),
+            args: args.iter().map(|one| (*one).to_owned()).collect(),
+            terse,
+            ..Line::default()
+        };
+        let cases = [
+            (Line::split("touch  /tmp/a b"), "touch /tmp/a b"),
+            (Line::shell("/bin/sh", "echo hi > /tmp/a\n"), "/bin/sh -c echo hi > /tmp/a"),
+            (Line::shell("/bin/sh", "a\nb"), "/bin/sh -c a…"),
+            (Line::split(&"y".repeat(80)), &"y".repeat(80)),
+            (Line::split(&long), &begin),
+            (Line::split("a\x1b[2Jb"), "a\\u{1b}[2Jb"),
+            (with(&["-phunter2"], false), "mysql -phunter2"),
+            (with(&["-phunter2"], true), "mysql"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(line.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_command_printed_is_told_on_one_line_and_moves_no_cursor() {
+        let ended =
+            Ended { code: Some(1), tail: "a\n\x1b[2Jb\u{85}ä".to_owned(), ..Ended::default() };
+        let told = ended.describe(&Line::split("x"));
+        assert_eq!(told, "`x` exited with code 1; its last output: a\\n\\u{1b}[2Jb\\u{85}ä");
     }
 }

@@ -1,70 +1,130 @@
-//! The fields of a resource: a map that costs nothing to copy.
+//! The fields of a resource: a small map that costs nothing to copy.
 //!
-//! Refuses to be anything else than that map: it is used as one.
+//! Refuses to be a map of any size: a resource has a handful of fields, and they are looked for one
+//! after the other.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::Value;
 
-type Map = BTreeMap<String, Value>;
+/// A field: its name and its value.
+type Field = (String, Value);
 
-/// The fields of a resource by name. A field that is absent, or null in the file, is not in here.
-/// Copies share the map until one of them is changed: what a file declares and what runs are the
-/// same fields ten thousand times.
+/// The fields of a resource by name, in the order of names. A field that is absent, or null in the
+/// file, is not in here. Copies share their content until one of them is changed: what a file
+/// declares and what runs are the same fields ten thousand times.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fields(Arc<Map>);
+pub struct Fields(Arc<Vec<Field>>);
 
 impl Fields {
     /// None.
     pub fn new() -> Self {
         Fields::default()
     }
-}
 
-impl Deref for Fields {
-    type Target = Map;
-
-    fn deref(&self) -> &Map {
-        &self.0
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
-}
 
-impl DerefMut for Fields {
-    fn deref_mut(&mut self) -> &mut Map {
-        Arc::make_mut(&mut self.0)
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of this field.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// Whether there is this field.
+    pub fn contains_key(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Sets a field; gives the value that it had.
+    pub fn insert(&mut self, name: String, value: Value) -> Option<Value> {
+        let fields = Arc::make_mut(&mut self.0);
+        match fields.binary_search_by(|(own, _)| own.cmp(&name)) {
+            Ok(at) => Some(std::mem::replace(&mut fields[at].1, value)),
+            Err(at) => {
+                fields.insert(at, (name, value));
+                None
+            }
+        }
+    }
+
+    /// Takes a field out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(own, _)| own == name)?;
+        Some(Arc::make_mut(&mut self.0).remove(at).1)
+    }
+
+    /// Takes all fields out.
+    pub fn clear(&mut self) {
+        *self = Fields::new();
+    }
+
+    /// Keeps the fields for which this holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&String, &mut Value) -> bool) {
+        Arc::make_mut(&mut self.0).retain_mut(|(name, value)| keep(name, value));
+    }
+
+    /// All fields in the order of names.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&String, &Value)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// All names in their order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &String> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// All values in the order of names.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> {
+        self.0.iter().map(|(_, value)| value)
     }
 }
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl From<Map> for Fields {
-    fn from(map: Map) -> Self {
-        Fields(Arc::new(map))
+impl From<BTreeMap<String, Value>> for Fields {
+    fn from(map: BTreeMap<String, Value>) -> Self {
+        map.into_iter().collect()
     }
 }
 
-impl<const N: usize> From<[(String, Value); N]> for Fields {
-    fn from(fields: [(String, Value); N]) -> Self {
+impl<const N: usize> From<[Field; N]> for Fields {
+    fn from(fields: [Field; N]) -> Self {
         fields.into_iter().collect()
     }
 }
 
-impl FromIterator<(String, Value)> for Fields {
-    fn from_iter<I: IntoIterator<Item = (String, Value)>>(fields: I) -> Self {
-        Map::from_iter(fields).into()
+impl FromIterator<Field> for Fields {
+    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
+        let mut all = Fields::new();
+        all.extend(fields);
+        all
+    }
+}
+
+impl Extend<Field> for Fields {
+    fn extend<I: IntoIterator<Item = Field>>(&mut self, fields: I) {
+        for (name, value) in fields {
+            self.insert(name, value);
+        }
     }
 }
 
 impl IntoIterator for Fields {
-    type Item = (String, Value);
-    type IntoIter = btree_map::IntoIter<String, Value>;
+    type Item = Field;
+    type IntoIter = std::vec::IntoIter<Field>;
 
     fn into_iter(self) -> Self::IntoIter {
         Arc::unwrap_or_clone(self.0).into_iter()
@@ -73,23 +133,46 @@ impl IntoIterator for Fields {
 
 impl<'a> IntoIterator for &'a Fields {
     type Item = (&'a String, &'a Value);
-    type IntoIter = btree_map::Iter<'a, String, Value>;
+    type IntoIter =
+        std::iter::Map<std::slice::Iter<'a, Field>, fn(&'a Field) -> (&'a String, &'a Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.0.iter().map(|(name, value)| (name, value))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn a_copy_shares_the_map_until_it_is_changed() {
+    fn a_copy_shares_the_fields_until_it_is_changed() {
         let first = Fields::from([("a".to_owned(), Value::Int(1))]);
         let mut second = first.clone();
         assert!(Arc::ptr_eq(&first.0, &second.0));
         second.insert("b".to_owned(), Value::Int(2));
         assert_eq!((first.len(), second.len()), (1, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_the_map_that_the_same_changes_make(
+            changes in prop::collection::vec(("[a-e]", prop::option::of(any::<i64>())), 0..20),
+        ) {
+            let (mut fields, mut map) = (Fields::new(), BTreeMap::new());
+            for (name, value) in changes {
+                let results = match value.map(Value::Int) {
+                    Some(value) => {
+                        (fields.insert(name.clone(), value.clone()), map.insert(name, value))
+                    }
+                    None => (fields.remove(&name), map.remove(&name)),
+                };
+                prop_assert_eq!(results.0, results.1);
+            }
+            prop_assert!(fields.iter().eq(map.iter()));
+            prop_assert_eq!(Fields::from(map), fields);
+        }
     }
 }

@@ -142,10 +142,10 @@ impl Draft {
             if one.receive.from == *id {
                 let found = Diagnostic::error(one.from_span, format!("{id} receives from itself"));
                 sink.add(found.with_help("name another resource, which then runs first"));
-            } else if export.is_some_and(|export| export.hidden) {
-                let message = format!("{id} is only exported: it receives nothing here");
+            } else if export.is_some() {
+                let message = format!("{id} is exported: what it receives here is not exported");
                 let found = Diagnostic::error(one.span, message);
-                sink.add(found.with_help("remove `recv`, or apply the resource here too"));
+                sink.add(found.with_help("remove `recv`, or do not export the resource"));
             }
         }
     }

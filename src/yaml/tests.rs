@@ -48,7 +48,7 @@ fn the_five_cluster_examples_export_one_file_and_collect_all_into_their_director
         let default = Export { channel: "default".to_owned(), hidden: true };
         assert_eq!(export.export, Some(default));
         let content = format!("i am f{big}, exported from host {big}\n");
-        assert_eq!(export.fields["content"], Value::Str(content));
+        assert_eq!(export.fields.get("content"), Some(&Value::Str(content)));
         assert_eq!(program.resources[1].export, None);
         let [CollectRule::Legacy { kind, pattern, .. }] = &program.collect[..] else {
             panic!("there is one rule")

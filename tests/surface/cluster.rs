@@ -161,7 +161,8 @@ fn etcd1a_to_etcd1e_without_the_directory_fail_by_name_and_live_through_changes_
 fn shipped(letter: &str) {
     let graph = |more: &str| {
         format!(
-            "graph: g\nresources:\n  file:\n  - {{name: '@@file{letter}', path: DIR/mgmt/f{letter}, \
+            "graph: g\nresources:\n  file:\n  - {{name: '@@file{letter}', path: \
+            DIR/mgmt/f{letter}, \
              content: from {letter}, state: exists}}\n{more}collect:\n- {{kind: file, pattern: \
              DIR/mgmt/}}\n"
         )

@@ -17,9 +17,12 @@ fn timer1_and_timer2_each_command_runs_at_the_interval_of_its_own_timer() {
     site.write(
         "site.yaml",
         "graph: g\nresources:\n  timer:\n  - {name: fast, interval: 1}\n  - {name: slow, interval: \
-         3}\n  exec:\n  - {name: fast, cmd: echo tick >> DIR/fast, shell: /bin/sh}\n  - {name: slow, \
-         cmd: echo tick >> DIR/slow, shell: /bin/sh}\nedges:\n- {from: {kind: timer, name: fast}, to: \
-         {kind: exec, name: fast}, notify: true}\n- {from: {kind: timer, name: slow}, to: {kind: exec, \
+         3}\n  exec:\n  - {name: fast, cmd: echo tick >> DIR/fast, shell: /bin/sh}\n  - {name: \
+         slow, \
+         cmd: echo tick >> DIR/slow, shell: /bin/sh}\nedges:\n- {from: {kind: timer, name: fast}, \
+         to: \
+         {kind: exec, name: fast}, notify: true}\n- {from: {kind: timer, name: slow}, to: {kind: \
+         exec, \
          name: slow}, notify: true}\n",
     );
     let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
@@ -37,8 +40,10 @@ fn exec1c_and_exec1d_a_watched_command_that_ends_is_an_event_and_is_started_agai
     site.write(
         "site.yaml",
         "graph: g\nresources:\n  exec:\n  - name: first\n    shell: /bin/sh\n    cmd: echo run >> \
-         DIR/first\n    watchcmd: sleep 0.5\n  - name: second\n    shell: /bin/sh\n    cmd: echo run \
-         >> DIR/second\nedges:\n- {from: {kind: exec, name: first}, to: {kind: exec, name: second}}\n",
+         DIR/first\n    watchcmd: sleep 0.5\n  - name: second\n    shell: /bin/sh\n    cmd: echo \
+         run \
+         >> DIR/second\nedges:\n- {from: {kind: exec, name: first}, to: {kind: exec, name: \
+         second}}\n",
     );
     let agent = site.agent(&["yaml", "DIR/site.yaml"]);
     wait_for(15, "once at the start and at two ends", || {
@@ -84,7 +89,8 @@ fn msg1_a_journal_that_is_not_there_is_named() {
 #[test]
 fn kv1_to_kv4_keys_are_set_removed_left_when_greater_and_stepped_through() {
     let site = converged(
-        "graph: g\nresources:\n  kv:\n  - {name: one, key: hello, value: world}\n  - {name: two, key: \
+        "graph: g\nresources:\n  kv:\n  - {name: one, key: hello, value: world}\n  - {name: two, \
+        key: \
          iamdeleted}\n  - {name: three, key: stage, value: 3, skiplessthan: true}\n",
     );
     drop(site);
@@ -96,7 +102,8 @@ fn kv1_to_kv4_keys_are_set_removed_left_when_greater_and_stepped_through() {
     site.write(
         "site.yaml",
         &format!(
-            "graph: g\nresources:\n  kv:\n{steps}edges:\n- {{from: {{kind: kv, name: a}}, to: {{kind: \
+            "graph: g\nresources:\n  kv:\n{steps}edges:\n- {{from: {{kind: kv, name: a}}, to: \
+            {{kind: \
              kv, name: b}}}}\n- {{from: {{kind: kv, name: b}}, to: {{kind: kv, name: c}}}}\n"
         ),
     );
@@ -112,8 +119,10 @@ fn exec_fail_a_command_that_fails_ends_in_a_code_of_its_own_and_hangs_nothing() 
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: false this takes no words\n    timeout: \
-         0\n    watchcmd: ''\n    ifcmd: ''\n  - name: other\n    shell: /bin/sh\n    cmd: echo done > \
+        "graph: g\nresources:\n  exec:\n  - name: e\n    cmd: false this takes no \
+        words\n    timeout: \
+         0\n    watchcmd: ''\n    ifcmd: ''\n  - name: other\n    shell: /bin/sh\n    cmd: echo \
+         done > \
          DIR/other\n",
     );
     let mut agent = site.agent(&["--converged-timeout", "0", "yaml", "DIR/site.yaml"]);
@@ -145,7 +154,8 @@ fn exec_usergroup_a_command_runs_as_the_user_and_the_group_that_it_names() {
         site.write(
             "site.yaml",
             &format!(
-                "graph: g\nresources:\n  exec:\n  - {{name: e, cmd: echo x > DIR/made, shell: /bin/sh, \
+                "graph: g\nresources:\n  exec:\n  - {{name: e, cmd: echo x > DIR/made, shell: \
+                /bin/sh, \
                  {fields}}}\n"
             ),
         );

@@ -63,7 +63,8 @@ fn deep_dirs_a_missing_parent_is_named_holds_up_nothing_else_and_is_taken_when_i
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - name: deep\n    path: DIR/a/b/c/f\n    content: deep\n  \
+        "graph: g\nresources:\n  file:\n  - name: deep\n    path: DIR/a/b/c/f\n    content: \
+        deep\n  \
          - name: flat\n    path: DIR/f\n    content: flat\n",
     );
     let agent = site.agent(&["yaml", "DIR/site.yaml"]);
@@ -153,7 +154,8 @@ fn graph6_and_noop0_the_least_graph_converges() {
 /// A graph of two files and an exec, of which one file is in both halves of a swap.
 fn half(file: &str) -> String {
     format!(
-        "graph: g\nresources:\n  file:\n  - {{name: {file}, path: DIR/{file}, content: {file}}}\n  - \
+        "graph: g\nresources:\n  file:\n  - {{name: {file}, path: DIR/{file}, content: \
+        {file}}}\n  - \
          {{name: kept, path: DIR/kept, content: kept}}\n  exec:\n  - name: once\n    shell: \
          /bin/sh\n    cmd: echo run >> DIR/runs\n"
     )
@@ -187,8 +189,10 @@ fn t2_files_and_a_directory_are_there_and_what_has_to_go_is_gone() {
     std::fs::write(site.path("f4"), "old").expect("a file");
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - {name: f1, path: DIR/f1, content: '', state: exists}\n  \
-         - {name: f2, path: DIR/f2, state: exists}\n  - {name: f3, path: DIR/f3, content: three}\n  \
+        "graph: g\nresources:\n  file:\n  - {name: f1, path: DIR/f1, content: '', state: \
+        exists}\n  \
+         - {name: f2, path: DIR/f2, state: exists}\n  - {name: f3, path: DIR/f3, content: \
+         three}\n  \
          - {name: f4, path: DIR/f4, state: absent}\n  - {name: dir1, path: DIR/dir1/, state: \
          exists}\n",
     );

@@ -51,7 +51,8 @@ fn limit1_a_burst_is_healed_at_once_and_then_one_by_one() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - name: DIR/f\n    content: x\n    meta: {limit: 1, burst: \
+        "graph: g\nresources:\n  file:\n  - name: DIR/f\n    content: x\n    meta: {limit: 1, \
+        burst: \
          5}\n",
     );
     let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
@@ -68,7 +69,8 @@ fn poll1_what_is_polled_is_healed_at_its_tick_and_what_is_not_at_once() {
     let site = Site::new();
     site.write(
         "site.yaml",
-        "graph: g\nresources:\n  file:\n  - {name: DIR/slow, content: x, meta: {poll: 2}}\n  - {name: \
+        "graph: g\nresources:\n  file:\n  - {name: DIR/slow, content: x, meta: {poll: 2}}\n  - \
+        {name: \
          DIR/watched, content: x}\n  - {name: DIR/fast, content: x, meta: {poll: 1}}\n",
     );
     let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
@@ -87,7 +89,8 @@ fn poll1_what_is_polled_is_healed_at_its_tick_and_what_is_not_at_once() {
 }
 
 /// A command that is good once there is a file, and is repeated three times.
-const TRYING: &str = "graph: g\nresources:\n  exec:\n  - name: e\n    shell: /bin/sh\n    cmd: echo \
+const TRYING: &str = "graph: g\nresources:\n  exec:\n  - name: e\n    shell: /bin/sh\n    cmd: \
+echo \
                       try >> DIR/tries; test -e DIR/good\n    meta: {retry: 3, delay: 400}\n";
 
 #[test]

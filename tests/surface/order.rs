@@ -9,8 +9,8 @@ use super::support::Site;
 /// What stands for ten seconds, in milliseconds.
 const TEN: u32 = 500;
 
-/// How much longer than its critical path a graph may take, in seconds: enough for a machine that is
-/// busy with something else. `cargo xtask bench timing` measures the excess.
+/// How much longer than its critical path a graph may take, in seconds: enough for a machine that
+/// is busy with something else. `cargo xtask bench timing` measures the excess.
 const EXCESS_MAX: u64 = 5;
 
 /// Steps that note when they start and end.

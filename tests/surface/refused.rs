@@ -16,7 +16,8 @@ const VIRT: &[&str] = &["kind `virt` is not built yet"];
 const ROWS: [Row; 19] = [
     Row {
         file: "augeas1",
-        resources: "  augeas:\n  - name: x\n    lens: Sshd.lns\n    file: DIR/sshd_config\n    sets: \
+        resources: "  augeas:\n  - name: x\n    lens: Sshd.lns\n    file: \
+        DIR/sshd_config\n    sets: \
                     [{path: X11Forwarding, value: false}]\n",
         said: &["kind `augeas` is not built yet"],
     },
@@ -29,18 +30,21 @@ const ROWS: [Row; 19] = [
     },
     Row {
         file: "autoedges4",
-        resources: "  user:\n  - {name: ann, state: exists, groups: [one, two]}\n  group:\n  - {name: \
+        resources: "  user:\n  - {name: ann, state: exists, groups: [one, two]}\n  group:\n  - \
+        {name: \
                     one, state: exists}\n",
         said: &["kind `user` is not built yet", "kind `group` is not built yet"],
     },
     Row {
         file: "autoedges5",
-        resources: "  pkg:\n  - {name: httpd, meta: {noop: true}}\n  exec:\n  - {name: /bin/true}\n",
+        resources: "  pkg:\n  - {name: httpd, meta: {noop: true}}\n  exec:\n  - {name: \
+        /bin/true}\n",
         said: PKG,
     },
     Row {
         file: "autogroup1",
-        resources: "  pkg:\n  - {name: a}\n  - {name: b, meta: {autogroup: false}}\n  - {name: c}\n",
+        resources: "  pkg:\n  - {name: a}\n  - {name: b, meta: {autogroup: false}}\n  - {name: \
+        c}\n",
         said: PKG,
     },
     Row { file: "autogroup2", resources: "  pkg:\n  - {name: a}\n  - {name: b}\n", said: PKG },
@@ -87,7 +91,8 @@ const ROWS: [Row; 19] = [
     },
     Row {
         file: "virt1",
-        resources: "  virt:\n  - {name: v, uri: 'test:///default', state: shutoff, transient: true}\n",
+        resources: "  virt:\n  - {name: v, uri: 'test:///default', state: shutoff, transient: \
+        true}\n",
         said: VIRT,
     },
     Row {
@@ -97,7 +102,8 @@ const ROWS: [Row; 19] = [
     },
     Row {
         file: "virt3",
-        resources: "  virt:\n  - {name: v, state: running, disk: [{type: qcow2, source: DIR/v.img}]}\n",
+        resources: "  virt:\n  - {name: v, state: running, disk: [{type: qcow2, source: \
+        DIR/v.img}]}\n",
         said: VIRT,
     },
     Row {
@@ -127,8 +133,10 @@ fn kinds_that_are_not_built_are_refused_by_name() {
 #[test]
 fn autoedges3_a_directory_of_a_device_is_refused_beside_the_kinds_that_are_not_built() {
     let answer = refused(
-        "graph: autoedges3\nresources:\n  pkg:\n  - {name: p, meta: {noop: true}}\n  file:\n  - {name: \
-         f, path: DIR/d/, source: /dev/null, meta: {noop: true}}\n  svc:\n  - {name: s, meta: {noop: \
+        "graph: autoedges3\nresources:\n  pkg:\n  - {name: p, meta: {noop: true}}\n  file:\n  - \
+        {name: \
+         f, path: DIR/d/, source: /dev/null, meta: {noop: true}}\n  svc:\n  - {name: s, meta: \
+         {noop: \
          true}}\n",
     );
     for part in

@@ -156,7 +156,12 @@ impl Publisher {
         match before {
             _ if self.noop => return Ok(None),
             Some((_, before, _)) if *before == said => return Ok(None),
-            Some((.., at)) if Instant::now() < *at + SAY => return Ok(Some(*at + SAY)),
+            // That there is work again is said at once, everything else may wait.
+            Some((_, before, at))
+                if Instant::now() < *at + SAY && (said.converged || !before.converged) =>
+            {
+                return Ok(Some(*at + SAY));
+            }
             _ => {}
         }
         let (key, value) = (keys::convergence(&self.host), said.encode());
@@ -283,7 +288,10 @@ impl Publisher {
     }
 
     fn say(&self, exports: usize, messages: Vec<String>) {
-        let view = PublishView { exports, messages };
+        self.show(PublishView { exports, messages, retrying: false });
+    }
+
+    fn show(&self, view: PublishView) {
         self.view.send_if_modified(|old| {
             let differs = *old != view;
             if differs {
@@ -300,7 +308,8 @@ impl Publisher {
         tracing::debug!(%error, "publishing has to wait");
         if let StoreError::Refused(why) = error {
             let exports = self.view.borrow().exports;
-            self.say(exports, vec![format!("XE03 exports of {}: {why}; retried", self.host)]);
+            let messages = vec![format!("XE03 exports of {}: {why}; retried", self.host)];
+            self.show(PublishView { exports, messages, retrying: true });
         }
     }
 }

@@ -133,8 +133,8 @@ fn names(view: &ExportsView) -> Vec<String> {
     let name = |export: &Arc<crate::collect::Export>| {
         let Address { from, name, .. } = &export.address;
         let content = match &export.content {
-            Content::Fields(fields) => match &fields["content"] {
-                Value::Str(text) => text.clone(),
+            Content::Fields(fields) => match fields.get("content") {
+                Some(Value::Str(text)) => text.clone(),
                 other => format!("{other:?}"),
             },
             other => format!("{other:?}"),
@@ -413,7 +413,7 @@ async fn what_a_host_says_about_its_convergence_is_heard_as_long_as_it_is_there(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_wavers_says_so_at_most_once_a_second() {
+async fn a_host_that_wavers_says_so_at_most_twice_a_second() {
     let site = Site::new();
     let one = site.start("h1", &[]);
     for round in 0..100 {
@@ -427,5 +427,5 @@ async fn a_host_that_wavers_says_so_at_most_once_a_second() {
     let tried = site.store.tried.lock().unwrap();
     let ops = tried.iter().flat_map(|txn| &txn.then);
     let writes = ops.filter(|op| matches!(op, Op::Put { key: of, .. } if *of == key)).count();
-    assert!((2..=7).contains(&writes), "{writes} in five seconds");
+    assert!((2..=12).contains(&writes), "{writes} in five seconds");
 }

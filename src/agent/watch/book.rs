@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::kind::TEMPORARY;
+
 /// The number that the kernel gave to a watch; it is not used again.
 pub(super) type Wd = i32;
 
@@ -19,11 +21,18 @@ pub(super) enum Order {
         dir: PathBuf,
         /// Changes of the content of entries matter too, not only which entries there are.
         content: bool,
+        /// The last part of the path may be a link: somebody asked for this very path. What was
+        /// found in a tree is never followed, since others decide what lies there.
+        follow: bool,
     },
     /// Stop this watch; it may be gone already.
     Disarm(Wd),
     /// Report the directories in this one, which is watched now, with [`Book::listed`].
-    List(PathBuf),
+    List {
+        dir: PathBuf,
+        /// As for [`Order::Arm`].
+        follow: bool,
+    },
 }
 
 /// How much of a path an id wants.
@@ -237,7 +246,7 @@ impl Book {
 
     /// What the shell found in a directory that it was asked to list.
     pub(super) fn listed(&mut self, dir: &Path, directories: Vec<OsString>) {
-        for name in directories {
+        for name in directories.into_iter().filter(|name| !is_ours(name)) {
             self.found(dir, dir.join(name));
         }
     }
@@ -259,7 +268,8 @@ impl Book {
         wants.any(|want| want.scope == Scope::Tree)
     }
 
-    fn retry_starved(&mut self) -> BTreeSet<u64> {
+    /// Tries again what found no watch left. Returns whom that may help.
+    pub(super) fn retry_starved(&mut self) -> BTreeSet<u64> {
         let starved = std::mem::take(&mut self.starved);
         let touched = starved.iter().flat_map(|dir| self.below(dir)).collect();
         self.to_arm.extend(starved);
@@ -284,9 +294,19 @@ impl Book {
                 continue;
             }
             let content = dir.content();
-            return Some(Order::Arm { dir: path, content });
+            let follow = self.is_asked_for(&path);
+            return Some(Order::Arm { dir: path, content, follow });
         }
-        self.to_list.pop_first().map(Order::List)
+        let dir = self.to_list.pop_first()?;
+        let follow = self.is_asked_for(&dir);
+        Some(Order::List { dir, follow })
+    }
+
+    /// Somebody wants this path or something in it by name; else it was only found in trees.
+    fn is_asked_for(&self, path: &Path) -> bool {
+        let Some(dir) = self.dirs.get(path) else { return false };
+        let wants = dir.all.iter().filter_map(|id| self.wants.get(id));
+        dir.uses > wants.filter(|want| want.found.contains(path)).count()
     }
 
     /// What came of an order to arm.
@@ -321,6 +341,11 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// What the id wants.
+    pub(super) fn wanted(&self, id: u64) -> Option<(&Path, Scope)> {
+        self.wants.get(&id).map(|want| (want.path.as_path(), want.scope))
     }
 
     /// Why the id is not fully watched, if so.
@@ -378,11 +403,13 @@ impl Book {
 
     fn entry_event(&mut self, path: &Path, happened: Happened, name: &OsStr) -> BTreeSet<u64> {
         let mut touched = BTreeSet::new();
+        let ours = is_ours(name);
         if let Some(dir) = self.dirs.get(path) {
-            touched.extend(dir.names.get(name).into_iter().flatten().chain(&dir.all));
+            let all = dir.all.iter().filter(|_| !ours);
+            touched.extend(dir.names.get(name).into_iter().flatten().chain(all));
         }
         let child = path.join(name);
-        if happened == Happened::Directory && self.in_tree(path) {
+        if !ours && happened == Happened::Directory && self.in_tree(path) {
             self.found(path, child.clone());
         }
         if !self.dirs.contains_key(&child) {
@@ -445,6 +472,12 @@ impl Book {
     pub(super) fn watches(&self) -> usize {
         self.paths.len()
     }
+}
+
+/// What the agent itself makes in the directories that it manages is its own business: a run that
+/// fails would wake itself with it, for ever. Who wants exactly this name is told all the same.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Why something is not fully watched.

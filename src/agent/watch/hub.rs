@@ -4,18 +4,23 @@
 //! however often it happens, until the reader takes it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::ffi::OsString;
-use std::fs::DirEntry;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use nix::dir::{Dir, Type};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
+use super::polled::{POLL, Polled};
 
 /// How many touched ids wait for the reader beside the set that the hub keeps: enough to hand over
 /// in bulk.
@@ -32,6 +37,8 @@ const BUFFER: usize = 64 << 10;
 pub struct Touched {
     /// The id that was given to [`HubHandle::add`].
     pub id: u64,
+    /// Something happened to what is watched; else only to the watch.
+    pub happened: bool,
     /// Set when it cannot be watched fully any more; absent when all is well (again).
     pub error: Option<WatchError>,
 }
@@ -124,11 +131,20 @@ pub struct Hub {
     descriptors: HashMap<Wd, WatchDescriptor>,
     book: Book,
     pending: Pending,
+    polled: Polled,
+    /// When what found no watch left is looked at again.
+    poll_at: Option<Instant>,
+    /// The most watches, besides what the kernel allows.
+    room: usize,
 }
 
 impl Hub {
     /// Starts the hub on the current runtime. Whoever is touched comes out of the receiver.
     pub fn start() -> Result<(HubHandle, mpsc::Receiver<Touched>), HubError> {
+        Hub::with_room(usize::MAX)
+    }
+
+    fn with_room(room: usize) -> Result<(HubHandle, mpsc::Receiver<Touched>), HubError> {
         let inotify = Inotify::init().map_err(HubError::Instance)?;
         let inotify = pollable(inotify).map_err(HubError::Runtime)?;
         let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
@@ -138,6 +154,9 @@ impl Hub {
             descriptors: HashMap::new(),
             book: Book::default(),
             pending: Pending::default(),
+            polled: Polled::default(),
+            poll_at: None,
+            room,
         };
         tokio::spawn(hub.run(requests, touched));
         Ok((HubHandle { commands }, receiver))
@@ -150,9 +169,11 @@ impl Hub {
                 permit = touched.reserve(), if !self.pending.is_empty() => {
                     let Ok(permit) = permit else { return };
                     if let Some(id) = self.pending.pop() {
-                        permit.send(Touched { id, error: self.book.error(id) });
+                        let error = self.error(id);
+                        permit.send(Touched { id, happened: true, error });
                     }
                 }
+                () = until(self.poll_at) => self.poll(),
                 command = requests.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -178,7 +199,7 @@ impl Hub {
                     self.pending.extend(helped);
                 }
                 self.carry_out();
-                let errors = ids.into_iter().map(|id| self.book.error(id)).collect();
+                let errors = ids.into_iter().map(|id| self.error(id)).collect();
                 // Who asked may have given up in the meantime; it removes the ids then.
                 done.send(errors).ok();
             }
@@ -186,9 +207,38 @@ impl Hub {
                 let helped = self.book.remove(id);
                 self.carry_out();
                 self.pending.forget(id);
+                self.polled.forget(id);
                 self.pending.extend(helped);
             }
         }
+    }
+
+    /// Why the id is not fully watched; what found no watch left is looked at from now on.
+    fn error(&mut self, id: u64) -> Option<WatchError> {
+        let error = self.book.error(id);
+        match self.book.wanted(id) {
+            Some((path, scope)) if error.as_ref().is_some_and(|error| error.exhausted) => {
+                self.polled.keep(id, path, scope);
+                self.poll_at.get_or_insert_with(|| Instant::now() + POLL);
+            }
+            _ => self.polled.forget(id),
+        }
+        error
+    }
+
+    /// Tries again to watch what is only looked at; who got a watch is told, and who has changed.
+    fn poll(&mut self) {
+        let helped = self.book.retry_starved();
+        self.carry_out();
+        let well = |id: &u64| !self.book.error(*id).is_some_and(|error| error.exhausted);
+        let well: BTreeSet<u64> = helped.into_iter().filter(well).collect();
+        self.pending.extend(well);
+        self.pending.extend(self.polled.look(|id| self.book.wanted(id)));
+        self.poll_at = (!self.polled.is_empty()).then(|| Instant::now() + POLL);
+    }
+
+    fn has_room(&self) -> bool {
+        self.descriptors.len() < self.room
     }
 
     fn events(&mut self, events: &[Event]) {
@@ -204,8 +254,11 @@ impl Hub {
         let mut watches = self.inotify.get_ref().watches();
         while let Some(order) = self.book.next_order() {
             match order {
-                Order::Arm { dir, content } => {
-                    let result = watches.add(&dir, mask(content)).map_err(|e| refusal(&e));
+                Order::Arm { dir, content, follow } => {
+                    let result = match self.has_room() {
+                        true => watches.add(&dir, mask(content, follow)).map_err(|e| refusal(&e)),
+                        false => Err(Refusal::Limit),
+                    };
                     let result = result.map(|descriptor| {
                         let wd = descriptor.get_watch_descriptor_id();
                         self.descriptors.insert(wd, descriptor);
@@ -214,7 +267,9 @@ impl Hub {
                     trace(&dir, &result);
                     self.book.armed(&dir, content, result);
                 }
-                Order::List(dir) => self.book.listed(&dir, directories(&dir)),
+                Order::List { dir, follow } => {
+                    self.book.listed(&dir, directories(&dir, follow));
+                }
                 Order::Disarm(wd) => {
                     // The kernel drops the watch of a removed directory by itself, so this may
                     // fail.
@@ -240,10 +295,19 @@ fn pollable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
 
 /// The directories in a directory. What cannot be read is what its watch told already, and what
 /// went meanwhile is told by it.
-fn directories(dir: &Path) -> Vec<OsString> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let directory = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    entries.filter(directory).map(|entry| entry.file_name()).collect()
+fn directories(dir: &Path, follow: bool) -> Vec<OsString> {
+    let nofollow = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | nofollow;
+    let Ok(mut opened) = Dir::open(dir, flags, Mode::empty()) else { return Vec::new() };
+    let entries: Vec<_> = opened.iter().flatten().collect();
+    let named = entries.iter().filter(|entry| ![c".", c".."].contains(&entry.file_name()));
+    let directory = named.filter(|entry| match entry.file_type() {
+        Some(kind) => kind == Type::Directory,
+        // Some file systems tell only who asks for each.
+        None => fstatat(&opened, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|about| about.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()),
+    });
+    directory.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()).collect()
 }
 
 fn trace(dir: &Path, result: &Result<Wd, Refusal>) {
@@ -252,7 +316,7 @@ fn trace(dir: &Path, result: &Result<Wd, Refusal>) {
 
 /// What to ask the kernel for. Bits are only added: another path may need more of the same
 /// directory.
-fn mask(content: bool) -> WatchMask {
+fn mask(content: bool, follow: bool) -> WatchMask {
     let entries = WatchMask::CREATE
         | WatchMask::DELETE
         | WatchMask::MOVED_FROM
@@ -264,7 +328,8 @@ fn mask(content: bool) -> WatchMask {
         | WatchMask::ONLYDIR
         | WatchMask::MASK_ADD;
     // Not MODIFY: who looks at every write sees files that are half written.
-    if content { entries | WatchMask::CLOSE_WRITE } else { entries }
+    let entries = if content { entries | WatchMask::CLOSE_WRITE } else { entries };
+    if follow { entries } else { entries | WatchMask::DONT_FOLLOW }
 }
 
 fn refusal(error: &io::Error) -> Refusal {
@@ -283,6 +348,14 @@ struct Event {
     name: Option<OsString>,
 }
 
+/// Waits for that moment, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for events and reads what is there.
 async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<Vec<Event>> {
     loop {
@@ -299,7 +372,7 @@ async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<V
     }
 }
 
-fn own(event: &inotify::Event<&std::ffi::OsStr>) -> Event {
+fn own(event: &inotify::Event<&OsStr>) -> Event {
     let entry = EventMask::CREATE | EventMask::DELETE | EventMask::MOVED_FROM | EventMask::MOVED_TO;
     let gone =
         EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;

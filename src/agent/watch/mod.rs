@@ -8,14 +8,16 @@
 //! A wanted tree has every directory in it watched: a new one first, then listed, so that nothing
 //! that comes in between is missed.
 //!
-//! Refuses to read files, to decide whether something changed, and to poll. One hole is known: a
-//! symbolic link in the middle of a path is followed when its directory is armed, and what happens
-//! to the ancestors of its target is not seen.
+//! Refuses to read files, to decide whether something changed, and to poll what can be watched. One
+//! hole is known: a symbolic link in the middle of a path is followed when its directory is armed,
+//! and what happens to the ancestors of its target is not seen.
 
 mod book;
 mod command;
 mod hub;
+mod polled;
 
 pub use book::{Scope, WatchError};
-pub(super) use command::Commands;
+pub(super) use command::{CommandNews, Commands};
 pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};
+pub use polled::POLL;

@@ -116,7 +116,7 @@ fn differing(group: &[Candidate]) -> String {
     let all: BTreeSet<&str> =
         group.iter().flat_map(|candidate| candidate.fields.keys().map(String::as_str)).collect();
     let differ = |name: &&str| {
-        let mut values = group.iter().map(|candidate| candidate.fields.get(*name));
+        let mut values = group.iter().map(|candidate| candidate.fields.get(name));
         let first = values.next();
         values.any(|value| Some(value) != first)
     };

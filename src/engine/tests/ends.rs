@@ -24,6 +24,23 @@ fn quiet_for_long_enough_is_converged_and_new_work_is_not() {
 }
 
 #[test]
+fn the_hold_begins_when_nothing_more_is_to_come_from_outside() {
+    let mut world = World::new();
+    world.send(Event::Complete(false));
+    world.graph("a");
+    world.unchanged("a");
+    world.pass(10_000);
+    assert!(!world.engine.is_converged(), "others have not told what they export");
+    world.send(Event::Complete(true));
+    world.pass(999);
+    assert!(!world.engine.is_converged(), "the hold has just begun");
+    world.pass(1);
+    assert!(world.engine.is_converged());
+    world.send(Event::Complete(false));
+    assert!(!world.engine.is_converged());
+}
+
+#[test]
 fn the_hold_starts_anew_with_every_work() {
     let mut world = World::settled("a");
     world.pass(600);

@@ -172,7 +172,8 @@ impl Model {
         let busy = |state: &State| matches!(state, State::Pending | State::Running);
         let awaited = self.lives.values().any(Life::is_awaited);
         let over = self.flights.is_empty() && !awaited;
-        self.graph.is_some() && over && !self.states().values().any(busy)
+        let due = self.graph.is_some() && self.complete;
+        due && over && !self.states().values().any(busy)
     }
 
     pub(super) fn judge_time(&mut self, said: &[bool]) -> Finding {

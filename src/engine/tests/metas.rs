@@ -243,6 +243,21 @@ fn who_polls_looks_at_once_and_then_every_so_often() {
     assert_eq!(world.said(), "run:a");
 }
 
+/// Found as schedule 27697: two of them took turns and were never quiet.
+#[test]
+fn to_look_every_so_often_gives_no_attempts_back() {
+    let mut world = World::new();
+    world.graph("a@poll/1300,retry/1,delay/400");
+    world.fails("a");
+    world.pass(400);
+    world.fails("a");
+    assert_eq!(attempt(&world), None);
+    world.pass(900);
+    world.fails("a");
+    assert_eq!(attempt(&world), None, "it is looked at again, but that is all");
+    assert!(world.engine.is_quiescent());
+}
+
 #[test]
 fn a_lock_is_held_by_so_many_and_passed_on_in_the_order_of_asking() {
     let mut world = World::new();

@@ -141,12 +141,21 @@ impl Life {
         }
     }
 
+    /// An event is a reason; it is news unless nobody watches.
+    fn hear(&mut self, clock: u64) {
+        let used = self.used;
+        self.prompt(clock);
+        if self.meta().poll.is_some() {
+            self.used = used;
+        }
+    }
+
     /// An event, from the watch or from the clock.
     fn stir(&mut self, clock: u64, now: Timestamp) {
         self.touched = clock;
         self.tick |= ticks(&self.spec);
         if self.tokens.is_none() {
-            return self.prompt(clock);
+            return self.hear(clock);
         }
         match &self.running {
             Some(running) if self.reason <= running.started => self.stirred = Some(None),
@@ -164,7 +173,7 @@ impl Life {
         let echo = std::mem::take(&mut self.echo);
         match if echo { Ok(()) } else { tokens.take(now) } {
             Ok(()) => {
-                self.prompt(clock);
+                self.hear(clock);
                 self.echoed = echo;
             }
             Err(next) => self.stirred = Some(Some(next)),
@@ -189,7 +198,7 @@ impl Life {
     /// Its last run failed: another attempt comes, unless there is a reason for one anyway.
     fn failed(&mut self, now: Timestamp) {
         if self.is_dirty() {
-            self.used = 0;
+            self.used = if self.meta().poll.is_some() { self.used } else { 0 };
         } else if self.meta().retry != Retry::Times(self.used as u16) {
             self.used += 1;
             self.retry_at = Some(now.after(self.wait()));
@@ -215,6 +224,7 @@ pub(super) struct Model {
     pub(super) ever: BTreeSet<VertexId>,
     pub(super) runs: u64,
     pub(super) paused: bool,
+    pub(super) complete: bool,
     pub(super) stopping: bool,
     hurried: bool,
     pub(super) stops: usize,
@@ -243,6 +253,7 @@ impl Model {
             ever: BTreeSet::new(),
             runs: 0,
             paused: false,
+            complete: true,
             stopping: false,
             hurried: false,
             stops: 0,
@@ -307,6 +318,7 @@ impl Model {
                     self.lives.get_mut(&id).expect("it has a state").prompt(clock);
                 }
             }
+            Event::Complete(complete) => self.complete = *complete,
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
             Event::Stop => self.stopping = true,
@@ -369,11 +381,13 @@ impl Model {
                 Some(life) if life.spec == *spec && !anew => life,
                 former => {
                     due.watch.insert(id.clone());
-                    let refreshes = former.map_or_else(BTreeMap::new, |life| {
+                    let mut born = self.born(id, spec);
+                    if let Some(life) = former {
+                        born.tick = life.tick || life.running.is_some_and(|run| run.tick);
+                        born.refreshes = life.refreshes;
                         due.unwatch.insert(life.vertex);
-                        life.refreshes
-                    });
-                    self.born(id, spec, refreshes)
+                    }
+                    born
                 }
             };
             self.lives.insert(id.clone(), life);
@@ -390,7 +404,7 @@ impl Model {
     }
 
     /// A vertex that is expected to be watched; the answer tells its generation.
-    fn born(&self, id: &ResourceId, spec: &Vertex, refreshes: BTreeMap<ResourceId, u64>) -> Life {
+    fn born(&self, id: &ResourceId, spec: &Vertex) -> Life {
         Life {
             vertex: VertexId { resource: id.clone(), generation: 0 },
             spec: spec.clone(),
@@ -398,7 +412,7 @@ impl Model {
             running: None,
             reason: self.clock,
             checked: 0,
-            refreshes,
+            refreshes: BTreeMap::new(),
             tick: false,
             troubled: true,
             last: None,
@@ -438,8 +452,15 @@ impl Model {
     ) {
         let flown = |flight: &Flight| flight.vertex == *vertex && flight.run == run;
         let flight = self.flights.iter().position(flown).map(|at| self.flights.remove(at));
-        let late = flight.is_some_and(|flight| flight.late);
+        let (flown, late) = (flight.is_some(), flight.is_some_and(|flight| flight.late));
         let (clock, now) = (self.clock, self.now);
+        if self.life(vertex).is_none() {
+            // It left. What it changed is owed by whoever came in its place.
+            let heir = self.lives.get_mut(&vertex.resource).filter(|_| flown);
+            if let (Some(heir), Ok(Outcome::Changed(_))) = (heir, &result) {
+                heir.tick = true;
+            }
+        }
         let Some(life) = self.life(vertex) else { return };
         let Some(ended) = life.running.take_if(|running| running.run == run) else { return };
         life.checked = ended.started;

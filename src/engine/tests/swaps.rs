@@ -136,6 +136,16 @@ fn a_vertex_is_looked_at_after_its_predecessors() {
 }
 
 #[test]
+fn what_a_run_changed_while_its_vertex_was_replaced_is_passed_on() {
+    let mut world = World::settled("a b a>>b");
+    world.touch("a");
+    world.graph("a=2 b a>>b");
+    world.changed("a");
+    world.unchanged("a");
+    assert!(world.said().ends_with("refresh:b"));
+}
+
+#[test]
 fn a_pending_refresh_lives_as_long_as_its_edge() {
     let cases = [
         ("a b c a>>b", "refresh:b", "the edge is kept"),

@@ -136,7 +136,13 @@ pub(super) fn build(id: &ResourceId, fields: &Fields) -> Result<Exec, Vec<FieldE
     let refresh_only = reader.flag("refreshonly");
     reader.done(Exec {
         id: id.clone(),
-        command: Line { program: main.program, args: main.args, cwd: main.cwd, ..settings },
+        command: Line {
+            program: main.program,
+            args: main.args,
+            cwd: main.cwd,
+            terse: main.terse,
+            ..settings
+        },
         limits,
         refresh_only,
         guard,
@@ -164,7 +170,9 @@ fn main_line(id: &ResourceId, reader: &mut Reader) -> Line {
             }
             Line::shell(shell, cmd)
         }
-        (None, Some(args)) => Line { program: cmd.to_owned(), args, ..Line::default() },
+        (None, Some(args)) => {
+            Line { program: cmd.to_owned(), args, terse: true, ..Line::default() }
+        }
         (None, None) => Line::split(cmd),
     };
     if line.program.is_empty() {

@@ -51,6 +51,17 @@ impl Kind for ExecKind {
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         Ok(Arc::new(fields::build(id, fields)?))
     }
+
+    fn build_received(
+        &self,
+        id: &ResourceId,
+        fields: &Fields,
+    ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
+        let mut exec = fields::build(id, fields)?;
+        let others = [&mut exec.guard, &mut exec.nif, &mut exec.after, &mut exec.watch];
+        others.into_iter().flatten().chain([&mut exec.command]).for_each(|line| line.terse = true);
+        Ok(Arc::new(exec))
+    }
 }
 
 /// What is sent while a guard keeps the command from running, as long as it has not run.

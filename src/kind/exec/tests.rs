@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::super::trial::{Given, build, build_values, changed, context, mistakes, would_change};
-use super::super::{Context, Outcome, Watch};
+use super::super::{Context, Kind, Outcome, Watch};
 use super::OUTPUT_MAX;
 use crate::spec::Value;
 
@@ -102,6 +102,25 @@ async fn a_command_runs_split_shelled_or_with_arguments_as_they_are() {
         assert!(dir.path().join(name).exists(), "{name}");
     }
     assert_eq!(fs::read_to_string(path("c d")).unwrap(), "one two\n");
+}
+
+#[tokio::test]
+async fn neither_arguments_nor_what_was_received_is_told() {
+    let secret = || text("hunter2 of mine");
+    let told = |result: Result<Outcome, String>| match result {
+        Ok(Outcome::Changed(what)) | Err(what) => what,
+        other => panic!("{other:?}"),
+    };
+    let args = || Value::List(vec![secret()]);
+    assert_eq!(told(run(&[("cmd", text("true")), ("args", args())]).await), "`true` run");
+    let failed = told(run(&[("cmd", text("false")), ("args", args())]).await);
+    assert_eq!(failed, "`false` exited with code 1; it printed nothing");
+    let id = crate::ident::ResourceId::new("exec", "x");
+    let given = [("cmd".to_owned(), text("false hunter2"))].into();
+    let exec = super::ExecKind.build_received(&id, &given).unwrap();
+    assert!(format!("{exec:?}").contains("hunter2"), "it is run with it");
+    let failed = told(exec.run(&context()).await);
+    assert_eq!(failed, "`false` exited with code 1; it printed nothing");
 }
 
 #[tokio::test]
@@ -200,6 +219,35 @@ async fn a_group_that_ignores_the_polite_signal_is_killed() {
     let fields = [("cmd", cmd), ("shell", text("/bin/sh")), ("timeout", Value::Int(1))];
     run(&fields).await.unwrap_err();
     gone(pid_in(&note).await).await;
+}
+
+#[tokio::test]
+async fn on_cancel_the_whole_group_has_the_time_to_clean_up_and_not_only_its_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // The leader ends at once, its child needs a while.
+    let child = format!(
+        "trap 'sleep 0.3; echo > {}; exit' TERM; echo > {}; while :; do sleep 0.05; done",
+        path("cleaned"),
+        path("ready")
+    );
+    let script = format!("sh -c \"$CHILD\" > {} 2>&1 & wait", path("log"));
+    let env = Value::Map([("CHILD".to_owned(), text(&child))].into());
+    let fields = [("cmd", text(&script)), ("shell", text("/bin/sh")), ("env", env)];
+    let exec = build_values("exec", "x", &fields).unwrap();
+    let cx = context();
+    let cancel = cx.cancel.clone();
+    let run = tokio::spawn(async move { exec.run(&cx).await });
+    let ready = dir.path().join("ready");
+    let wait = async {
+        while !ready.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    cancel.cancel();
+    assert!(run.await.unwrap().unwrap_err().contains("cancelled"));
+    assert!(dir.path().join("cleaned").exists(), "it was killed while it cleaned up");
 }
 
 #[tokio::test]

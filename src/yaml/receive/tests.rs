@@ -138,9 +138,14 @@ fn who_receives_from_each_other_wait_for_each_other() {
 }
 
 #[test]
-fn a_resource_that_is_only_exported_receives_nothing() {
-    let text = file("{text: {kind: thing, name: a, key: text}}").replace("name: b", "name: '@@b'");
-    assert_eq!(refused(&text)[0].message, "thing[b] is only exported: it receives nothing here");
+fn an_exported_resource_receives_nothing() {
+    let text = file("{text: {kind: thing, name: a, key: text}}");
+    let hidden = text.replace("name: b", "name: '@@b'");
+    let shared = text.replace("name: b", "name: b\n    export: true");
+    for text in [hidden, shared] {
+        let found = "thing[b] is exported: what it receives here is not exported";
+        assert_eq!(refused(&text)[0].message, found);
+    }
 }
 
 #[test]

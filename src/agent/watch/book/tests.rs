@@ -19,6 +19,8 @@ struct World {
     denied: BTreeSet<PathBuf>,
     limit: Option<usize>,
     arms: usize,
+    /// Directories that were armed without following a link.
+    unfollowed: BTreeSet<PathBuf>,
 }
 
 impl World {
@@ -37,13 +39,16 @@ impl World {
                 Order::Disarm(wd) => {
                     self.watches.remove(&wd);
                 }
-                Order::List(dir) => {
+                Order::List { dir, .. } => {
                     let in_dir = self.dirs.keys().filter(|one| one.parent() == Some(&dir));
                     let names = in_dir.filter_map(|one| one.file_name()).map(OsStr::to_owned);
                     self.book.listed(&dir, names.collect());
                 }
-                Order::Arm { dir, content } => {
+                Order::Arm { dir, content, follow } => {
                     self.arms += 1;
+                    if !follow {
+                        self.unfollowed.insert(dir.clone());
+                    }
                     let result = self.arm(&dir);
                     self.book.armed(&dir, content, result);
                 }
@@ -292,6 +297,33 @@ fn a_tree_too_large_for_the_watches_that_are_left_says_so() {
     world.book.event(-1, Happened::Overflow, None);
     world.settle();
     assert_eq!(world.book.error(1), None);
+}
+
+#[test]
+fn only_what_was_asked_for_by_name_may_be_a_link() {
+    let mut world = World::new(&["/", "/t", "/t/a", "/t/a/b", "/t/c"]);
+    world.add(2, "/t/c/f");
+    world.tree(1, "/t");
+    let found = ["/t/a", "/t/a/b"].map(PathBuf::from);
+    assert_eq!(world.unfollowed, BTreeSet::from(found));
+}
+
+#[test]
+fn what_the_agent_makes_for_a_while_in_a_tree_touches_nobody() {
+    let mut world = World::new(&["/", "/t", "/d", "/t/.quorate-0123"]);
+    world.tree(1, "/t");
+    world.book.add(2, "/d".into(), Scope::Children);
+    world.settle();
+    world.add(3, "/d/.quorate-asked");
+    assert_eq!(world.book.watches(), 3, "what was left over is not watched either");
+    for happened in [Happened::Entry, Happened::Content] {
+        assert_eq!(world.entry_of("/t/.quorate-4567", happened), ids(&[]));
+        assert_eq!(world.entry_of("/d/.quorate-4567", happened), ids(&[]));
+    }
+    assert_eq!(world.mkdir("/t/.quorate-89ab"), ids(&[]));
+    assert_eq!(world.book.watches(), 3);
+    assert_eq!(world.entry("/d/.quorate-asked"), ids(&[3]), "who wants it by name");
+    assert_eq!(world.entry("/t/f"), ids(&[1]), "what it is renamed to");
 }
 
 proptest! {

@@ -68,6 +68,75 @@ impl Scene {
     }
 }
 
+/// How many watches the instance has that watches this directory.
+fn kernel_watches(dir: &std::path::Path) -> usize {
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir).unwrap());
+    let mine = format!(" ino:{inode:x} ");
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+    let watches = |text: String| text.lines().filter(|one| one.starts_with("inotify wd:")).count();
+    texts.filter(|text| text.contains(&mine)).map(watches).sum()
+}
+
+#[tokio::test]
+async fn a_link_that_takes_the_place_of_a_directory_in_a_tree_is_not_walked_through() {
+    let mut scene = Scene::new();
+    let far = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        fs::create_dir(far.path().join(round.to_string())).unwrap();
+    }
+    fs::create_dir(scene.path("t")).unwrap();
+    scene.hub.add(1, scene.path("t"), Scope::Tree).await.unwrap();
+    scene.add(2, "marker").await;
+    let before = kernel_watches(&scene.path("t"));
+    assert!(before >= 2, "{before}");
+    // The hub reads all three events together: only the first says that it is a directory.
+    for _ in 0..20 {
+        fs::create_dir(scene.path("t/d")).unwrap();
+        fs::remove_dir(scene.path("t/d")).unwrap();
+        std::os::unix::fs::symlink(far.path(), scene.path("t/d")).unwrap();
+        scene.drain(2, "marker").await;
+        assert_eq!(kernel_watches(&scene.path("t")), before);
+        fs::remove_file(scene.path("t/d")).unwrap();
+    }
+    assert_eq!(directories(&scene.path("t"), false), Vec::<OsString>::new());
+    std::os::unix::fs::symlink(far.path(), scene.path("link")).unwrap();
+    assert_eq!(directories(&scene.path("link"), false), Vec::<OsString>::new());
+    assert_eq!(directories(&scene.path("link"), true).len(), 50, "a tree may be named by a link");
+}
+
+#[tokio::test]
+async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
+    let (hub, touched) = Hub::with_room(0).unwrap();
+    let mut scene = Scene { dir: tempfile::tempdir().unwrap(), hub, touched };
+    let path = scene.path("f");
+    let error = scene.hub.add(1, path.clone(), Scope::Entry).await.unwrap_err();
+    assert!(error.exhausted, "{}", error.message);
+    scene.hub.add(2, scene.path("g"), Scope::Entry).await.unwrap_err();
+    tokio::time::pause();
+    let looks = tokio::time::timeout(10 * POLL, scene.touched.recv()).await;
+    assert!(looks.is_err(), "nothing happened to it, so nobody is told: {looks:?}");
+    fs::write(&path, "1").unwrap();
+    let told = timeout(2 * POLL, scene.touched.recv()).await.unwrap().unwrap();
+    assert_eq!((told.id, told.error.map(|error| error.exhausted)), (1, Some(true)));
+}
+
+#[tokio::test]
+async fn who_is_only_looked_at_is_told_when_a_watch_is_given_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // One directory in it, and the way there.
+    let room = 1 + dir.path().canonicalize().unwrap().ancestors().count();
+    let (hub, touched) = Hub::with_room(room).unwrap();
+    let mut scene = Scene { dir, hub, touched };
+    fs::create_dir(scene.path("a")).unwrap();
+    fs::create_dir(scene.path("b")).unwrap();
+    scene.add(1, "a/f").await;
+    let error = scene.hub.add(2, scene.path("b/f"), Scope::Entry).await.unwrap_err();
+    assert!(error.exhausted, "{}", error.message);
+    scene.hub.remove(1).await;
+    assert_eq!(scene.expect(2).await, Touched { id: 2, happened: true, error: None });
+}
+
 #[tokio::test]
 async fn every_kind_of_change_of_a_file_is_noticed() {
     let mut scene = Scene::new();
