@@ -84,9 +84,8 @@ fn build(vertex: &Vertex, fields: &Fields, received: &Fields) -> Result<Arc<dyn 
 
 /// A mistake in words that do not show what was received: it may be a secret.
 fn refusal(mistake: FieldError, received: &Fields) -> String {
-    let Some((field, value)) = mistake.field.and_then(|field| received.get_key_value(field)) else {
-        return mistake.message;
-    };
+    let found = mistake.field.and_then(|field| Some((field, received.get(field)?)));
+    let Some((field, value)) = found else { return mistake.message };
     let shows = |help: &String| matches!(value, Value::Str(text) if help.contains(text.as_str()));
     match mistake.help.filter(|help| !shows(help)) {
         Some(help) => format!("`{field}` cannot be the received value; {help}"),

@@ -102,9 +102,7 @@ impl Agent {
         let socket = Socket::listen(&state_dir, changed).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
-        let signals = Signals::new()
-            .and_then(|signals| last_resort::start().map(|()| signals))
-            .map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))?;
+        let signals = signals()?;
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
         let exchange =
@@ -273,6 +271,11 @@ async fn watches(
         watches.add_source(path).await.map_err(Refusal::failed)?;
     }
     Ok((watches, touched))
+}
+
+fn signals() -> Result<Signals, Refusal> {
+    let signals = Signals::new().and_then(|signals| last_resort::start().map(|()| signals));
+    signals.map_err(|why| Refusal::failed(format!("signals cannot be received: {why}")))
 }
 
 fn engine(settings: &Settings) -> Engine {

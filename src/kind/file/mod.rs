@@ -4,8 +4,8 @@
 //! Refuses to make missing parent directories without `parents`, to remove what is not empty
 //! without `recurse`, to remove what is not wanted without `purge`, to put a file in the place of a
 //! directory or the reverse without `force`, and to follow a symbolic link at the end of its path
-//! or below it, or one of somebody else on the way. What has a content is made when it is missing; without one, and without `state`, a
-//! missing one is an error.
+//! or below it, or one of somebody else on the way. What has a content is made when it is missing;
+//! without one, and without `state`, a missing one is an error.
 
 mod check;
 mod effects;
