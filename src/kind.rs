@@ -19,6 +19,7 @@ use crate::store::Store;
 use process::Line;
 
 mod exec;
+mod extras;
 mod fields;
 pub mod file;
 mod gzip;

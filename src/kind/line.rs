@@ -3,14 +3,16 @@
 //! It watches the file. Refuses to make a directory, to write through a link, and to lose what
 //! somebody else wrote in the meantime: the file is looked at again before it is replaced.
 
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::fields::Reader;
-use super::replace::{blocking, open, reason, replace};
+use super::replace::{blocking, open, reason, replace_if};
 use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
 };
@@ -131,33 +133,52 @@ struct Line {
     wanted: Wanted,
 }
 
+/// What a file held, and what tells that it is another one by now or was written again.
+#[derive(PartialEq, Eq)]
+struct Held {
+    bytes: Vec<u8>,
+    stamp: (u64, u64, u64, i64, i64),
+}
+
+impl Held {
+    fn stamp(found: &Metadata) -> (u64, u64, u64, i64, i64) {
+        (found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec())
+    }
+}
+
 /// What the file holds; nothing when there is none.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read(path: &Path) -> Result<Option<Held>, String> {
     let Some(file) = open(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
+    let found = file.metadata();
+    let found =
+        found.map_err(|error| format!("cannot look at {}: {}", path.display(), reason(&error)))?;
     let read = file.take(FILE_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot read {}: {}", path.display(), reason(&error)))?;
     if bytes.len() as u64 > FILE_MAX {
         let path = path.display();
         return Err(format!("{path} is larger than {FILE_MAX} bytes; change it another way"));
     }
-    Ok(Some(bytes))
+    Ok(Some(Held { bytes, stamp: Held::stamp(&found) }))
 }
 
 fn converge(path: &Path, wanted: &Wanted, apply: bool) -> Result<Outcome, String> {
     let words = if wanted.present { "line added" } else { "line removed" };
     for _ in 0..TRIES {
         let old = read(path)?;
-        let Some(new) = wanted.plan(old.as_deref()) else { return Ok(Outcome::Unchanged) };
+        let Some(new) = wanted.plan(old.as_ref().map(|old| &old.bytes[..])) else {
+            return Ok(Outcome::Unchanged);
+        };
         if !apply {
             return Ok(Outcome::WouldChange(words.to_owned()));
         }
         let mut raced = false;
-        let written = replace(path, 0o644, |file| {
-            file.write_all(&new)?;
+        // Waiting for the disk takes long, so they are compared after that.
+        let unchanged = || {
             raced = read(path).map_err(io::Error::other)? != old;
             if raced { Err(io::Error::other("changed by others")) } else { Ok(()) }
-        });
+        };
+        let written = replace_if(path, 0o644, |file| file.write_all(&new), unchanged);
         match written {
             Ok(()) => return Ok(Outcome::Changed(words.to_owned())),
             Err(_) if raced => {}
@@ -253,6 +274,26 @@ mod tests {
         assert_eq!(changed(remove.run(&context()).await), "line removed");
         assert_eq!(fs::read(&path).unwrap(), b"\xff\ntwo\n");
         assert_eq!(remove.watches(), [Watch::Path { path, children: false }]);
+    }
+
+    #[test]
+    fn a_file_that_was_written_again_or_replaced_by_an_equal_one_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("f"), dir.path().join("g"));
+        let time = |path: &Path, seconds| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        fs::write(&path, "x").unwrap();
+        fs::write(&other, "x").unwrap();
+        time(&path, 1);
+        let before = read(&path).unwrap();
+        assert!(read(&path).unwrap() == before);
+        time(&path, 2);
+        assert!(read(&path).unwrap() != before);
+        time(&other, 1);
+        fs::rename(&other, &path).unwrap();
+        assert!(read(&path).unwrap() != before);
     }
 
     #[tokio::test]

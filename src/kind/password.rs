@@ -138,23 +138,25 @@ fn make(length: usize) -> Result<String, String> {
 }
 
 /// The password that is kept here; nothing when there is none. One that others may read is made
-/// private again.
-fn load(path: &Path) -> Result<Option<Vec<u8>>, String> {
+/// private again when anything may be changed.
+fn load(path: &Path, apply: bool) -> Result<Option<Vec<u8>>, String> {
     use std::os::unix::fs::PermissionsExt;
     let Some(file) = open(path)? else { return Ok(None) };
     let cannot =
         |error: std::io::Error| format!("cannot read {}: {}", path.display(), reason(&error));
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(cannot)?;
+    if apply {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(cannot)?;
+    }
     let mut bytes = Vec::new();
     file.take(LENGTH_MAX.unsigned_abs() + 1).read_to_end(&mut bytes).map_err(cannot)?;
     Ok(Some(bytes))
 }
 
 impl Password {
-    async fn old(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+    async fn old(&self, path: &Path, apply: bool) -> Result<Option<Vec<u8>>, String> {
         if self.saved {
             let path = path.to_owned();
-            return blocking(move || load(&path)).await;
+            return blocking(move || load(&path, apply)).await;
         }
         Ok(self.in_memory().clone().map(String::into_bytes))
     }
@@ -172,7 +174,7 @@ impl Resource for Password {
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         let path = state_file(&cx.state_dir, &self.id);
-        let old = self.old(&path).await?;
+        let old = self.old(&path, cx.apply).await?;
         let words = match plan(old.as_deref(), self.length, cx.refresh) {
             Action::Keep(password) => {
                 cx.outbox.put("password", Value::Str(password));
@@ -235,6 +237,10 @@ mod tests {
         assert_eq!(first.len(), 20);
         let file = state_file(dir.path(), &ResourceId::new("password", "p"));
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let looking = Context { apply: false, ..cx.clone() };
+        assert_eq!(password(20, true).run(&looking).await, Ok(Outcome::Unchanged));
+        let mode = fs::metadata(&file).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o644, "looking changes nothing");
         assert_eq!(password(20, true).run(&cx).await, Ok(Outcome::Unchanged));
         assert_eq!(sent(&cx).as_ref(), Some(&first));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);

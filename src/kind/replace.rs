@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
+use super::extras::carry;
 use super::way::{Temporary, Way, reading};
 use crate::ident::ResourceId;
 
@@ -54,16 +55,30 @@ pub(super) fn replace(
     mode: u32,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), String> {
+    replace_if(path, mode, fill, || Ok(()))
+}
+
+/// The same, if at the last moment before it nothing is said against it.
+pub(super) fn replace_if(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    last: impl FnOnce() -> io::Result<()>,
+) -> Result<(), String> {
     let old = open(path)?;
     let write = || -> io::Result<()> {
         let way = Way::to(path)?;
         let first = if old.is_some() { 0o600 } else { mode };
         let (temporary, mut file) = Temporary::file(way.dir(), Mode::from_bits_truncate(first))?;
+        if let Some(old) = &old {
+            carry(old, &file)?;
+        }
         fill(&mut file)?;
         if let Some(old) = &old {
             keep(&old.metadata()?, &file)?;
         }
         file.sync_all()?;
+        last()?;
         temporary.put(way.name())
     };
     write().map_err(|error| explain(path, &error))
@@ -259,6 +274,24 @@ mod tests {
         };
         assert!(replace(&path, 0o600, half).unwrap_err().ends_with("; make room"));
         assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn the_last_look_is_when_the_new_file_is_whole_and_its_no_keeps_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "old").unwrap();
+        let refuse = || {
+            let contents = fs::read_dir(dir.path())?.map(|entry| fs::read(entry.unwrap().path()));
+            let mut contents: Vec<Vec<u8>> = contents.collect::<io::Result<_>>()?;
+            contents.sort();
+            assert_eq!(contents, [b"new", b"old"]);
+            Err(io::Error::other("changed by others"))
+        };
+        let error = replace_if(&path, 0o600, |file| file.write_all(b"new"), refuse).unwrap_err();
+        assert!(error.ends_with("changed by others"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");
     }
 

@@ -271,11 +271,11 @@ fn perform<'a>(
             place.make_directory(rights.ids, rights.mode)
         }
         Action::MakeFile(rights) if room.is_some() => {
-            place.replace(Filling::Bytes(&[]), rights.ids, rights.mode, make_room)
+            place.replace(Filling::Bytes(&[]), rights.ids, rights.mode, true, make_room)
         }
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
-        Action::Write { rights, .. } => {
-            place.replace(material.filling(job)?, rights.ids, rights.mode, make_room)
+        Action::Write { rights, new } => {
+            place.replace(material.filling(job)?, rights.ids, rights.mode, new, make_room)
         }
         Action::MakeLink { ids, .. } => match &wanted.body {
             Body::Link(target) => place.link(target, ids, make_room),

@@ -273,12 +273,12 @@ fn perform(
         Step::RemoveTree(path) => root.remove_tree(path, job.cancel),
         Step::Remove(path) => root.at(path)?.remove_file(),
         Step::MakeDirectory(path, rights) => root.at(path)?.make_directory(rights.ids, rights.mode),
-        Step::Write { path, rights, .. } => {
+        Step::Write { path, rights, new } => {
             let source = source.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
             let mut original = source.root.at(path)?.open()?;
             let bytes = original.metadata()?.len();
             let filling = Filling::File { file: &mut original, bytes, cancel: job.cancel };
-            root.at(path)?.replace(filling, rights.ids, rights.mode, || Ok(()))
+            root.at(path)?.replace(filling, rights.ids, rights.mode, *new, || Ok(()))
         }
         Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids, || Ok(())),
         Step::SetOwner(path, ids) => root.at(path)?.chown(*ids),

@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use super::super::extras::carry_from;
 use super::super::way::{Temporary, Way, passage, reading};
 use super::plan::{Attributes, Ids, MODE_MASK};
 use super::root::go_on;
@@ -189,18 +190,22 @@ impl<'a> Place<'a> {
     }
 
     /// Puts a whole file in the place of whatever is here, other than a directory, after `room` was
-    /// made for it. The disk is not waited for:
+    /// made for it. One that is not `new` keeps what a file has besides owner and mode. The disk is not waited for:
     /// `docs/decisions/0007-files-are-renamed-not-synced.md`.
     pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
         ids: Ids,
         mode: Option<u32>,
+        new: bool,
         room: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
         let (temporary, mut file) = Temporary::file(self.dir, first)?;
+        if !new {
+            carry_from(self.dir, self.name, &file)?;
+        }
         match filling {
             Filling::Bytes(content) => file.write_all(content)?,
             Filling::File { file: source, bytes, cancel } => {

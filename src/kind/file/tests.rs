@@ -171,6 +171,26 @@ async fn new_content_keeps_a_mode_that_nobody_declared() {
 }
 
 #[tokio::test]
+async fn new_content_keeps_the_access_list_and_the_notes_of_a_file() {
+    use super::super::extras::tests::{get, list, set};
+    let scene = Scene::new();
+    let (path, access) = (scene.path("f"), "system.posix_acl_access");
+    fs::write(&path, "old").unwrap();
+    if !set(&path, access, &list()) {
+        return;
+    }
+    assert!(set(&path, "user.note", b"n"));
+    scene.run("f", &[("content", "new")]).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!((get(&path, access), mode(&path)), (Some(list()), 0o640));
+    assert_eq!(get(&path, "user.note").as_deref(), Some(&b"n"[..]));
+    let write = |file: &mut fs::File| std::io::Write::write_all(file, b"newer");
+    super::super::replace::replace(&path, 0o600, write).unwrap();
+    assert_eq!((get(&path, access), mode(&path)), (Some(list()), 0o640));
+    assert_eq!(scene.names(), ["f"]);
+}
+
+#[tokio::test]
 async fn a_file_that_only_exists_is_made_empty_and_its_content_is_never_touched() {
     let scene = Scene::new();
     let fields = [("state", "exists"), ("mode", "0640")];
