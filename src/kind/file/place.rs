@@ -190,8 +190,8 @@ impl<'a> Place<'a> {
     }
 
     /// Puts a whole file in the place of whatever is here, other than a directory, after `room` was
-    /// made for it. One that is not `new` keeps what a file has besides owner and mode. The disk is not waited for:
-    /// `docs/decisions/0007-files-are-renamed-not-synced.md`.
+    /// made for it. One that is not `new` keeps what a file has besides owner and mode. The disk is
+    /// not waited for: `docs/decisions/0007-files-are-renamed-not-synced.md`.
     pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
