@@ -287,7 +287,7 @@ mod tests {
                 3,
                 Some("h3 joining, 2 of 3 voters"),
             ),
-            (vec![voter(2, 1), running(1, "learner", Some("h2"), 1)], 2, None),
+            (vec![voter(1, 1), running(2, "learner", Some("h2"), 1)], 2, None),
             (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voters")),
             (
                 vec![voter(1, 1), Node { state: State::Paused, ..voter(2, 1) }],
