@@ -103,6 +103,11 @@ pub trait Kind: Send + Sync + 'static {
     fn sends(&self) -> &'static [FieldDef] {
         &[]
     }
+    /// Fields that say where on the machine it works. They cannot be received: what others may
+    /// touch, and who comes first, follows from them before anything has run.
+    fn places(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// What collecting it may do.
     fn power(&self) -> Power;
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.

@@ -47,6 +47,10 @@ impl Kind for GzipKind {
     }
 
     /// It may read anything that the agent may.
+    fn places(&self) -> &'static [&'static str] {
+        &["path"]
+    }
+
     fn power(&self) -> Power {
         Power::Powerful
     }

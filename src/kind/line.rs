@@ -62,6 +62,10 @@ impl Kind for LineKind {
     }
 
     /// The file may be anything, `/etc/passwd` for instance.
+    fn places(&self) -> &'static [&'static str] {
+        &["file"]
+    }
+
     fn power(&self) -> Power {
         Power::Powerful
     }

@@ -67,6 +67,10 @@ impl Kind for TarKind {
     }
 
     /// It may read anything that the agent may.
+    fn places(&self) -> &'static [&'static str] {
+        &["path"]
+    }
+
     fn power(&self) -> Power {
         Power::Powerful
     }

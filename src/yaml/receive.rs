@@ -30,6 +30,7 @@ pub(super) fn read(
         }
         let sender = sender(kinds, &key.text, value, sink);
         if let (Some(field), Some(sender)) = (field, sender)
+            && stays(kind, field, key, sink)
             && fits(kind, field, &sender, sink)
         {
             let Sender { kind, name, key: (sent, _) } = sender;
@@ -106,6 +107,17 @@ fn unknown_key(kind: &dyn Kind, key: &str, span: Span, sink: &mut Sink) {
     let found = Diagnostic::error(span, format!("`{}` sends no `{key}`", kind.name()));
     let names = kind.sends().iter().map(|sent| sent.name);
     sink.add_with_hint(found, || suggest(key, names, "known keys"));
+}
+
+/// The field does not say where the resource works; the sink says so when it does.
+fn stays(kind: &dyn Kind, field: &FieldDef, key: &Key, sink: &mut Sink) -> bool {
+    if !kind.places().contains(&field.name) {
+        return true;
+    }
+    let message = format!("`{}` of `{}` cannot be received", field.name, kind.name());
+    let help = "write the path: the order of resources follows from it before anything runs";
+    sink.add(Diagnostic::error(key.span, message).with_help(help));
+    false
 }
 
 /// The field takes what is sent; the sink says so when it does not.

@@ -118,6 +118,10 @@ impl Kind for FileKind {
         FIELDS
     }
 
+    fn places(&self) -> &'static [&'static str] {
+        &["path", "dirname", "basename"]
+    }
+
     fn power(&self) -> Power {
         Power::Content
     }

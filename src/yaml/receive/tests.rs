@@ -138,6 +138,21 @@ fn who_receives_from_each_other_wait_for_each_other() {
 }
 
 #[test]
+fn where_a_resource_works_cannot_be_received() {
+    for (kind, field) in [("file", "path"), ("file", "basename"), ("line", "file"), ("tar", "path")]
+    {
+        let text = format!(
+            "graph: g\nresources:\n  exec:\n  - name: e\n  {kind}:\n  - name: /x/y\n    \
+             recv: {{{field}: {{kind: exec, name: e, key: stdout}}}}\n"
+        );
+        let (program, found) = crate::yaml::parse(&text);
+        assert!(program.is_none());
+        let wanted = format!("`{field}` of `{kind}` cannot be received");
+        assert!(found.iter().any(|one| one.message == wanted), "{found:?}");
+    }
+}
+
+#[test]
 fn an_exported_resource_receives_nothing() {
     let text = file("{text: {kind: thing, name: a, key: text}}");
     let hidden = text.replace("name: b", "name: '@@b'");
