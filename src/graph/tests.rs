@@ -244,6 +244,18 @@ fn a_vertex_is_equal_by_what_it_says_not_by_what_was_built() {
     assert_eq!(diff, Diff { kept: a, changed: b, removed: c, added: d });
 }
 
+#[test]
+fn what_says_the_same_keeps_the_resource_that_remembers_its_runs() {
+    let old = compiled(&program(&["a", "b"], &[]), &[]).graph;
+    let mut new = compiled(&program(&["a", "b", "c"], &[]), &[]).graph;
+    new.vertices.get_mut(&id("b")).unwrap().meta.noop = true;
+    let changed = new.vertices[&id("b")].resource.clone();
+    new.keep(&old);
+    let same = |one: &Arc<dyn Resource>, other: &Arc<dyn Resource>| Arc::ptr_eq(one, other);
+    assert!(same(&new.vertices[&id("a")].resource, &old.vertices[&id("a")].resource));
+    assert!(same(&new.vertices[&id("b")].resource, &changed));
+}
+
 /// Edges among few names, so that cycles are common.
 fn edges() -> impl Strategy<Value = Vec<(usize, usize)>> {
     prop::collection::vec((0usize..9, 0usize..9), 0..16)
