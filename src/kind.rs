@@ -232,7 +232,7 @@ impl Default for Managed {
 /// A resource of some kind, ready to be watched and run.
 #[async_trait]
 pub trait Resource: Send + Sync + Debug {
-    /// What to watch. Asked once, when the vertex starts.
+    /// What to watch. Asked when the vertex starts, and again when it receives another value.
     fn watches(&self) -> Vec<Watch>;
     /// For automatic edges.
     fn hints(&self) -> Hints {
