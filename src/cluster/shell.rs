@@ -61,6 +61,15 @@ pub struct ClusterSettings {
     /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
     /// writes it.
     pub ideal_size: Option<u16>,
+    /// `--min-cluster-size`: no decision leaves fewer voters; without it 1. Written by the founder,
+    /// like the next.
+    pub min_size: Option<u16>,
+    /// `--allow-even`: an even number of voters is wanted as well.
+    pub allow_even: bool,
+    /// `--zone`: what fails together with this host; voters are spread over zones.
+    pub zone: Option<String>,
+    /// `--etcd-strict`: etcd itself checks changes of members as well.
+    pub etcd_strict: bool,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
@@ -155,6 +164,10 @@ struct Agent {
     etcd: Option<child::Program>,
     child_program: PathBuf,
     ideal: u16,
+    floor: u16,
+    allow_even: bool,
+    zone: Option<String>,
+    strict: bool,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,

@@ -222,6 +222,7 @@ async fn act(
         by: agent.host.clone(),
         started: now_seconds(),
         why: why.into(),
+        deadline: keys::change_deadline(),
     };
     let put = Op::Put { key: keys::change(), value: keys::write(&ticket), lease: None };
     let when = vec![fence.holds(), Compare::Missing(keys::change())];
