@@ -221,7 +221,7 @@ async fn membership(
     let Some(wanted) = settings.cluster.clone() else {
         let folder = Arc::new(state::open(&folder, &settings.host)?);
         let alone = Membership::Alone { _folder: folder.clone() };
-        return Ok((alone, Arc::new(MemoryStore::new()), folder));
+        return Ok((alone, Arc::new(MemoryStore::alone()), folder));
     };
     let handle = cluster::start(config(settings, wanted, folder)).await?;
     let (store, folder) = (handle.store.clone(), handle.state.clone());
