@@ -18,8 +18,10 @@ use crate::ui::{Ui, table};
 
 mod compose;
 pub(crate) mod copy;
+mod cut;
 pub(crate) mod diff;
 pub(crate) mod down;
+mod fault;
 mod gc;
 pub(crate) mod label;
 mod list;
@@ -103,6 +105,18 @@ enum Verb {
     Pause(Nodes),
     /// Thaw nodes
     Unpause(Nodes),
+    /// Cut nodes off from others, in both directions
+    Partition(Partition),
+    /// Cut each of these nodes off from every other one
+    Isolate(Isolate),
+    /// End the cuts of these nodes, or all of them
+    Heal {
+        /// The nodes
+        #[arg(value_name = "H")]
+        nodes: Vec<String>,
+    },
+    /// What is broken on purpose
+    Faults,
     /// Remove a cluster with all it holds
     Down {
         /// Every cluster of this tool
@@ -207,6 +221,46 @@ struct Nodes {
     all: bool,
 }
 
+#[derive(clap::Args)]
+struct Partition {
+    /// One side; several with commas
+    #[arg(value_name = "A")]
+    one: String,
+    /// The other side; every other node if it is left out
+    #[arg(long, value_name = "B")]
+    from: Option<String>,
+    /// Only what the first side sends is lost
+    #[arg(long)]
+    one_way: bool,
+    #[command(flatten)]
+    manner: CutManner,
+}
+
+#[derive(clap::Args)]
+struct Isolate {
+    /// The nodes; several with commas
+    #[arg(value_name = "H", required = true)]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    manner: CutManner,
+}
+
+#[derive(clap::Args)]
+struct CutManner {
+    /// What it looks like from the inside
+    #[arg(long, value_enum, default_value_t = cut::Mode::Drop)]
+    mode: cut::Mode,
+    /// End it after this long, in whole seconds
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lasting: Option<Duration>,
+}
+
+impl CutManner {
+    fn whole(&self, one_way: bool) -> fault::Manner {
+        fault::Manner { mode: self.mode, lasting: self.lasting, one_way }
+    }
+}
+
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { global, verb } = args;
@@ -246,11 +300,33 @@ async fn act(
         Verb::Restart(nodes) => power(nodes, Power::Restart).await,
         Verb::Pause(nodes) => power(nodes, Power::Pause).await,
         Verb::Unpause(nodes) => power(nodes, Power::Unpause).await,
+        Verb::Partition(Partition { one, from, one_way, manner }) => {
+            let (one, from) = ([one], from.into_iter().collect::<Vec<_>>());
+            let manner = manner.whole(one_way);
+            let cuts = fault::partition(engine, cluster, (&one, &from), manner, &ui).await?;
+            told(global, "cuts", cuts)
+        }
+        Verb::Isolate(Isolate { nodes, manner }) => {
+            let cuts = fault::isolate(engine, cluster, &nodes, manner.whole(false), &ui);
+            told(global, "cuts", cuts.await?)
+        }
+        Verb::Heal { nodes } => {
+            told(global, "healed", fault::heal(engine, cluster, &nodes, &ui).await?)
+        }
+        Verb::Faults => fault::faults(engine, cluster, global.json).await,
         Verb::Down { all } => down::down(engine, cluster, all, &ui).await,
         Verb::Ls => list::clusters(engine, global.json).await,
         Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
         Verb::Compose { check } => compose::compose(check),
     }
+}
+
+/// The JSON of a verb that has told its lines already.
+fn told(global: &Global, what: &str, done: Vec<serde_json::Value>) -> anyhow::Result<ExitCode> {
+    if global.json {
+        println!("{}", serde_json::json!({"schema": 1, "cluster": global.name, what: done}));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn bring_up(
@@ -305,7 +381,7 @@ async fn bring_up(
         Some(view) => view,
         None => {
             let ours = look::cluster(engine, &global.name).await?;
-            view::View::new(&global.name, &ours)
+            view::View::new(&global.name, &ours, process::now())
         }
     };
     print_made(&view, global, ui);

@@ -13,7 +13,7 @@ use super::label::{self, Owner};
 use super::place::{self, Place};
 use super::spec::Wanted;
 use super::view::View;
-use super::{down, gc, look, name, process};
+use super::{down, fault, gc, look, name, process};
 use crate::engine::{Engine, FileEntry, Power, Trouble};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -225,10 +225,14 @@ impl Run<'_> {
             found.map(|(_, container)| container.id.clone()).unwrap_or_default()
         };
         match step {
-            Step::Start(number) => Ok(self.engine.power(&id(*number), Power::Start).await?),
+            Step::Start(number) => {
+                self.engine.power(&id(*number), Power::Start).await?;
+                fault::again(self.engine, &self.wanted.cluster, &[name::node(*number)]).await
+            }
             Step::Unpause(number) => Ok(self.engine.power(&id(*number), Power::Unpause).await?),
             Step::Make(number) => {
-                self.make(*number, place, &seeds(*number, place, steps, &ours)).await
+                self.make(*number, place, &seeds(*number, place, steps, &ours)).await?;
+                fault::again(self.engine, &self.wanted.cluster, &[name::node(*number)]).await
             }
             Step::Network | Step::Marker => Ok(()),
         }

@@ -1,7 +1,10 @@
 //! What a cluster looks like: the engine's states and the agents' answers put together. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
+use super::cut::{self, Cut};
 use super::diff::Listed;
 use super::label;
 use super::name;
@@ -38,11 +41,13 @@ pub(crate) struct View {
     pub(crate) voters: usize,
     /// Address and published port of each node.
     pub(crate) addresses: Vec<(String, String)>,
+    /// Who cannot reach whom at this time.
+    pub(crate) cuts: BTreeSet<Cut>,
 }
 
 impl View {
     /// From what the engine lists of one cluster; the agents' answers are filled in later.
-    pub(crate) fn new(cluster: &str, ours: &Listed) -> View {
+    pub(crate) fn new(cluster: &str, ours: &Listed, now: u64) -> View {
         let place = ours.place();
         let nodes: Vec<Node> = (ours.nodes().into_iter())
             .map(|(node, container)| Node {
@@ -64,6 +69,7 @@ impl View {
             voters: (ours.containers.iter())
                 .filter(|c| label::get(&c.labels, label::ROLE) == "voter")
                 .count(),
+            cuts: cut::recorded(ours).into_iter().filter(|cut| cut.holds(now)).collect(),
             nodes,
         }
     }
@@ -138,10 +144,19 @@ impl View {
                 node.condition(),
                 address.clone(),
                 client.clone(),
-                "-".to_owned(),
+                self.faults(node),
             ]);
         }
         rows
+    }
+
+    fn faults(&self, node: &Node) -> String {
+        name::number(&node.node).map_or("-".to_owned(), |n| cut::words(n, &self.cuts))
+    }
+
+    fn unreached(&self, node: &Node) -> Vec<String> {
+        let of = |cut: &&Cut| name::number(&node.node) == Some(cut.node);
+        self.cuts.iter().filter(of).map(|cut| name::node(cut.peer)).collect()
     }
 
     /// What `status --json` prints.
@@ -154,6 +169,7 @@ impl View {
                 "healthy": node.healthy(),
                 "address": address,
                 "client": client,
+                "unreached": self.unreached(node),
                 "exit": node.ended.map(|(code, _)| code),
                 "agent": node.agent,
             })
@@ -251,7 +267,7 @@ mod tests {
 
     fn view(nodes: Vec<Node>, voters: usize) -> View {
         let addresses = nodes.iter().map(|_| ("a".to_owned(), "c".to_owned())).collect();
-        View { cluster: "demo".to_owned(), nodes, voters, addresses }
+        View { cluster: "demo".to_owned(), nodes, voters, addresses, cuts: BTreeSet::new() }
     }
 
     fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {
