@@ -28,6 +28,7 @@ mod list;
 pub(crate) mod logs;
 pub(crate) mod look;
 pub(crate) mod name;
+mod node;
 mod place;
 mod power;
 pub(crate) mod process;
@@ -105,6 +106,9 @@ enum Verb {
     Pause(Nodes),
     /// Thaw nodes
     Unpause(Nodes),
+    /// Add and remove nodes while the cluster runs
+    #[command(subcommand)]
+    Node(NodeVerb),
     /// Cut nodes off from others, in both directions
     Partition(Partition),
     /// Cut each of these nodes off from every other one
@@ -221,6 +225,43 @@ struct Nodes {
     all: bool,
 }
 
+#[derive(Subcommand)]
+enum NodeVerb {
+    /// Add nodes, which vote when a seat is free, and wait until they are ready
+    Add {
+        /// Their names; the lowest free ones if left out
+        #[arg(value_name = "H")]
+        nodes: Vec<String>,
+        /// How many
+        #[arg(long, default_value_t = 1, conflicts_with = "nodes")]
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
+        count: u8,
+        #[command(flatten)]
+        manner: NodeManner,
+    },
+    /// Let nodes leave the cluster, and remove them with all that they hold
+    Rm {
+        /// The nodes
+        #[arg(value_name = "H", required = true)]
+        nodes: Vec<String>,
+        /// Remove them although they cannot leave
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        manner: NodeManner,
+    },
+}
+
+#[derive(clap::Args)]
+struct NodeManner {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// How long it may take
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
 #[derive(clap::Args)]
 struct Partition {
     /// One side; several with commas
@@ -300,6 +341,14 @@ async fn act(
         Verb::Restart(nodes) => power(nodes, Power::Restart).await,
         Verb::Pause(nodes) => power(nodes, Power::Pause).await,
         Verb::Unpause(nodes) => power(nodes, Power::Unpause).await,
+        Verb::Node(NodeVerb::Add { nodes, count, manner: NodeManner { plan, wait } }) => {
+            let how = node::How { plan, wait, force: false };
+            node::add(engine, cluster, (&nodes, count), &how, (stop, &ui)).await
+        }
+        Verb::Node(NodeVerb::Rm { nodes, force, manner: NodeManner { plan, wait } }) => {
+            let how = node::How { plan, wait, force };
+            node::remove(engine, cluster, &nodes, &how, (stop, &ui)).await
+        }
         Verb::Partition(Partition { one, from, one_way, manner }) => {
             let (one, from) = ([one], from.into_iter().collect::<Vec<_>>());
             let manner = manner.whole(one_way);
@@ -374,7 +423,12 @@ async fn bring_up(
     let loaded = stop.race(image::ensure(engine, &mut image)).await?;
     image::report(ui, &image, &loaded, start);
     let wait = (!up.no_wait).then_some(up.wait);
-    let manner = Manner { wait, keep_on_failure: up.keep_on_failure, files: BTreeMap::new() };
+    let manner = Manner {
+        wait,
+        keep_on_failure: up.keep_on_failure,
+        goal: view::Goal::All,
+        files: BTreeMap::new(),
+    };
     let made = up::up(engine, &wanted, &manner, stop, ui).await?;
     drop(lock);
     let view = match made.view {

@@ -1,3 +1,5 @@
+//! Cuts as values: pairs, labels, scripts, probes and words.
+
 use super::super::spec::tests::PLACE;
 use super::*;
 

@@ -21,7 +21,7 @@ use crate::engine::{Container, Engine, HelperSpec, Labels, State};
 use crate::paths::Exit;
 use crate::ui::{Ui, table};
 
-/// How long a node may take to tell its routes or to try its peers; a probe gives up after a second.
+/// How long a node may take to tell its routes or to try its peers; a probe gives up after 1 s.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How a cut is to be, whoever it is between.
@@ -151,8 +151,8 @@ impl<'a> Scene<'a> {
         labels
     }
 
-    /// Tries every cut between nodes that run; gives how many there were, and those that were passed
-    /// all the same.
+    /// Tries every cut between nodes that run; gives how many there were, and those that something
+    /// came through.
     async fn probe(&self, cuts: &BTreeSet<Cut>) -> anyhow::Result<(usize, Vec<String>)> {
         let nodes: BTreeSet<u8> = cuts.iter().map(|cut| cut.node).collect();
         let (mut tried, mut through) = (0, Vec::new());
@@ -338,7 +338,7 @@ pub(crate) async fn faults(engine: &Engine, cluster: &str, json: bool) -> anyhow
 }
 
 impl Scene<'_> {
-    /// Records cuts, makes them and tries them; undoes them when one of them lets something through.
+    /// Records cuts, makes them and tries them; undoes them when one lets something through.
     async fn cut(
         &self,
         pairs: Vec<(u8, u8)>,

@@ -26,6 +26,8 @@ pub(crate) const PORTS: &str = "dev.quorate.ports";
 /// How many nodes the cluster has, on the network and the marker.
 pub(crate) const NODES: &str = "dev.quorate.nodes";
 
+/// How many nodes were to vote when the cluster was made, on the network.
+pub(crate) const VOTERS: &str = "dev.quorate.voters";
 /// The node that a cut keeps [`NODE`] from, on the cut's volume.
 pub(crate) const PEER: &str = "dev.quorate.peer";
 /// `drop` or `reject`, on a cut's volume.

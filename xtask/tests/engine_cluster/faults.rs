@@ -11,7 +11,7 @@ const PUT: &str = "ETCDCTL_API=3 etcdctl --endpoints http://$(hostname):2379 \
                    --command-timeout=2s put";
 
 /// Waits until a command ends with this code; gives what it printed then.
-fn until(demo: &Named, code: i32, within: Duration, arguments: &[&str]) -> String {
+pub(super) fn until(demo: &Named, code: i32, within: Duration, arguments: &[&str]) -> String {
     let start = Instant::now();
     loop {
         let output = demo.run(arguments);

@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 mod faults;
+mod nodes;
 
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
