@@ -36,8 +36,7 @@ pub fn parse(text: &str) -> (Option<Program>, Vec<Diagnostic>) {
 /// [`parse`] with these kinds.
 pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diagnostic>) {
     let mut sink = Sink::default();
-    let program =
-        read::document(text, &mut sink).map(|root| program::read(kinds, &root, &mut sink));
+    let program = read::document(text, &mut sink).map(|root| program::read(kinds, root, &mut sink));
     let Sink { mut found, errors, .. } = sink;
     diag::sort(&mut found);
     (program.filter(|_| errors == 0), found)
