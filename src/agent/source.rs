@@ -51,7 +51,7 @@ pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
     match program {
         Some(mut program) => {
             // Where fields stand is for messages about them, and those were all found.
-            program.resources.iter_mut().for_each(|one| one.field_spans.clear());
+            program.resources.iter_mut().for_each(|one| one.field_spans = Vec::new());
             program.resources.shrink_to_fit();
             Ok((Source { text, program }, report))
         }

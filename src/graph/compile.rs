@@ -115,8 +115,7 @@ fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<D
 
 fn located(spec: &ResourceSpec, mistake: FieldError) -> FieldMistake {
     let FieldError { field, message, help } = mistake;
-    let at = field.and_then(|field| spec.field_spans.get(field)).unwrap_or(&spec.span);
-    let found = Diagnostic::error(*at, format!("{}: {message}", spec.id));
+    let found = Diagnostic::error(spec.place(field), format!("{}: {message}", spec.id));
     FieldMistake { field, diagnostic: Diagnostic { help, ..found } }
 }
 
