@@ -66,7 +66,8 @@ fn a_member_whose_data_were_deleted_is_back_as_a_new_one() {
 #[test]
 fn a_member_whose_log_was_cut_to_nothing_is_back_as_a_new_one() {
     comes_back_after("cut", |hosts| {
-        let log = OpenOptions::new().write(true).open(log_of(&hosts[2])).expect("a test's own file");
+        let log =
+            OpenOptions::new().write(true).open(log_of(&hosts[2])).expect("a test's own file");
         log.set_len(200).expect("a test's own file");
     });
 }
