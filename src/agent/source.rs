@@ -87,12 +87,7 @@ fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
     let report = diag::render(&name, &text, &findings, colour);
     match program {
         Some(mut program) => {
-<<<<<<< HEAD
-            // Where fields stand is for messages about them, and those were all found.
-            program.resources.iter_mut().for_each(|one| one.field_spans = Vec::new());
-=======
             program.resources.iter_mut().for_each(forget_places);
->>>>>>> edit
             program.resources.shrink_to_fit();
             Ok((Source { text, program, seams }, report))
         }
@@ -102,7 +97,7 @@ fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
 
 /// Where fields stand is for messages about them, and those were all found.
 fn forget_places(resource: &mut ResourceSpec) {
-    resource.field_spans.clear();
+    resource.field_spans = Vec::new();
 }
 
 /// The text of a graph file; the error is a sentence that begins with the file's name. Never waits
