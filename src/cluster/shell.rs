@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
+use super::told::Told;
 use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
@@ -21,6 +22,7 @@ pub mod child;
 mod controller;
 mod entry;
 mod member;
+mod operate;
 mod presence;
 mod rpc;
 mod sight;
@@ -29,6 +31,7 @@ pub mod state;
 mod stop;
 
 pub use entry::start;
+pub use operate::Operator;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -61,6 +64,15 @@ pub struct ClusterSettings {
     /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
     /// writes it.
     pub ideal_size: Option<u16>,
+    /// `--min-cluster-size`: no decision leaves fewer voters; without it 1. Written by the founder,
+    /// like the next.
+    pub min_size: Option<u16>,
+    /// `--allow-even`: an even number of voters is wanted as well.
+    pub allow_even: bool,
+    /// `--zone`: what fails together with this host; voters are spread over zones.
+    pub zone: Option<String>,
+    /// `--etcd-strict`: etcd itself checks changes of members as well.
+    pub etcd_strict: bool,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
@@ -97,6 +109,8 @@ pub struct Handle {
     pub status: watch::Receiver<ClusterStatus>,
     /// The state folder, locked for as long as the handle lives.
     pub state: Arc<state::StateFolder>,
+    /// Answers requests about the cluster.
+    pub operator: Operator,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -155,6 +169,10 @@ struct Agent {
     etcd: Option<child::Program>,
     child_program: PathBuf,
     ideal: u16,
+    floor: u16,
+    allow_even: bool,
+    zone: Option<String>,
+    strict: bool,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
@@ -163,6 +181,8 @@ struct Agent {
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
+    /// What this host wrote last about its decisions.
+    told: Mutex<Option<Told>>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<presence::Claim>>,

@@ -249,6 +249,7 @@ async fn volunteer(agent: &Agent, failed: Option<i64>) -> NominateRecord {
             peer: agent.addresses.peer.clone(),
             client: agent.addresses.client.clone(),
             since: agent.started,
+            not_before: 0,
             etcd: agent.etcd.as_ref().map(|e| e.version.to_string()).unwrap_or_default(),
         };
         let key = PerHost::Volunteer.of(&agent.host);
@@ -345,6 +346,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> std::io::Result<Running> {
     let arguments = flags::arguments(&Child {
         identity: &identity,
         mode,
+        strict: agent.strict,
         data_dir: &data_dir.to_string_lossy(),
         listen_client: &agent.listen.client,
         listen_peer: &agent.listen.peer,
@@ -468,8 +470,14 @@ async fn record_cluster(agent: &Agent) {
         created: now_seconds(),
         epoch: 0,
     };
-    let size =
-        SizeRecord { v: keys::VERSION, n: agent.ideal, by: agent.host.clone(), at: now_seconds() };
+    let size = SizeRecord {
+        v: keys::VERSION,
+        n: agent.ideal,
+        floor: agent.floor,
+        allow_even: agent.allow_even,
+        by: agent.host.clone(),
+        at: now_seconds(),
+    };
     let put = |key, value| Op::Put { key, value, lease: None };
     let txn = Txn {
         when: vec![Compare::Missing(keys::cluster())],
@@ -570,6 +578,7 @@ async fn give_up_member(agent: &Agent) -> std::io::Result<Stage> {
         instance: agent.instance.clone(),
         member,
         reason: "disk-lost".into(),
+        deadline: None,
     };
     let key = PerHost::Leave.of(&agent.host);
     let put = Op::Put { key, value: keys::write(&leave), lease: None };

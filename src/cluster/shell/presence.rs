@@ -96,9 +96,12 @@ fn record(agent: &Agent) -> HostRecord {
         v: keys::VERSION,
         instance: agent.instance.clone(),
         machine: agent.machine.clone(),
+        boot: super::state::boot(),
         pid: std::process::id(),
         started: agent.started,
         client: agent.addresses.client.clone(),
+        peer: agent.addresses.peer.clone(),
+        zone: agent.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         etcd: agent.etcd.as_ref().map(|e| e.version.to_string()),
     }

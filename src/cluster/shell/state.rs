@@ -217,6 +217,12 @@ fn machine() -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The id of the machine's boot; empty where the kernel does not tell.
+pub(super) fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// Writes a whole file or leaves the old one: write, fsync, rename, fsync of the folder.
 ///
 /// # Errors

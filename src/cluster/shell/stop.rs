@@ -88,6 +88,7 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
         instance: agent.instance.clone(),
         member: serving.member,
         reason: "leave".into(),
+        deadline: None,
     };
     let key = PerHost::Leave.of(&agent.host);
     let put = Op::Put { key, value: keys::write(&record), lease: None };
