@@ -48,25 +48,27 @@ pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diag
 /// [`parse`], and where the text can be cut, so that [`edit`] has to read only a part of a later
 /// one.
 pub fn parse_to_edit(text: &str) -> (Option<Program>, Vec<Diagnostic>, Seams) {
-    let cut = |document: &Document| Seams::of(text, document);
-    let (program, found, seams) = read_with(kind::all(), text, cut);
-    let seams = seams.filter(|_| found.is_empty());
-    (program, found, seams.unwrap_or_default())
+    let (program, found, seams) = read_with(kind::all(), text, |one| Seams::of(text, one));
+    let seams = seams.filter(|_| found.is_empty()).unwrap_or_default();
+    (program, found, seams)
 }
 
-/// Reads a file; `before` sees the document, which is given up while the program is read from it.
+/// Reads a text, and shows the document to `look` before it is given up.
 fn read_with<T>(
     kinds: &[&dyn Kind],
     text: &str,
-    before: impl FnOnce(&Document) -> T,
+    look: impl FnOnce(&Document) -> T,
 ) -> (Option<Program>, Vec<Diagnostic>, Option<T>) {
     let mut sink = Sink::default();
-    let document = read::document(text, &mut sink);
-    let first = document.as_ref().map(before);
-    let program = document.map(|document| program::read(kinds, document.root, &mut sink));
+    let (program, looked) = read::document(text, &mut sink)
+        .map(|one| {
+            let looked = look(&one);
+            (program::read(kinds, one.root, &mut sink), looked)
+        })
+        .unzip();
     let Sink { mut found, errors, .. } = sink;
     diag::sort(&mut found);
-    (program.filter(|_| errors == 0), found, first)
+    (program.filter(|_| errors == 0), found, looked)
 }
 
 /// All that is to say about a file, as `quorate check` prints it. A file without an error among
