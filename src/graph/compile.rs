@@ -60,6 +60,29 @@ pub fn compile_with(
     Ok(compiled)
 }
 
+/// `old` with what these resources say now, when that concerns nobody else: each is in the graph,
+/// works at the same place, and receives from the same ones. `None` when it may concern others.
+pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
+    let mut changed = Vec::new();
+    for spec in specs.iter().filter(|spec| !spec.export.as_ref().is_some_and(|one| one.hidden)) {
+        let after = build_local(kind::all(), spec).ok()?;
+        let before = old.vertices.get(&spec.id)?;
+        if **before != after {
+            let alike = before.receives == after.receives
+                && before.origin == after.origin
+                && before.meta.autoedge == after.meta.autoedge
+                && before.resource.hints() == after.resource.hints();
+            changed.push(alike.then_some(after)?);
+        }
+    }
+    if changed.is_empty() {
+        return Some(Arc::clone(old));
+    }
+    let mut new = Graph::clone(old);
+    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), Arc::new(one))));
+    Some(Arc::new(new))
+}
+
 /// A mistake that a kind found in a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMistake {
