@@ -5,6 +5,8 @@
 //! for exports, graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
+pub mod aftermath;
+pub mod claim;
 pub mod decide;
 pub mod error;
 pub mod flags;
@@ -17,6 +19,7 @@ pub mod shell;
 pub mod start;
 pub mod status;
 pub mod told;
+pub mod wal;
 pub mod when;
 pub mod writes;
 

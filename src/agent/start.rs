@@ -230,6 +230,7 @@ async fn membership(
 ) -> Result<(Membership, Arc<dyn Store>, Arc<state::StateFolder>), Refusal> {
     let Some(wanted) = settings.cluster.clone() else {
         let folder = Arc::new(state::open(&folder, &settings.host)?);
+        folder.keep()?;
         let alone = Membership::Alone { _folder: folder.clone() };
         return Ok((alone, Arc::new(MemoryStore::new()), folder));
     };
