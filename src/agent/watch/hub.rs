@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
 use super::polled::{POLL, Polled};
+use crate::kind::{Mover, Moves};
 
 /// How many touched ids wait for the reader beside the set that the hub keeps: enough to hand over
 /// in bulk.
@@ -77,6 +78,7 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct HubHandle {
     commands: mpsc::Sender<Command>,
+    moves: Moves,
 }
 
 impl HubHandle {
@@ -114,7 +116,12 @@ impl HubHandle {
                 }
             }
         });
-        HubHandle { commands }
+        HubHandle { commands, moves: Moves::default() }
+    }
+
+    /// What a run needs to announce moves that this id need not be told of.
+    pub fn mover(&self, id: u64) -> Mover {
+        Mover::new(self.moves.clone(), id)
     }
 
     /// Stops watching for `id`. What was touched before may still be told.
@@ -131,6 +138,9 @@ pub struct Hub {
     descriptors: HashMap<Wd, WatchDescriptor>,
     book: Book,
     pending: Pending,
+    moves: Moves,
+    /// Moves that were announced and have begun, by the kernel's number: whose they are.
+    moving: HashMap<u32, u64>,
     polled: Polled,
     /// When what found no watch left is looked at again.
     poll_at: Option<Instant>,
@@ -149,17 +159,20 @@ impl Hub {
         let inotify = pollable(inotify).map_err(HubError::Runtime)?;
         let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
         let (touched, receiver) = mpsc::channel(TOUCHED_QUEUE);
+        let moves = Moves::default();
         let hub = Hub {
             inotify,
             descriptors: HashMap::new(),
             book: Book::default(),
             pending: Pending::default(),
+            moves: moves.clone(),
+            moving: HashMap::new(),
             polled: Polled::default(),
             poll_at: None,
             room,
         };
         tokio::spawn(hub.run(requests, touched));
-        Ok((HubHandle { commands }, receiver))
+        Ok((HubHandle { commands, moves }, receiver))
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Command>, touched: mpsc::Sender<Touched>) {
@@ -243,10 +256,29 @@ impl Hub {
 
     fn events(&mut self, events: &[Event]) {
         for event in events {
-            let touched = self.book.event(event.wd, event.happened, event.name.as_deref());
+            let mut touched = self.book.event(event.wd, event.happened, event.name.as_deref());
+            if let Some(id) = self.mover(event) {
+                touched.remove(&id);
+            }
             // First the watches, then the word: whoever looks after it was told misses nothing.
             self.carry_out();
             self.pending.extend(touched);
+        }
+    }
+
+    /// Whose announced move ends with this event: that of a temporary name to where it belongs.
+    fn mover(&mut self, event: &Event) -> Option<u64> {
+        if event.happened == Happened::Overflow {
+            self.moves.clear();
+            self.moving.clear();
+        }
+        match event.moved? {
+            Moved::From(number) => {
+                let id = self.moves.take(event.name.as_deref()?)?;
+                self.moving.insert(number, id);
+                None
+            }
+            Moved::To(number) => self.moving.remove(&number),
         }
     }
 
@@ -346,6 +378,14 @@ struct Event {
     wd: Wd,
     happened: Happened,
     name: Option<OsString>,
+    moved: Option<Moved>,
+}
+
+/// One of the two events of a move, with the number that both have.
+#[derive(Clone, Copy)]
+enum Moved {
+    From(u32),
+    To(u32),
 }
 
 /// Waits for that moment, or for ever.
@@ -388,7 +428,12 @@ fn own(event: &inotify::Event<&OsStr>) -> Event {
         Happened::Content
     };
     let wd = event.wd.get_watch_descriptor_id();
-    Event { wd, happened, name: event.name.map(ToOwned::to_owned) }
+    let moved = match event.mask {
+        mask if mask.contains(EventMask::MOVED_FROM) => Some(Moved::From(event.cookie)),
+        mask if mask.contains(EventMask::MOVED_TO) => Some(Moved::To(event.cookie)),
+        _ => None,
+    };
+    Event { wd, happened, name: event.name.map(ToOwned::to_owned), moved }
 }
 
 /// Who has to be told, in the order of the events, each once: bounded by the number of ids.
