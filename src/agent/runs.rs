@@ -157,7 +157,8 @@ impl Runs {
             Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
             _ => {
                 let now = Instant::now();
-                if self.restless.len() == self.restless.capacity() {
+                // Now and then those that came to rest are let go: the work of it is shared.
+                if self.restless.len().is_power_of_two() {
                     self.restless.retain(|_, (ended, soon)| ended.elapsed() < memory(*soon));
                 }
                 self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
