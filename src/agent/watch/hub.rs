@@ -33,6 +33,9 @@ const COMMAND_QUEUE: usize = 64;
 /// How much is read from the kernel at a time, in bytes: about a thousand events.
 const BUFFER: usize = 64 << 10;
 
+/// The longest event, in bytes: its head and a name.
+const EVENT_MAX: usize = 16 + 256;
+
 /// Something happened to what an id wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touched {
@@ -402,10 +405,17 @@ async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<V
         let mut ready = inotify.readable_mut().await?;
         let read = ready.try_io(|inotify| {
             let events = inotify.get_mut().read_events(buffer)?;
-            Ok(events.map(|event| own(&event)).collect())
+            Ok(events.map(|event| own(&event)).collect::<Vec<_>>())
         });
         match read {
             Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(Ok(events)) => {
+                // There was room for more: whatever comes from now on is told anew.
+                if (events.len() + 1) * EVENT_MAX <= buffer.len() {
+                    ready.clear_ready();
+                }
+                return Ok(events);
+            }
             Ok(result) => return result,
             Err(_would_block) => {}
         }

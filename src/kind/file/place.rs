@@ -299,9 +299,8 @@ pub(in crate::kind) fn open_source(path: &Path) -> io::Result<(File, fs::Metadat
 /// Whether nobody else can have written to a file with these rights by the time that it takes its
 /// place: who hears nothing of the move would not look at that either.
 fn is_ours_alone(rights: Rights) -> bool {
-    let us = Uid::effective().as_raw();
-    rights.ids.uid.is_none_or(|owner| owner == us || owner == 0)
-        && rights.mode.is_some_and(|mode| mode & OTHERS_WRITE == 0)
+    let ours = |owner| owner == 0 || owner == Uid::effective().as_raw();
+    rights.ids.uid.is_none_or(ours) && rights.mode.is_some_and(|mode| mode & OTHERS_WRITE == 0)
 }
 
 /// Some file systems say that it is done and keep what was: it would be done again for ever.
