@@ -5,12 +5,17 @@
 //! for exports, graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
+pub mod change;
+pub mod clocks;
 pub mod decide;
 pub mod error;
 pub mod flags;
 pub mod identity;
 pub mod keys;
+pub mod ladder;
 pub mod logline;
+pub mod roles;
+pub mod seen;
 pub mod shell;
 pub mod start;
 pub mod status;

@@ -37,7 +37,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    fn holds(self) -> Compare {
+    /// Nobody has taken the claim over.
+    pub fn holds(self) -> Compare {
         Compare::Revision(keys::controller(), self.revision)
     }
 }

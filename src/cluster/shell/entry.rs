@@ -204,7 +204,7 @@ async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
     match members.iter().find(|m| m.peer.iter().any(means_seed)) {
         Some(member) => Err(StartError::PeerPort {
             seed: seed.text.clone(),
-            host: sight::host_of(&member.name).into(),
+            host: crate::cluster::flags::host_of(&member.name).into(),
             client: member.client.first().cloned().unwrap_or_default(),
         }),
         None => Ok(()),

@@ -478,14 +478,7 @@ async fn record_cluster(agent: &Agent) {
         by: agent.host.clone(),
         at: now_seconds(),
     };
-    let put = |key, value| Op::Put { key, value, lease: None };
-    let txn = Txn {
-        when: vec![Compare::Missing(keys::cluster())],
-        then: vec![
-            put(keys::cluster(), keys::write(&cluster)),
-            put(keys::size(), keys::write(&size)),
-        ],
-    };
+    let txn = crate::cluster::writes::found(&cluster, &size);
     // Applied or not: afterwards the records are there.
     while let Err(error) = agent.store.txn(txn.clone()).await {
         tracing::warn!(%error, "the new cluster's records cannot be written yet");

@@ -9,34 +9,13 @@ use std::time::Duration;
 use etcd_client::{Client, ConnectOptions, MemberAddOptions, ResponseHeader};
 use tokio::time::timeout;
 
+use crate::cluster::flags::Version;
+pub(super) use crate::cluster::seen::{Member, Probe};
+
 /// How long a member may take to say how it is.
 pub(super) const PROBE: Duration = Duration::from_millis(500);
 /// How long an order about members may take. etcd itself gives up after 7 s.
 const ORDER: Duration = Duration::from_secs(8);
-
-/// What a member says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Probe {
-    pub(super) cluster: u64,
-    pub(super) member: u64,
-    pub(super) leader: u64,
-    pub(super) term: u64,
-    pub(super) index: u64,
-    pub(super) applied: u64,
-    pub(super) learner: bool,
-}
-
-/// A member as the list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) id: u64,
-    /// Empty until it has started once.
-    pub(super) name: String,
-    pub(super) peer: Vec<String>,
-    /// Empty until it has started once.
-    pub(super) client: Vec<String>,
-    pub(super) learner: bool,
-}
 
 /// Connections to members, by URL.
 #[derive(Default)]
@@ -61,6 +40,9 @@ impl Rpc {
             index: status.raft_index(),
             applied: status.raft_applied_index(),
             learner: status.is_learner(),
+            version: Version::parse(status.version()),
+            size: bytes(status.db_size()),
+            in_use: bytes(status.raft_used_db_size()),
         })
     }
 
@@ -155,4 +137,9 @@ fn member(member: &etcd_client::Member) -> Member {
         client: member.client_urls().to_vec(),
         learner: member.is_learner(),
     }
+}
+
+/// etcd counts bytes with a sign.
+fn bytes(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
 }
