@@ -14,11 +14,15 @@ pub mod identity;
 pub mod keys;
 pub mod ladder;
 pub mod logline;
+pub mod report;
+pub mod request;
 pub mod roles;
 pub mod seen;
 pub mod shell;
 pub mod start;
 pub mod status;
+pub mod told;
+pub mod when;
 pub mod writes;
 
 pub use error::StartError;

@@ -36,9 +36,9 @@ pub struct Probe {
     /// The version of its program.
     pub version: Option<Version>,
     /// The bytes of its data on the disk.
-    pub size: u64,
+    pub db_bytes: u64,
     /// The bytes of them that are in use.
-    pub in_use: u64,
+    pub db_used_bytes: u64,
 }
 
 /// A member as the list shows it.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
+use super::told::Told;
 use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
@@ -21,6 +22,7 @@ pub mod child;
 mod controller;
 mod entry;
 mod member;
+mod operate;
 mod presence;
 mod rpc;
 mod sight;
@@ -29,6 +31,7 @@ pub mod state;
 mod stop;
 
 pub use entry::start;
+pub use operate::Operator;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -106,6 +109,8 @@ pub struct Handle {
     pub status: watch::Receiver<ClusterStatus>,
     /// The state folder, locked for as long as the handle lives.
     pub state: Arc<state::StateFolder>,
+    /// Answers requests about the cluster.
+    pub operator: Operator,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -176,6 +181,8 @@ struct Agent {
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
+    /// What this host wrote last about its decisions.
+    told: Mutex<Option<Told>>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<presence::Claim>>,

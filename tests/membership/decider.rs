@@ -236,7 +236,8 @@ impl World {
         let group = self.etcd.leader.and_then(|l| self.host_of(l)).map(|i| self.hosts[i].group);
         let up = |id: &&u64| self.probe(group.unwrap_or_default(), **id).is_some();
         let left = voters.iter().filter(|one| **one != id).filter(up).count();
-        let healthy = self.host_of(id).is_some_and(|i| self.well_since(i) + SETTLED <= self.now);
+        let well = |i: usize| self.well_since(i) + SETTLED <= self.now;
+        let healthy = up(&&id) && self.host_of(id).is_some_and(well);
         let wishes = self.etcd.range(&PerHost::Leave.all());
         let asked = wishes.iter().any(|e| {
             keys::read::<keys::LeaveRecord>(&e.value).is_some_and(|wish| wish.member == id)

@@ -21,6 +21,7 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 use crate::store::{Store, StoreError};
 
 mod observe;
+mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
 const CALM: Duration = Duration::from_secs(1);
@@ -167,6 +168,9 @@ async fn look(
     }
     let decision = decide::decide(&observation);
     memory.report(&decision);
+    if decision.action.is_none() {
+        tell::tell(&look, &observation, &decision).await?;
+    }
     match decision.action {
         Some(action) => act(&look, action).await,
         None if observation.learners.iter().any(|l| !l.ready) => Ok(Looked::Forming),

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
-    now_seconds, presence, sight, state, stop,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
+    member, now_seconds, presence, sight, state, stop,
 };
 use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -275,6 +275,7 @@ fn agent(
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
+        told: Mutex::new(None),
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
@@ -309,10 +310,11 @@ fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
         agent.status.subscribe(),
         Arc::clone(&agent.folder),
+        Operator::new(&agent),
     );
     let task = tokio::spawn(supervise(agent, first, no_server, stopped));
-    let (store, status, state) = handle_parts;
-    Handle { store, status, state, stop, task }
+    let (store, status, state, operator) = handle_parts;
+    Handle { store, status, state, operator, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.

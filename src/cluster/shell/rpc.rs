@@ -41,8 +41,8 @@ impl Rpc {
             applied: status.raft_applied_index(),
             learner: status.is_learner(),
             version: Version::parse(status.version()),
-            size: bytes(status.db_size()),
-            in_use: bytes(status.raft_used_db_size()),
+            db_bytes: bytes(status.db_size()),
+            db_used_bytes: bytes(status.raft_used_db_size()),
         })
     }
 
