@@ -5,7 +5,9 @@
 //! for exports, graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
+pub mod aftermath;
 pub mod change;
+pub mod claim;
 pub mod clocks;
 pub mod decide;
 pub mod error;
@@ -22,6 +24,7 @@ pub mod shell;
 pub mod start;
 pub mod status;
 pub mod told;
+pub mod wal;
 pub mod when;
 pub mod writes;
 

@@ -149,6 +149,9 @@ pub struct HostRecord {
     /// The machine's boot, to tell a restart of the machine from one of the agent.
     #[serde(default)]
     pub boot: String,
+    /// Tells the agent's state folder from a copy of it on the same machine.
+    #[serde(default)]
+    pub place: String,
     /// The agent's process.
     pub pid: u32,
     /// Seconds since 1970, for people.

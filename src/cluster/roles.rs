@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::aftermath::Next;
 use super::flags::Mode;
 use super::start::Start;
 use super::status::Role;
@@ -31,19 +32,6 @@ pub struct Health {
     pub learner: bool,
 }
 
-/// What the end of the child means, from its last lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Nothing that a new start could not mend.
-    Again,
-    /// The data are of no use any more, for this reason: put them aside and volunteer.
-    Rejoin(&'static str),
-    /// The member cannot come back: ask for its removal, then volunteer as a new one.
-    GiveUp,
-    /// Only a person can mend it.
-    Rest,
-}
-
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -66,8 +54,8 @@ pub enum Event {
     NoOrder,
     /// What our etcd answered, if it did.
     Health(Option<Health>),
-    /// The child has ended.
-    ChildEnded(Ended),
+    /// The child has ended, and this follows from its last lines.
+    ChildEnded(Next),
     /// The wish that our old member goes is written.
     Wished,
     /// Time has passed.
@@ -251,7 +239,7 @@ impl Membership {
         }
     }
 
-    fn child_ended(&mut self, ended: Ended, now: Duration) -> Vec<Command> {
+    fn child_ended(&mut self, ended: Next, now: Duration) -> Vec<Command> {
         let (mode, joining, healthy) = match self.stage {
             Stage::Starting { mode, joining, .. } => (mode, joining, false),
             Stage::Serving { mode, since } => (mode, false, now.saturating_sub(since) > HEALTHY),
@@ -262,10 +250,10 @@ impl Membership {
             _ => return Vec::new(),
         };
         match ended {
-            Ended::Rejoin(reason) => self.rejoin(reason),
-            Ended::GiveUp => self.give_up(),
-            Ended::Rest => self.rest(),
-            Ended::Again => {
+            Next::Rejoin(reason) => self.rejoin(reason),
+            Next::GiveUp => self.give_up(),
+            Next::Rest => self.rest(),
+            Next::Again => {
                 if healthy {
                     self.pause = BACKOFF.0;
                 }
@@ -365,7 +353,7 @@ mod tests {
         let said = one.step(seconds(1), Event::Health(Some(LED)));
         assert_eq!(said, [Command::Accept(Mode::New), Command::Say(Role::Voter)]);
         // It is no longer founding when it starts again.
-        let again = one.step(seconds(2), Event::ChildEnded(Ended::Again));
+        let again = one.step(seconds(2), Event::ChildEnded(Next::Again));
         assert_eq!(again, [Command::Say(Role::Starting)]);
         let until = one.until().expect("a pause");
         assert_eq!(one.step(until, Event::Time), [Command::Spawn(Mode::Existing)]);
@@ -393,7 +381,7 @@ mod tests {
             assert_eq!(one.step(seconds(4), Event::Time), [], "too early");
             assert_eq!(one.until(), Some(seconds(31)));
             assert!(matches!(one.step(seconds(at), event)[..], [Command::Kill(_)]));
-            let said = one.step(seconds(at), Event::ChildEnded(Ended::Again));
+            let said = one.step(seconds(at), Event::ChildEnded(Next::Again));
             assert_eq!(said[0], Command::Archive("failed"));
             assert_eq!(*said.last().unwrap(), Command::Seek);
             one.step(seconds(at), Event::Settled);
@@ -424,16 +412,16 @@ mod tests {
         };
         let volunteers = [Command::Say(Role::Volunteer), Command::Seek];
         let mut one = served();
-        let said = one.step(seconds(1), Event::ChildEnded(Ended::Rejoin("removed")));
+        let said = one.step(seconds(1), Event::ChildEnded(Next::Rejoin("removed")));
         assert_eq!(said[..2], [Command::Say(Role::Removed), Command::Archive("removed")]);
         assert_eq!(said[2..], volunteers);
         let mut one = served();
-        let said = one.step(seconds(1), Event::ChildEnded(Ended::GiveUp));
+        let said = one.step(seconds(1), Event::ChildEnded(Next::GiveUp));
         assert_eq!(said, [Command::Say(Role::Blocked), Command::GiveUp]);
         let said = one.step(seconds(2), Event::Wished);
         assert_eq!((said[0], &said[1..]), (Command::Archive("disk-lost"), &volunteers[..]));
         let mut one = served();
-        let said = one.step(seconds(1), Event::ChildEnded(Ended::Rest));
+        let said = one.step(seconds(1), Event::ChildEnded(Next::Rest));
         assert_eq!(said, [Command::Say(Role::Blocked)]);
         assert_eq!((one.until(), one.watches_etcd()), (None, false));
     }
@@ -444,7 +432,7 @@ mod tests {
         let mut now = Duration::ZERO;
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            one.step(now, Event::ChildEnded(Ended::Again));
+            one.step(now, Event::ChildEnded(Next::Again));
             let until = one.until().expect("a pause");
             pauses.push((until - now).as_millis());
             now = until;
@@ -453,7 +441,7 @@ mod tests {
         assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
         one.step(now, Event::Health(Some(LED)));
         now += seconds(61);
-        one.step(now, Event::ChildEnded(Ended::Again));
+        one.step(now, Event::ChildEnded(Next::Again));
         assert_eq!(one.until(), Some(now + BACKOFF.0));
     }
 
@@ -471,7 +459,7 @@ mod tests {
         let (mut one, _) = begun(Start::Spawn, false);
         let stranger = Event::Health(Some(Health { ours: false, ..LED }));
         assert!(matches!(one.step(seconds(1), stranger)[..], [Command::Kill(_)]));
-        assert_eq!(one.step(seconds(1), Event::ChildEnded(Ended::Again)), []);
+        assert_eq!(one.step(seconds(1), Event::ChildEnded(Next::Again)), []);
         let until = one.until().expect("a pause");
         assert_eq!(one.step(until, Event::Time), [Command::Spawn(Mode::Existing)]);
     }

@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
+use super::decide::quorum;
+use super::identity::show_id;
 use super::told::Told;
-use super::{ClusterStatus, Role};
+use super::{ClusterStatus, Role, writes};
 use crate::ident::HostName;
 use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
@@ -23,8 +25,10 @@ mod controller;
 mod entry;
 mod member;
 mod operate;
+mod ports;
 mod presence;
 mod rpc;
+mod serve;
 mod sight;
 mod silence;
 pub mod state;
@@ -185,7 +189,7 @@ struct Agent {
     told: Mutex<Option<Told>>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
-    claim: watch::Sender<Option<presence::Claim>>,
+    claim: watch::Sender<Option<writes::Claim>>,
     serving: watch::Sender<Option<Serving>>,
 }
 
@@ -211,6 +215,17 @@ impl Agent {
             }
             new
         });
+    }
+
+    /// Whether the other voters that were last seen answering are a quorum by themselves.
+    fn others_have_quorum(&self) -> bool {
+        let Some(member) = self.folder.identity().member else { return false };
+        let own = show_id(member);
+        let status = self.status.borrow();
+        let members = status.cluster.iter().flat_map(|view| &view.members);
+        let voters: Vec<_> = members.filter(|m| m.role == Role::Voter).collect();
+        let up = voters.iter().filter(|m| m.up && m.id != own).count();
+        up >= quorum(voters.len())
     }
 
     fn child(&self) -> Option<child::Running> {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use quorate::cluster::aftermath::Next;
 use quorate::cluster::flags::Mode;
 use quorate::cluster::identity::Phase;
 use quorate::cluster::keys::{
@@ -11,8 +12,8 @@ use quorate::cluster::keys::{
     VERSION, VolunteerRecord,
 };
 use quorate::cluster::ladder::{self, Ladder, Standing};
-use quorate::cluster::roles::{Command, Ended, Event, Health, Membership};
-use quorate::cluster::start::{self, Contact, Facts, Listed, Start};
+use quorate::cluster::roles::{Command, Event, Health, Membership};
+use quorate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
 use quorate::cluster::status::Role;
 use quorate::cluster::writes::{self, Claim};
 use quorate::store::{Committed, Txn};
@@ -33,7 +34,7 @@ pub(crate) struct Agent {
     pub(crate) claim: Option<Claim>,
     refresh_at: u64,
     /// How its child has ended, until it is told.
-    pub(crate) child_ended: Option<Ended>,
+    pub(crate) child_ended: Option<Next>,
     seeking: bool,
     offering: bool,
     order: Option<NominateRecord>,
@@ -63,7 +64,7 @@ impl World {
         };
         let facts = Facts {
             phase: host.folder.phase,
-            wal: host.folder.data.is_some(),
+            data: if host.folder.data.is_some() { Data::Ours } else { Data::None },
             knows_cluster: host.folder.uuid.is_some(),
             seeds: i > 0,
             contact,
@@ -137,7 +138,7 @@ impl World {
             }
             Command::Kill(_) => {
                 self.hosts[i].child = None;
-                return Some(Event::ChildEnded(Ended::Again));
+                return Some(Event::ChildEnded(Next::Again));
             }
             Command::Archive(_) => self.archive(i),
             Command::GiveUp => agent.giving_up = true,
@@ -202,9 +203,12 @@ impl World {
                 self.tell(i, agent, Event::Wished);
             }
         }
+        if !agent.seeking || !self.led(i) {
+            return;
+        }
         let known = self.etcd.get(&keys::cluster());
         let record: Option<ClusterRecord> = known.and_then(|e| keys::read(&e.value));
-        if let Some(record) = record.filter(|_| agent.seeking && self.led(i)) {
+        if let Some(record) = record {
             let ours = self.hosts[i].folder.uuid.get_or_insert(record.uuid.clone());
             let event = if *ours == record.uuid { Event::Settled } else { Event::Foreign };
             agent.seeking = false;
@@ -259,6 +263,7 @@ impl World {
             v: VERSION,
             instance: host.folder.instance.clone(),
             machine: String::new(),
+            place: String::new(),
             boot: String::new(),
             pid: 1,
             started: 0,
@@ -272,7 +277,8 @@ impl World {
 
     /// Offers to serve, and looks for an order.
     fn follow_orders(&mut self, i: usize, agent: &mut Agent) {
-        if !self.led(i) {
+        let joins = agent.offering || self.hosts[i].folder.phase == Phase::Joining;
+        if !joins || !self.led(i) {
             return;
         }
         let name = self.hosts[i].name.clone();

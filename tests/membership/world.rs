@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 
+use quorate::cluster::aftermath::Next;
 use quorate::cluster::flags::{self, Mode};
 use quorate::cluster::identity::Phase;
 use quorate::cluster::keys::{self, EndpointsRecord, PerHost, SizeRecord};
 use quorate::cluster::ladder;
-use quorate::cluster::roles::Ended;
 use quorate::cluster::seen::Probe;
 use quorate::cluster::status::Role;
 
@@ -308,7 +308,7 @@ impl World {
         }
         let ended = match child.member {
             // It learns of it from the others.
-            Some(id) => self.removed(i, id).then_some(Ended::Rejoin("removed")),
+            Some(id) => self.removed(i, id).then_some(Next::Rejoin("removed")),
             None => self.boot(i, child.mode),
         };
         if let Some(ended) = ended {
@@ -323,7 +323,7 @@ impl World {
         self.etcd.removed.contains(&id) && self.led(i)
     }
 
-    fn boot(&mut self, i: usize, mode: Mode) -> Option<Ended> {
+    fn boot(&mut self, i: usize, mode: Mode) -> Option<Next> {
         let host = &self.hosts[i];
         let name = flags::name_of(&host.name, &host.folder.instance);
         let (peer, client) = (host.peer(), host.client());
@@ -348,7 +348,7 @@ impl World {
                 let mut list = self.hosts[i].folder.list.clone();
                 (peers.sort(), list.sort());
                 if self.etcd.member(id).is_none() || peers != list {
-                    return Some(Ended::Rejoin("stale"));
+                    return Some(Next::Rejoin("stale"));
                 }
                 self.etcd.publish(id, &name, &client);
                 id
@@ -383,7 +383,7 @@ impl World {
                 self.note(format_args!("{name}: its etcd is killed"));
                 self.hosts[i].child = None;
                 if let Some(agent) = &mut self.hosts[i].agent {
-                    agent.child_ended = Some(Ended::Again);
+                    agent.child_ended = Some(Next::Again);
                 }
             }
             3 => {

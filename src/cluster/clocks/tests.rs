@@ -39,6 +39,7 @@ pub(in crate::cluster) fn agent(host: &str) -> Kept<HostRecord> {
         v: VERSION,
         instance: "0a1b2c3d-4e5f".into(),
         machine: String::new(),
+        place: String::new(),
         boot: String::new(),
         pid: 1,
         started: 0,

@@ -2,7 +2,7 @@
 //!
 //! Refuses to touch etcd's data: it reads, asks, claims the name, and hands over.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
-    member, now_seconds, presence, sight, state, stop,
+    member, now_seconds, ports, presence, sight, state, stop,
 };
-use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
+use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
-use crate::cluster::start::{self, Contact, Facts, Listed, Start};
+use crate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
 use crate::cluster::{ClusterStatus, Role, StartError};
 use crate::store::etcd::{Endpoints, EtcdStore};
 
@@ -41,7 +41,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     };
     if !config.flags.no_server {
         child::end_orphans(&folder.etcd_dir()).await;
-        ports_are_free(&listen)?;
+        ports::are_free(&listen)?;
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
@@ -49,14 +49,14 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let contact = contact(&rpc, &known, &addresses, &identity).await?;
     let facts = Facts {
         phase: identity.phase,
-        wal: folder.has_wal(),
+        data: folder.data(),
         knows_cluster: identity.cluster_uuid.is_some(),
         seeds: !addresses.seeds.is_empty(),
         contact: contact.answer,
     };
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
-    refuse(first, &folder, &contact)?;
+    refuse(first, facts.data, &folder, &contact)?;
     if first == Start::Found && config.flags.no_server {
         return Err(StartError::NoSeeds);
     }
@@ -66,6 +66,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
+    agent.folder.keep()?;
     Ok(run(agent, first, config.flags.no_server))
 }
 
@@ -119,25 +120,6 @@ async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
         found.extend(answers);
     }
     Ok(address::listen_urls(&found))
-}
-
-fn ports_are_free(listen: &Listen) -> Result<(), StartError> {
-    for (flag, urls) in [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer)] {
-        for url in urls {
-            let Some(Ok(at)) = url.strip_prefix("http://").map(str::parse::<SocketAddr>) else {
-                continue;
-            };
-            if let Err(error) = TcpListener::bind(at) {
-                let by = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => String::new(),
-                    _ => format!(" or not ours ({error})"),
-                };
-                let (port, address) = (at.port(), at.ip().to_string());
-                return Err(StartError::PortTaken { port, address, by, flag });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Everybody who may know the cluster: who answered last time, then the seeds.
@@ -213,13 +195,18 @@ async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
 
 fn refuse(
     first: Start,
+    data: Data,
     folder: &state::StateFolder,
     contact: &Contacted,
 ) -> Result<(), StartError> {
     let path = folder.path().to_owned();
     match first {
         Start::RefuseData => Err(StartError::ForeignData { folder: path }),
-        Start::RefuseLost => Err(StartError::DataGone { folder: path }),
+        Start::RefuseLost => {
+            let foreign = data == Data::Foreign;
+            let found = if foreign { "are those of another member" } else { "are gone" };
+            Err(StartError::DataGone { folder: path, found })
+        }
         Start::RefuseForeign => {
             let (seed, theirs) = contact.stranger.clone().unwrap_or_default();
             let show = crate::cluster::identity::show_id;
@@ -256,7 +243,7 @@ fn agent(
     Ok(Arc::new(Agent {
         host: config.host.to_string(),
         instance: identity.instance,
-        machine: identity.machine,
+        machine: state::machine(),
         started: now_seconds(),
         addresses,
         listen,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rpc::Member;
+use super::rpc::{Member, Probe};
 use super::{Agent, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
@@ -73,7 +73,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    describe(agent, expected, &members, &mut view).await;
+    let stranger = describe(agent, expected, &members, &mut view).await;
     view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
@@ -87,7 +87,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
             view.uuid = record.uuid;
         }
     }
-    view.note = note(agent, &view);
+    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view);
     Some(view)
 }
 
@@ -107,13 +107,28 @@ async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
     None
 }
 
-async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut ClusterView) {
+/// Fills in what the members say; gives the stranger that answers in the place of one of them.
+async fn describe(
+    agent: &Agent,
+    expected: u64,
+    members: &[Member],
+    view: &mut ClusterView,
+) -> Option<(String, u64)> {
     let asked = members.iter().map(|member| async move {
         let url = member.client.first()?;
-        let probe = agent.rpc.probe(url).await?;
-        (probe.cluster == expected && probe.member == member.id).then_some(probe)
+        agent.rpc.probe(url).await.map(|probe| (url.clone(), probe))
     });
-    let probes = futures_util::future::join_all(asked).await;
+    let answers = futures_util::future::join_all(asked).await;
+    let strange = |(url, probe): &(String, Probe)| {
+        (probe.cluster != expected).then(|| (url.clone(), probe.cluster))
+    };
+    let stranger = answers.iter().flatten().find_map(strange);
+    let own =
+        |member: &Member, probe: &Probe| probe.cluster == expected && probe.member == member.id;
+    let answers = members.iter().zip(answers);
+    let probes: Vec<Option<Probe>> = answers
+        .map(|(member, answer)| answer.map(|(_, probe)| probe).filter(|p| own(member, p)))
+        .collect();
     let mut leaders: HashMap<u64, usize> = HashMap::new();
     for probe in probes.iter().flatten().filter(|p| p.leader != 0) {
         *leaders.entry(probe.leader).or_default() += 1;
@@ -137,10 +152,11 @@ async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut C
     let voters = members.iter().filter(|m| !m.learner).count();
     let up = view.members.iter().filter(|m| m.role == Role::Voter && m.up).count();
     view.quorum = leader.is_some() && up >= quorum(voters);
+    stranger
 }
 
-fn note(agent: &Agent, view: &ClusterView) -> Option<String> {
-    if let Some((url, stranger)) = agent.endpoints.foreign() {
+fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
+    if let Some((url, stranger)) = stranger {
         let stranger = show_id(stranger);
         return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
     }
