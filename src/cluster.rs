@@ -21,6 +21,7 @@ pub mod request;
 pub mod roles;
 pub mod seen;
 pub mod shell;
+pub mod space;
 pub mod start;
 pub mod status;
 pub mod told;

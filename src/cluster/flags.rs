@@ -77,6 +77,8 @@ pub struct Child<'a> {
     /// etcd is to check changes of members itself: it refuses what our own rules allow, so growth
     /// takes 5 s a voter.
     pub strict: bool,
+    /// How many bytes its data may have.
+    pub quota: u64,
     /// The data folder, absolute.
     pub data_dir: &'a str,
     /// Listened on for clients; addresses, no names.
@@ -142,7 +144,7 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
         ("log-level", "info"),
         ("heartbeat-interval", "100"),
         ("election-timeout", "1000"),
-        ("quota-backend-bytes", "2147483648"),
+        ("quota-backend-bytes", &child.quota.to_string()),
         ("auto-compaction-mode", "periodic"),
         ("auto-compaction-retention", "1h"),
         ("max-txn-ops", "512"),
@@ -187,6 +189,7 @@ mod tests {
             identity,
             mode,
             strict: false,
+            quota: 2_147_483_648,
             data_dir: "/s/etcd",
             listen_client: &clients,
             listen_peer: &urls,

@@ -39,6 +39,8 @@ pub struct Probe {
     pub db_bytes: u64,
     /// The bytes of them that are in use.
     pub db_used_bytes: u64,
+    /// It knows of a member that is full: nothing is written.
+    pub full: bool,
 }
 
 /// A member as the list shows it.

@@ -11,12 +11,15 @@ use quorate::cluster::seen::Seen;
 use quorate::cluster::writes::{self, Closing, Fence};
 
 use super::agent::{Agent, IDEAL};
-use super::world::{Luck, World};
+use super::world::{Luck, TICK, World};
 
 /// An observation older than this is not acted on, in milliseconds.
 const FRESH: u64 = 2_000;
-/// How long after a fault, or after another size was wished, what is done may not fit what is true.
-const SETTLED: u64 = 5_000;
+/// How long a silent voter is waited for, in milliseconds.
+const DEAD_AFTER: u64 = 10_000;
+/// How long after a fault, or after another size was wished, what is done may not fit what is true:
+/// as old as an observation may be, and a tick.
+const SETTLED: u64 = FRESH + TICK;
 
 /// What a deciding agent remembers.
 pub(crate) struct Decider {
@@ -43,13 +46,15 @@ impl World {
     pub(crate) fn decide(&mut self, i: usize, agent: &mut Agent) {
         let member = self.hosts[i].child.as_ref().and_then(|c| c.member);
         let leads = member.is_some() && member == self.etcd.leader && self.led(i);
-        if !leads {
+        // Who was slow does not know that somebody else leads by now.
+        let busy = agent.decider.as_ref().is_some_and(|decider| decider.pending.is_some());
+        if !leads && !busy {
             agent.decider = None;
             return;
         }
         let now = self.now;
         let settings =
-            Settings { dead_after: Duration::from_secs(10), ideal: IDEAL, strict: false };
+            Settings { dead_after: Duration::from_millis(DEAD_AFTER), ideal: IDEAL, strict: false };
         let mut decider = agent.decider.take().unwrap_or_else(|| Decider {
             clocks: Clocks::new(settings),
             look_at: 0,
@@ -245,11 +250,23 @@ impl World {
         if voters.len() < 2 || left <= (voters.len() - 1) / 2 {
             self.blame(format!("I1: {id} of {voters:?} is removed, {left} answer"));
         }
-        if healthy && !asked && voters.len() <= self.desired() {
+        let early = self.host_with(id).is_some_and(|i| self.is_brief(i));
+        if (healthy || early) && !asked && voters.len() <= self.desired() {
             self.blame(format!("I5: {id} of {voters:?} is removed: {}", ticket.why));
         }
         if self.etcd.leader == Some(id) {
             self.blame(format!("I7: the leader {id} is removed"));
         }
+    }
+
+    /// A host whose etcd has been silent for less than its time: `DEAD_AFTER`, ten times that while
+    /// its agent lives through it.
+    fn is_brief(&self, i: usize) -> bool {
+        let host = &self.hosts[i];
+        let silent = self.now - host.reached_at;
+        let claimed = self.etcd.get(&PerHost::Host.of(&host.name)).is_some();
+        let lives = host.agent.as_ref().is_some_and(|agent| agent.born < host.reached_at);
+        let patience = if claimed && lives { 10 * DEAD_AFTER } else { DEAD_AFTER };
+        silent + SETTLED < patience
     }
 }

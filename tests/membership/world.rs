@@ -73,6 +73,9 @@ pub(crate) struct Host {
     /// Hosts of one group reach each other.
     pub(crate) group: u64,
     back_at: u64,
+    /// When its etcd was last reached by the leader, for so long that a look could not miss it.
+    pub(crate) reached_at: u64,
+    reached_since: Option<u64>,
     /// Until then its etcd never becomes ready as a new member.
     lame_until: u64,
 }
@@ -186,6 +189,11 @@ impl World {
         self.hosts.iter().position(|h| h.child.as_ref().is_some_and(|c| c.member == Some(member)))
     }
 
+    /// The host that has the data of a member.
+    pub(crate) fn host_with(&self, member: u64) -> Option<usize> {
+        self.hosts.iter().position(|h| h.folder.data == Some(member))
+    }
+
     fn runs(&self, i: usize) -> bool {
         self.hosts[i].child.as_ref().is_some_and(|child| {
             child.member.is_some() && child.ready_at <= self.now && child.frozen_until <= self.now
@@ -226,6 +234,17 @@ impl World {
     }
 
     fn raft(&mut self) {
+        for i in 0..self.hosts.len() {
+            if !self.led(i) || !self.runs(i) {
+                self.hosts[i].reached_since = None;
+                continue;
+            }
+            let since = *self.hosts[i].reached_since.get_or_insert(self.now);
+            // Looks are a second apart, and a busy decider is away for three.
+            if self.now - since > 4_500 {
+                self.hosts[i].reached_at = self.now;
+            }
+        }
         if let Some(leader) = self.etcd.leader {
             let host = self.host_of(leader).filter(|host| self.runs(*host));
             if host.is_some_and(|host| self.has_quorum(self.hosts[host].group)) {
@@ -354,11 +373,12 @@ impl World {
                 id
             }
         };
-        self.hosts[i].folder.data = Some(member);
+        let knows = self.hosts[i].folder.data.replace(member).is_some();
+        let now = self.now;
         if let Some(child) = &mut self.hosts[i].child {
             child.member = Some(member);
             // Who has data has nearly all of the log.
-            child.caught_up_at = child.caught_up_at.max(self.now);
+            child.caught_up_at = if knows { now } else { child.caught_up_at.max(now) };
         }
         None
     }
@@ -531,6 +551,8 @@ fn host(name: &str) -> Host {
         child: None,
         group: 0,
         back_at: 0,
+        reached_at: 0,
+        reached_since: None,
         lame_until: 0,
     }
 }

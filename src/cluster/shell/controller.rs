@@ -16,11 +16,13 @@ use crate::cluster::clocks::{Clocks, Settings};
 use crate::cluster::decide::{self, Action, Decision};
 use crate::cluster::keys::{self, ChangeKind, ChangeRecord, ControllerRecord, PerHost};
 use crate::cluster::seen::{Kept, Seen};
+use crate::cluster::space::Keeper;
 use crate::cluster::writes::{self, Fence};
 use crate::store::etcd::{Endpoints, EtcdStore};
 use crate::store::{Store, StoreError};
 
 mod observe;
+mod space;
 mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
@@ -61,6 +63,7 @@ struct Look<'a> {
 struct Memory {
     born: Instant,
     clocks: Clocks,
+    keeper: Keeper,
     /// The reasons that were told last.
     said: Vec<(String, String)>,
 }
@@ -69,7 +72,12 @@ impl Memory {
     fn new(agent: &Agent) -> Memory {
         let settings =
             Settings { dead_after: agent.dead_after, ideal: agent.ideal, strict: agent.strict };
-        Memory { born: Instant::now(), clocks: Clocks::new(settings), said: Vec::new() }
+        Memory {
+            born: Instant::now(),
+            clocks: Clocks::new(settings),
+            keeper: Keeper::default(),
+            said: Vec::new(),
+        }
     }
 
     /// Tells why hosts wait, whenever that changes.
@@ -156,11 +164,15 @@ async fn look(
     }
     let at = Instant::now();
     let Some(seen) = observe::look(agent, store, own).await? else { return Ok(Looked::Calm) };
+    let now = memory.born.elapsed();
+    let observation = memory.clocks.observe(&seen, now);
+    // Before anything is written: a full store takes nothing.
+    if space::keep(agent, &seen, &observation, &mut memory.keeper, now).await {
+        return Ok(Looked::Acted);
+    }
     let Some(fence) = claim(agent, store, &seen, at).await? else { return Ok(Looked::Follower) };
     let look = Look { agent, store, seen: &seen, fence, at };
-    let now = memory.born.elapsed();
     tidy(&look, &mut memory.clocks, now).await?;
-    let observation = memory.clocks.observe(&seen, now);
     if let Some((ticket, revision)) = &seen.ticket {
         let age = memory.clocks.age(*revision, now);
         let verdict = change::judge(&seen, ticket, &observation, age);

@@ -255,6 +255,7 @@ fn agent(
         allow_even: config.flags.allow_even,
         zone: config.flags.zone.clone(),
         strict: config.flags.etcd_strict,
+        quota: config.flags.quota_bytes.unwrap_or(super::QUOTA),
         dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
