@@ -106,7 +106,8 @@ impl Rpc {
     /// Ends that alarm of one member.
     pub(super) async fn disarm(&self, url: &str, id: u64) -> Result<(), String> {
         let mut client = self.client(url).await.ok_or("no connection")?;
-        let options = AlarmOptions::new().with_member(id);
+        let mut options = AlarmOptions::new();
+        options.with_member(id);
         let (end, full) = (AlarmAction::Deactivate, AlarmType::Nospace);
         self.order(url, client.alarm(end, full, Some(options))).await.map(drop)
     }
