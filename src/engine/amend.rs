@@ -28,7 +28,7 @@ impl Engine {
             }
         }
         if !changed.is_empty() && self.tally.of(State::Failed) > 0 {
-            let anew = |slot: &Slot| slot.meta.rewatch && slot.state == State::Failed;
+            let anew = |slot: &Slot| slot.meta().rewatch && slot.state == State::Failed;
             changed.extend((0..self.slots.len()).filter(|at| anew(&self.slots[*at])));
             changed.sort_unstable();
             changed.dedup();
@@ -71,7 +71,7 @@ impl Engine {
         self.drain(&old);
         self.ready.remove(&at);
         if let Some(ticket) = old.ticket {
-            self.locks.leave(ticket, at, &old.meta.sema);
+            self.locks.leave(ticket, at, &old.meta().sema);
         }
         self.agenda.shift(at, &mut old.alarm, None);
         self.awaited -= usize::from(old.awaited);
