@@ -14,6 +14,7 @@ pub mod logline;
 pub mod shell;
 pub mod start;
 pub mod status;
+pub mod tls;
 
 pub use error::StartError;
 pub use status::{ClusterStatus, ClusterView, MemberView, Role};

@@ -17,6 +17,7 @@ mod listing;
 mod run;
 mod schema;
 mod status;
+mod tls;
 mod watch;
 
 /// The graph or the configuration is refused, or something went wrong while running.

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
+use super::tls::{Files, TlsFlags};
 use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
 
+mod adopt;
 pub mod child;
 mod controller;
 mod entry;
@@ -27,6 +29,7 @@ mod sight;
 mod silence;
 pub mod state;
 mod stop;
+mod tls;
 
 pub use entry::start;
 
@@ -68,6 +71,8 @@ pub struct ClusterSettings {
     /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
     /// replaced; without it [`DEAD_AFTER`]. The host that decides goes by its own.
     pub dead_after: Option<Duration>,
+    /// Certificates, token and password.
+    pub tls: TlsFlags,
 }
 
 /// How many voters are wanted when nobody says.
@@ -160,6 +165,8 @@ struct Agent {
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,
     rpc: rpc::Rpc,
+    /// The files that etcd gets.
+    certificates: Option<(Files, Files)>,
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,

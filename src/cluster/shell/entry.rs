@@ -15,6 +15,7 @@ use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
     now_seconds, presence, sight, state, stop,
+    tls,
 };
 use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -32,6 +33,9 @@ const CLAIM: Duration = Duration::from_secs(2);
 /// One sentence each; see [`StartError`].
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
+    let tls = tls::prepare(&config, &addresses)?;
+    let rpc = Rpc::new(Arc::clone(&tls.access));
+    tls::examine(&tls, &rpc, &addresses).await?;
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
     let listen =
         if config.flags.no_server { Listen::default() } else { listen(&addresses).await? };
@@ -45,7 +49,6 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
-    let rpc = Rpc::default();
     let contact = contact(&rpc, &known, &addresses, &identity).await?;
     let facts = Facts {
         phase: identity.phase,
@@ -61,8 +64,9 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         return Err(StartError::NoSeeds);
     }
 
-    let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
-    let agent = agent(&config, addresses, listen, etcd, folder, endpoints, rpc)?;
+    let ours = !config.flags.no_server;
+    let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
+    let agent = agent(&config, addresses, listen, etcd, folder, (endpoints, rpc, tls))?;
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
@@ -70,36 +74,30 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
-    if config.flags.no_server {
-        let seeds = address::seeds(&config.flags.seeds)?;
-        let none = Vec::new();
-        return Ok(Addresses {
-            listen_client: Vec::new(),
-            listen_peer: Vec::new(),
-            client: none.clone(),
-            peer: none,
-            seeds,
-        });
-    }
-    address::choose(Typed {
+    let typed = Typed {
         client: &config.flags.client_urls,
         peer: &config.flags.server_urls,
         advertise_client: &config.flags.advertise_client_urls,
         advertise_peer: &config.flags.advertise_server_urls,
         seeds: &config.flags.seeds,
         insecure: config.flags.insecure_network,
-    })
+        asks_for_tls: config.flags.tls.asks_for_tls(),
+    };
+    match config.flags.no_server {
+        true => address::choose_client(typed),
+        false => address::choose(typed),
+    }
 }
 
 async fn listen(addresses: &Addresses) -> Result<Listen, StartError> {
     Ok(Listen {
-        client: resolve(&addresses.listen_client).await?,
-        peer: resolve(&addresses.listen_peer).await?,
+        client: resolve(&addresses.listen_client, addresses.tls).await?,
+        peer: resolve(&addresses.listen_peer, addresses.tls).await?,
     })
 }
 
 /// etcd refuses names to listen on, so they become addresses here.
-async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
+async fn resolve(urls: &[Url], tls: bool) -> Result<Vec<String>, StartError> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for url in urls {
         if let Some(address) = url.address() {
@@ -118,15 +116,14 @@ async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
         }
         found.extend(answers);
     }
-    Ok(address::listen_urls(&found))
+    Ok(address::listen_urls(&found, tls))
 }
 
 fn ports_are_free(listen: &Listen) -> Result<(), StartError> {
     for (flag, urls) in [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer)] {
         for url in urls {
-            let Some(Ok(at)) = url.strip_prefix("http://").map(str::parse::<SocketAddr>) else {
-                continue;
-            };
+            let at = url.split_once("://").map(|(_, at)| at.parse::<SocketAddr>());
+            let Some(Ok(at)) = at else { continue };
             if let Err(error) = TcpListener::bind(at) {
                 let by = match error.kind() {
                     std::io::ErrorKind::AddrInUse => String::new(),
@@ -236,8 +233,7 @@ fn agent(
     listen: Listen,
     etcd: Option<child::Program>,
     folder: Arc<state::StateFolder>,
-    endpoints: Arc<Endpoints>,
-    rpc: Rpc,
+    (endpoints, rpc, tls): (Arc<Endpoints>, Rpc, tls::Prepared),
 ) -> Result<Arc<Agent>, StartError> {
     let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
     let child_program = match &config.child_program {
@@ -253,6 +249,10 @@ fn agent(
         .first()
         .map(|url| url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
         .unwrap_or_default();
+    // It is reached where it listens, and shows what it advertises.
+    if let Some(url) = addresses.client.first().and_then(|url| Url::parse("", url, 1).ok()) {
+        tls.access.set_alias(&own_url, &url.host);
+    }
     Ok(Arc::new(Agent {
         host: config.host.to_string(),
         instance: identity.instance,
@@ -268,6 +268,7 @@ fn agent(
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,
+        certificates: tls.certificates,
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),

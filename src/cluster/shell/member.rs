@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::child::{self, Exit, Running};
 use super::rpc::Probe;
-use super::{Agent, Serving, now_seconds, silence};
+use super::{Agent, Serving, adopt, now_seconds, silence};
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_PORT, Url};
 use crate::cluster::flags::{self, Child, Mode};
@@ -215,7 +215,11 @@ pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
     let (lists, _) =
         agent.store.read_many(&[keys::cluster()]).await.map_err(|e| unknown(e.to_string()))?;
     let entry = lists.first().and_then(|l| l.first());
-    let record: ClusterRecord = entry.and_then(|e| keys::read(&e.value)).ok_or_else(|| {
+    let record: Option<ClusterRecord> = match entry {
+        Some(entry) => keys::read(&entry.value),
+        None => adopt::record(agent).await,
+    };
+    let record = record.ok_or_else(|| {
         unknown("the cluster there is not one of quorate, or not set up yet".into())
     })?;
     let cluster = agent.endpoints.expected();
@@ -350,6 +354,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> std::io::Result<Running> {
         listen_peer: &agent.listen.peer,
         client: &agent.addresses.client,
         peer: &agent.addresses.peer,
+        tls: agent.certificates.as_ref(),
     });
     let program = agent.etcd.as_ref().map(|e| e.path.clone()).unwrap_or_else(|| "etcd".into());
     let running = child::spawn(

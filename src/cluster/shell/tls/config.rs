@@ -1,0 +1,24 @@
+//! Settings of the TLS library from certificates and keys.
+//!
+//! Refuses anything but what is given: no authorities of the system, no other algorithms.
+
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+
+use super::check;
+use super::files::Material;
+
+/// Those of a client.
+pub(super) fn client(material: &Material) -> Result<ClientConfig, String> {
+    let roots = check::roots(&check::certificates(material.authority.as_bytes())?)?;
+    let builder = ClientConfig::builder_with_provider(check::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|why| why.to_string())?
+        .with_root_certificates(roots);
+    let Some((cert, key)) = &material.own else { return Ok(builder.with_no_client_auth()) };
+    let chain = check::certificates(cert.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+        .map_err(|_| "there is no private key")?;
+    builder.with_client_auth_cert(chain, key).map_err(|why| why.to_string())
+}
