@@ -9,6 +9,7 @@ use crate::cluster::tls::{Secret, TlsFlags};
 /// The flags. Their names are etcd's where etcd has one.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Security")]
+#[group(skip)]
 pub(super) struct Args {
     /// A one-time token of the cluster to join, from `quorate cluster token`: this host gets its
     /// certificate for it. Others on this host see it in the list of processes: prefer the variable

@@ -179,10 +179,7 @@ fn asks_for_tls(typed: &Typed<'_>) -> Option<String> {
 }
 
 /// Whoever reaches an address beyond this machine could read and write everything there.
-fn refuse_open<'a>(
-    urls: impl Iterator<Item = &'a Url>,
-    insecure: bool,
-) -> Result<(), StartError> {
+fn refuse_open<'a>(urls: impl Iterator<Item = &'a Url>, insecure: bool) -> Result<(), StartError> {
     let mut open = urls.filter(|url| !url.tls && !insecure && !url.is_loopback());
     open.next().map_or(Ok(()), |url| Err(StartError::OpenNetwork { url: url.text.clone() }))
 }
@@ -225,11 +222,7 @@ fn parse_all(flag: Flag, typed: &[String], tls: bool) -> Result<Vec<Url>, StartE
     }
 }
 
-fn parse_list(
-    (flag, port): Flag,
-    typed: &[String],
-    tls: bool,
-) -> Result<Vec<Url>, StartError> {
+fn parse_list((flag, port): Flag, typed: &[String], tls: bool) -> Result<Vec<Url>, StartError> {
     let texts = typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty());
     let scheme = |text: &str| match tls && !text.contains("://") {
         true => format!("https://{text}"),
@@ -336,7 +329,7 @@ mod tests {
             ("127.0.0.1:5", "127.0.0.1:5", false, "clients and members need different ports"),
             ("localhost:5", "127.0.0.1:5", false, "clients and members need different ports"),
             ("0.0.0.0:5", "127.0.0.1:6", true, "listened on but not advertised"),
-            ("https://127.0.0.1:5", "http://127.0.0.1:6", false, "asks for TLS"),
+            ("https://127.0.0.1:5", "http://127.0.0.1:6", false, "asks for it; write https://"),
         ] {
             let said = judged(&[client], &[peer], &[], insecure);
             assert!(said.contains(want), "{client} {peer}: {said}");

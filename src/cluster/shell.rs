@@ -16,7 +16,7 @@ use super::tls::{Files, TlsFlags};
 use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
-use crate::store::etcd::{Endpoints, EtcdStore};
+use crate::store::etcd::{Access, Endpoints, EtcdStore};
 
 mod adopt;
 pub mod child;
@@ -165,6 +165,8 @@ struct Agent {
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,
     rpc: rpc::Rpc,
+    /// How any etcd is reached.
+    access: Arc<Access>,
     /// The files that etcd gets.
     certificates: Option<(Files, Files)>,
     spawner: child::Spawner,

@@ -12,14 +12,20 @@ struct Existing {
     site: Site,
 }
 
-async fn existing(authority: &Authority) -> Existing {
+async fn existing(authority: &Authority, until: i32) -> Existing {
     let site = Site::new("theirs");
-    let (cert, key) = authority.issue("server", &["127.0.0.1"], 2050);
+    let (cert, key) = authority.issue("server", &["127.0.0.1"], until);
     let (client, peer) = (site.client_url(), format!("http://127.0.0.1:{}", site.client + 1));
     let child = tokio::process::Command::new(etcd())
         .arg(format!("--data-dir={}", site.path("data").display()))
-        .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
-        .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
+        .args([
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+        ])
+        .args([
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+        ])
         .arg(format!("--initial-cluster=default={peer}"))
         .arg(format!("--cert-file={}", cert.display()))
         .arg(format!("--key-file={}", key.display()))
@@ -31,7 +37,8 @@ async fn existing(authority: &Authority) -> Existing {
         .expect("etcd starts");
     let found = Existing { _child: child, site };
     for _ in 0..100 {
-        if control(&found, authority, &["get", "x"]).await.0 {
+        let (done, said) = control(&found, authority, &["get", "x"]).await;
+        if done || said.contains("expired") {
             return found;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -49,7 +56,7 @@ async fn control(found: &Existing, authority: &Authority, words: &[&str]) -> (bo
 #[tokio::test(flavor = "multi_thread")]
 async fn an_existing_etcd_is_used_with_its_authority_and_a_password() {
     let authority = Authority::new("ours");
-    let found = existing(&authority).await;
+    let found = existing(&authority, 2050).await;
     let url = found.site.client_url();
     for words in [
         "user add root:secret",
@@ -98,4 +105,18 @@ async fn an_existing_etcd_is_used_with_its_authority_and_a_password() {
     let uuid = |h: &quorate::cluster::shell::Handle| h.state.identity().cluster_uuid;
     assert_eq!(uuid(&first), uuid(&second));
     stop_all([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_whose_certificate_has_ended_is_refused_with_the_date() {
+    let authority = Authority::new("ours");
+    let found = existing(&authority, 2025).await;
+    let url = found.site.client_url();
+    let mut config = Site::new("h1").client_config(&[&url]);
+    config.flags.tls.trusted_ca_file = Some(authority.file.clone());
+    let want = format!(
+        "{url} shows a certificate that ended on 2025-01-01 00:00 UTC; renew it there, or set the \
+         clock of this host"
+    );
+    assert_eq!(refused(config).await, (3, want));
 }

@@ -14,8 +14,7 @@ use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
-    now_seconds, presence, sight, state, stop,
-    tls,
+    now_seconds, presence, sight, state, stop, tls,
 };
 use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -268,6 +267,7 @@ fn agent(
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,
+        access: tls.access,
         certificates: tls.certificates,
         spawner,
         child: Mutex::new(None),

@@ -11,6 +11,7 @@ use super::rpc::Rpc;
 use super::{Config, now_seconds};
 use crate::cluster::StartError;
 use crate::cluster::address::Addresses;
+use crate::cluster::tls::lifetime::{WARN, date};
 use crate::cluster::tls::{Files, Plan, TlsError, names, plan};
 use crate::store::etcd::Access;
 
@@ -49,7 +50,7 @@ pub(super) fn prepare(config: &Config, addresses: &Addresses) -> Result<Prepared
         Prepared { access, certificates: None, material: None, trusted: String::new() };
     let authority = match plan {
         Plan::Plain => return Ok(prepared),
-        Plan::Authority => return Err(TlsError::Needs { given: "", missing: "" }.into()),
+        Plan::Authority => return Err(TlsError::NoCertificate.into()),
         Plan::ClientFiles(trust) => {
             prepared.material = Some(files::load_client(files::CLIENT, &trust, &[], now)?);
             trust.authority
@@ -67,6 +68,7 @@ pub(super) fn prepare(config: &Config, addresses: &Addresses) -> Result<Prepared
     prepared.trusted = format!("those in --trusted-ca-file {}", authority.display());
     if let Some(material) = &prepared.material {
         use_material(&prepared.access, material);
+        warn_of_end(material, now);
     }
     Ok(prepared)
 }
@@ -75,6 +77,16 @@ pub(super) fn prepare(config: &Config, addresses: &Addresses) -> Result<Prepared
 fn use_material(access: &Access, material: &Material) {
     let own = material.own.as_ref().map(|(cert, key)| (cert.as_str(), key.expose()));
     access.set_tls(&material.authority, own);
+}
+
+/// Says when a certificate ends that nobody renews for us.
+fn warn_of_end(material: &Material, now: u64) {
+    let Some((cert, _)) = &material.own else { return };
+    let chain = check::certificates(cert.as_bytes()).unwrap_or_default();
+    let validity = chain.first().and_then(check::validity);
+    if let Some(validity) = validity.filter(|one| one.until < now.saturating_add(WARN)) {
+        tracing::warn!("the certificate of this host ends on {}; renew it", date(validity.until));
+    }
 }
 
 /// Refuses seeds that are there and show that they will never talk to us as we are. One that

@@ -151,7 +151,8 @@ mod tests {
     /// `c` certificate, `k` key, `a` authority, upper case for peers; `t` token, `T` token file,
     /// `u` user, `p` password file.
     fn flags(letters: &str) -> TlsFlags {
-        let file = |letter: char| letters.contains(letter).then(|| PathBuf::from(letter.to_string()));
+        let file =
+            |letter: char| letters.contains(letter).then(|| PathBuf::from(letter.to_string()));
         TlsFlags {
             cert_file: file('c'),
             key_file: file('k'),
@@ -168,9 +169,8 @@ mod tests {
     }
 
     fn said(letters: &str, tls: bool, server: bool) -> String {
-        let show = |f: &Files| {
-            format!("{}{}{}", f.cert.display(), f.key.display(), f.authority.display())
-        };
+        let show =
+            |f: &Files| format!("{}{}{}", f.cert.display(), f.key.display(), f.authority.display());
         match decide(&flags(letters), tls, server) {
             Ok(Plan::Plain) => "plain".into(),
             Ok(Plan::Authority) => "authority".into(),

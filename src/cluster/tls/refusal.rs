@@ -99,6 +99,12 @@ pub enum TlsError {
         /// What is missing.
         name: String,
     },
+    /// Nothing to show.
+    #[error(
+        "this host has no certificate of the cluster; pass --token (quorate cluster token on a host \
+         of it prints one), or --cert-file, --key-file and --trusted-ca-file"
+    )]
+    NoCertificate,
     /// The seed's certificate comes from elsewhere.
     #[error(
         "{url} shows a certificate of another authority than {trusted}; wrong seed, or it belongs \
@@ -119,7 +125,9 @@ pub enum TlsError {
         when: String,
     },
     /// The seed's certificate names another host.
-    #[error("{url} shows a certificate for {presented}, not for {host}; seed by one of those names")]
+    #[error(
+        "{url} shows a certificate for {presented}, not for {host}; seed by one of those names"
+    )]
     SeedOtherHost {
         /// The seed.
         url: String,

@@ -137,7 +137,8 @@ mod tests {
         let certificate = made(&["h1", "10.0.0.1"]);
         let trusted = roots(std::slice::from_ref(&certificate)).unwrap();
         let now = 1_700_000_000;
-        let judged = |name| judge(std::slice::from_ref(&certificate), trusted.clone().into(), name, now);
+        let judged =
+            |name| judge(std::slice::from_ref(&certificate), trusted.clone().into(), name, now);
         assert_eq!(judged("h1"), Ok(()));
         assert_eq!(judged("10.0.0.1"), Ok(()));
         let names = vec!["h1".to_owned(), "10.0.0.1".to_owned()];

@@ -25,11 +25,8 @@ pub(super) struct Flags {
 pub(super) const CLIENT: Flags =
     Flags { cert: "--cert-file", key: "--key-file", authority: "--trusted-ca-file" };
 /// Those of the files among members.
-pub(super) const PEER: Flags = Flags {
-    cert: "--peer-cert-file",
-    key: "--peer-key-file",
-    authority: "--peer-trusted-ca-file",
-};
+pub(super) const PEER: Flags =
+    Flags { cert: "--peer-cert-file", key: "--peer-key-file", authority: "--peer-trusted-ca-file" };
 
 /// What was read: whom to trust, and what to show.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{AlertDescription, ClientConfig, Error, RootCertStore};
 
 use super::check::{self, Fault};
-use super::files::Material;
 use super::config;
+use super::files::Material;
 use crate::cluster::address::Url;
 use crate::cluster::tls::TlsError;
 use crate::cluster::tls::lifetime::date;
@@ -67,9 +67,7 @@ async fn with_tls(seed: &Url, config: ClientConfig, shown: &Shown<'_>) -> Option
     };
     Some(match error {
         Error::InvalidCertificate(error) => match check::fault(&error) {
-            Fault::Issuer => {
-                TlsError::SeedOtherAuthority { url, trusted: shown.trusted.clone() }
-            }
+            Fault::Issuer => TlsError::SeedOtherAuthority { url, trusted: shown.trusted.clone() },
             Fault::Ended(at) => {
                 TlsError::SeedOutOfTime { url, when: format!("ended on {}", date(at)) }
             }
