@@ -1,5 +1,5 @@
-//! Hosts on loopback addresses for the tests of TLS: agents in this process, their etcd as children,
-//! and an authority that issues what a test wants.
+//! Hosts on loopback addresses for the tests of TLS: agents in this process, their etcd as
+//! children, and an authority that issues what a test wants.
 //!
 //! Refuses to keep anything: each site is a temporary folder.
 

@@ -46,7 +46,11 @@ pub enum TlsError {
         why: String,
     },
     /// The key belongs to another certificate.
-    #[error("{} is not the key of {}; give the two that belong together", key.display(), cert.display())]
+    #[error(
+        "{} is not the key of {}; give the two that belong together",
+        key.display(),
+        cert.display()
+    )]
     KeyMismatch {
         /// The key.
         key: PathBuf,
@@ -75,7 +79,8 @@ pub enum TlsError {
     },
     /// Our certificate comes from elsewhere.
     #[error(
-        "the certificate {} was not issued by an authority in {}; give the two that belong together",
+        "the certificate {} was not issued by an authority in {}; give the two that belong \
+         together",
         cert.display(),
         authority.display()
     )]
