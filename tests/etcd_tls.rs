@@ -10,3 +10,5 @@ mod existing;
 mod files;
 #[path = "etcd_tls/site.rs"]
 mod site;
+#[path = "etcd_tls/tokens.rs"]
+mod tokens;

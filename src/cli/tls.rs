@@ -70,6 +70,7 @@ impl From<Args> for TlsFlags {
             join_port: args.join_port,
             user: args.user,
             password_file: args.password_file,
+            lifetime: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::StartError;
-use super::tls::TlsError;
+use super::tls::{TlsError, join};
 
 /// The port for clients when none is given.
 pub const CLIENT_PORT: u16 = 2379;
@@ -196,6 +196,20 @@ fn refuse_mixed<'a>(
 
 fn parse_seeds(typed: &[String], tls: bool) -> Result<Vec<Url>, StartError> {
     parse_list(("--seeds", CLIENT_PORT), typed, tls)
+}
+
+/// Where joiners get their certificates: where clients are served, on a port of its own.
+pub fn join_urls(addresses: &Addresses, named: Option<u16>) -> Result<Vec<Url>, StartError> {
+    let Some(first) = addresses.listen_client.first() else { return Ok(Vec::new()) };
+    let refuse = |why| StartError::BadUrl { flag: join::FLAG, url: first.text.clone(), why };
+    let port = join::port(first.port, named);
+    let port = port.ok_or_else(|| refuse("there is no port two above; name another"))?;
+    let served = addresses.listen_client.iter().chain(&addresses.listen_peer);
+    if served.clone().any(|url| url.port == port) {
+        return Err(refuse("joiners, clients and members need different ports; name another"));
+    }
+    let urls = addresses.listen_client.iter().filter_map(|url| join::beside(url, Some(port)));
+    Ok(urls.collect())
 }
 
 /// Replaces names by what they resolved to, for listening. Several names may share an address.

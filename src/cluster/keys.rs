@@ -42,6 +42,11 @@ pub fn history(seq: i64) -> String {
     format!("{PREFIX}history/{seq:020}")
 }
 
+/// What is known of a token.
+pub fn token(id: &str) -> String {
+    format!("{PREFIX}token/{}", encode_segment(id))
+}
+
 /// One kind of key that exists once per host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerHost {

@@ -4,6 +4,7 @@
 //! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read
 //! here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,11 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
-use super::tls::{Files, TlsFlags};
+use super::tls::TlsFlags;
 use super::{ClusterStatus, Role};
 use crate::ident::HostName;
 use crate::store::Store;
-use crate::store::etcd::{Access, Endpoints, EtcdStore};
+use crate::store::etcd::{Endpoints, EtcdStore};
 
 mod adopt;
 pub mod child;
@@ -32,6 +33,7 @@ mod stop;
 mod tls;
 
 pub use entry::start;
+pub use tls::{NewToken, mint};
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -165,10 +167,7 @@ struct Agent {
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,
     rpc: rpc::Rpc,
-    /// How any etcd is reached.
-    access: Arc<Access>,
-    /// The files that etcd gets.
-    certificates: Option<(Files, Files)>,
+    tls: tls::Credentials,
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
@@ -178,11 +177,21 @@ struct Agent {
     serving: watch::Sender<Option<Serving>>,
 }
 
-/// What etcd listens on.
+/// What is listened on.
 #[derive(Clone, Debug, Default)]
 struct Listen {
     client: Vec<String>,
     peer: Vec<String>,
+    /// By us, for joiners.
+    join: Vec<String>,
+}
+
+impl Listen {
+    /// The addresses where etcd listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let urls = self.client.iter().chain(&self.peer);
+        urls.filter_map(|url| url.split_once("://")?.1.parse().ok()).collect()
+    }
 }
 
 impl Agent {

@@ -37,8 +37,8 @@ async fn existing(authority: &Authority, until: i32) -> Existing {
         .expect("etcd starts");
     let found = Existing { _child: child, site };
     for _ in 0..100 {
-        let (done, said) = control(&found, authority, &["get", "x"]).await;
-        if done || said.contains("expired") {
+        // Whatever its certificate says: this only waits.
+        if control(&found, authority, &["get", "x", "--insecure-skip-tls-verify"]).await.0 {
             return found;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

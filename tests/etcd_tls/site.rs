@@ -209,3 +209,37 @@ pub(crate) fn mode(file: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
+
+/// What a join port answers to a body, asked with or without a certificate.
+pub(crate) async fn post(port: u16, path: &str, body: &str, state: &Path, own: bool) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+    let file = |name: &str| state.join("tls").join(name);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("authority.crt")).expect("a file")).expect("one");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match own {
+        true => {
+            let cert = CertificateDer::from_pem_file(file("host.crt")).expect("a file");
+            let key = PrivateKeyDer::from_pem_file(file("host.key")).expect("a file");
+            builder.with_client_auth_cert(vec![cert], key).expect("a certificate")
+        }
+        false => builder.with_no_client_auth(),
+    };
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    let name = "127.0.0.1".try_into().expect("an address");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.expect("a handshake");
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(head.as_bytes()).await.expect("a request");
+    let mut answer = Vec::new();
+    // The end of the connection comes without a farewell.
+    stream.read_to_end(&mut answer).await.ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}

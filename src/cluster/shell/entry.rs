@@ -19,6 +19,7 @@ use super::{
 use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
 use crate::cluster::identity::Identity;
 use crate::cluster::start::{self, Contact, Facts, Listed, Start};
+use crate::cluster::tls::join;
 use crate::cluster::{ClusterStatus, Role, StartError};
 use crate::store::etcd::{Endpoints, EtcdStore};
 
@@ -32,12 +33,17 @@ const CLAIM: Duration = Duration::from_secs(2);
 /// One sentence each; see [`StartError`].
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
-    let tls = tls::prepare(&config, &addresses)?;
+    let mut listen = listen(&addresses, config.flags.tls.join_port).await?;
+    let tls = tls::prepare(&config, &addresses, &listen.addresses())?;
+    if !tls.by_authority() {
+        listen.join.clear();
+    }
     let rpc = Rpc::new(Arc::clone(&tls.access));
-    tls::examine(&tls, &rpc, &addresses).await?;
+    tls.examine(&rpc, &addresses).await?;
+    tls.admit(&addresses.seeds).await?;
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let listen =
-        if config.flags.no_server { Listen::default() } else { listen(&addresses).await? };
+    let unsaved = |source| StartError::Io { what: "cannot write to", path: folder.path().into(), source };
+    tls.save().map_err(unsaved)?;
     let etcd = match config.flags.no_server {
         true => None,
         false => Some(child::find(config.etcd_path.as_deref()).await?),
@@ -62,6 +68,11 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     if first == Start::Found && config.flags.no_server {
         return Err(StartError::NoSeeds);
     }
+    match first {
+        Start::Found | Start::FoundAgain => tls.found()?,
+        _ => tls.needs_token()?,
+    }
+    tls.save().map_err(unsaved)?;
 
     let ours = !config.flags.no_server;
     let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
@@ -88,10 +99,12 @@ fn addresses(config: &Config) -> Result<Addresses, StartError> {
     }
 }
 
-async fn listen(addresses: &Addresses) -> Result<Listen, StartError> {
+async fn listen(addresses: &Addresses, join: Option<u16>) -> Result<Listen, StartError> {
+    let join = if addresses.tls { address::join_urls(addresses, join)? } else { Vec::new() };
     Ok(Listen {
         client: resolve(&addresses.listen_client, addresses.tls).await?,
         peer: resolve(&addresses.listen_peer, addresses.tls).await?,
+        join: resolve(&join, addresses.tls).await?,
     })
 }
 
@@ -119,7 +132,9 @@ async fn resolve(urls: &[Url], tls: bool) -> Result<Vec<String>, StartError> {
 }
 
 fn ports_are_free(listen: &Listen) -> Result<(), StartError> {
-    for (flag, urls) in [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer)] {
+    let all =
+        [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer), (join::FLAG, &listen.join)];
+    for (flag, urls) in all {
         for url in urls {
             let at = url.split_once("://").map(|(_, at)| at.parse::<SocketAddr>());
             let Some(Ok(at)) = at else { continue };
@@ -232,7 +247,7 @@ fn agent(
     listen: Listen,
     etcd: Option<child::Program>,
     folder: Arc<state::StateFolder>,
-    (endpoints, rpc, tls): (Arc<Endpoints>, Rpc, tls::Prepared),
+    (endpoints, rpc, tls): (Arc<Endpoints>, Rpc, tls::Credentials),
 ) -> Result<Arc<Agent>, StartError> {
     let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
     let child_program = match &config.child_program {
@@ -267,8 +282,7 @@ fn agent(
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,
-        access: tls.access,
-        certificates: tls.certificates,
+        tls,
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
@@ -324,6 +338,7 @@ async fn supervise(
     loops.spawn(sight::run(Arc::clone(&agent)));
     let endpoints = Arc::clone(&agent.endpoints);
     loops.spawn(async move { endpoints.review().await });
+    loops.spawn(tls::duty::run(Arc::clone(&agent)));
     let mut deciding = JoinSet::new();
     deciding.spawn(controller::run(Arc::clone(&agent)));
     // Ended before the claim is given back, or it would claim the name anew.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::child::{self, Exit, Running};
 use super::rpc::Probe;
-use super::{Agent, Serving, adopt, now_seconds, silence};
+use super::{Agent, Serving, adopt, now_seconds, silence, tls};
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_PORT, Url};
 use crate::cluster::flags::{self, Child, Mode};
@@ -153,6 +153,7 @@ fn found(agent: &Agent) -> std::io::Result<Stage> {
 /// Waits until the cluster answers and is ours.
 async fn seek(agent: &Agent, no_server: bool) -> Stage {
     let role = if no_server { Role::Client } else { Role::Volunteer };
+    tls::obtained(agent, role).await;
     if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
         let seeds: Vec<String> = known(agent).into_iter().map(|seed| seed.text).collect();
         agent.say(role, Some(format!("waiting for an answer from {}", seeds.join(", "))));
@@ -354,7 +355,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> std::io::Result<Running> {
         listen_peer: &agent.listen.peer,
         client: &agent.addresses.client,
         peer: &agent.addresses.peer,
-        tls: agent.certificates.as_ref(),
+        tls: agent.tls.certificates.as_ref(),
     });
     let program = agent.etcd.as_ref().map(|e| e.path.clone()).unwrap_or_else(|| "etcd".into());
     let running = child::spawn(

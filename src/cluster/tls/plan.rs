@@ -3,6 +3,7 @@
 //! Refuses half a set of files, and to mix files with the cluster's own authority.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Secret, TlsError};
 
@@ -31,6 +32,9 @@ pub struct TlsFlags {
     pub user: Option<String>,
     /// `--password-file`
     pub password_file: Option<PathBuf>,
+    /// How long certificates that this host issues are good for; without it
+    /// [`lifetime::HOST`](super::lifetime::HOST).
+    pub lifetime: Option<Duration>,
 }
 
 impl TlsFlags {
@@ -165,6 +169,7 @@ mod tests {
             join_port: None,
             user: letters.contains('u').then(|| "ann".into()),
             password_file: file('p'),
+            lifetime: None,
         }
     }
 

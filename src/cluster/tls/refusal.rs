@@ -65,6 +65,33 @@ pub enum TlsError {
         /// When.
         at: u64,
     },
+    /// What the cluster's authority had issued is over.
+    #[error(
+        "the certificate {} of this host ended on {}; pass --token (quorate cluster token on a \
+         host of the cluster prints one)",
+        cert.display(),
+        date(*at)
+    )]
+    Ended {
+        /// The certificate.
+        cert: PathBuf,
+        /// When.
+        at: u64,
+    },
+    /// A text that is no token.
+    #[error(
+        "this is no token: pass what quorate cluster token printed, three groups of hex digits \
+         with dots between them"
+    )]
+    BadToken,
+    /// The authority says no.
+    #[error("{url} gives this host no certificate: {why}")]
+    JoinRefused {
+        /// The join port.
+        url: String,
+        /// Why.
+        why: String,
+    },
     /// Our certificate is not good yet.
     #[error(
         "the certificate {} is good only from {}; is the clock of this host right?",
@@ -106,8 +133,8 @@ pub enum TlsError {
     },
     /// Nothing to show.
     #[error(
-        "this host has no certificate of the cluster; pass --token (quorate cluster token on a host \
-         of it prints one), or --cert-file, --key-file and --trusted-ca-file"
+        "this host has no certificate of the cluster; pass --token (quorate cluster token on a \
+         host of it prints one), or --cert-file, --key-file and --trusted-ca-file"
     )]
     NoCertificate,
     /// The seed's certificate comes from elsewhere.
@@ -202,7 +229,10 @@ impl TlsError {
     /// 2 for bad usage, else 3, refused at start.
     pub fn exit_code(&self) -> u8 {
         match self {
-            TlsError::Needs { .. } | TlsError::Excludes { .. } | TlsError::Mixed { .. } => 2,
+            TlsError::Needs { .. }
+            | TlsError::Excludes { .. }
+            | TlsError::Mixed { .. }
+            | TlsError::BadToken => 2,
             _ => 3,
         }
     }

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
+use super::files::Material;
 use crate::cluster::tls::lifetime::Validity;
 
 /// What is wrong with a certificate.
@@ -71,6 +72,15 @@ pub(super) fn judge(
         Err(Error::InvalidCertificate(error)) => Err(fault(&error)),
         Err(error) => Err(other(&error)),
     }
+}
+
+/// Whether what a host shows is good for `name` to who trusts what it trusts.
+pub(super) fn holds(material: &Material, name: &str, now: u64) -> Result<(), Fault> {
+    let (cert, _) = material.own.as_ref().ok_or_else(|| Fault::Other("there is none".into()))?;
+    let chain = certificates(cert.as_bytes()).map_err(Fault::Other)?;
+    let trusted = certificates(material.authority.as_bytes()).map_err(Fault::Other)?;
+    let trusted = roots(&trusted).map_err(Fault::Other)?;
+    judge(&chain, Arc::new(trusted), name, now)
 }
 
 /// What the library's error means.

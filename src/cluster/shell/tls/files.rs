@@ -11,6 +11,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{Error, sign::CertifiedKey};
 
 use super::check::{self, Fault};
+use crate::cluster::tls::lifetime::Validity;
 use crate::cluster::tls::{Files, Secret, TlsError, Trust};
 
 /// The flags that a set of files came from.
@@ -35,6 +36,14 @@ pub(super) struct Material {
     pub(super) authority: String,
     /// Certificate and key, in PEM form.
     pub(super) own: Option<(String, Secret)>,
+}
+
+impl Material {
+    /// From when until when the certificate is good.
+    pub(super) fn validity(&self) -> Option<Validity> {
+        let (cert, _) = self.own.as_ref()?;
+        check::certificates(cert.as_bytes()).ok()?.first().and_then(check::validity)
+    }
 }
 
 /// Reads a whole set and looks at it: the dates, the key, the authority, and that the certificate

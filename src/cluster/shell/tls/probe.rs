@@ -30,7 +30,7 @@ const SECOND_THOUGHTS: Duration = Duration::from_millis(300);
 /// What is shown to seeds, and the words for whom we trust.
 pub(super) struct Shown<'a> {
     pub(super) material: Option<&'a Material>,
-    pub(super) trusted: String,
+    pub(super) trusted: &'a str,
     pub(super) access: &'a Access,
 }
 
@@ -63,11 +63,20 @@ async fn with_tls(seed: &Url, config: ClientConfig, shown: &Shown<'_>) -> Option
         Err(Failed::Cut) => {
             return speaks_http(seed).await.then_some(TlsError::SeedPlain { url });
         }
+        Err(Failed::Tls(Error::AlertReceived(alert))) => {
+            return Some(judge_alert(url, alert, shown.material));
+        }
         Err(Failed::Tls(error)) => error,
     };
-    Some(match error {
+    Some(sentence(seed, &error, shown.trusted))
+}
+
+/// What an error of a handshake with a seed means. `trusted` are the words for whom we trust.
+pub(super) fn sentence(seed: &Url, error: &Error, trusted: &str) -> TlsError {
+    let url = seed.text.clone();
+    match error {
         Error::InvalidCertificate(error) => match check::fault(&error) {
-            Fault::Issuer => TlsError::SeedOtherAuthority { url, trusted: shown.trusted.clone() },
+            Fault::Issuer => TlsError::SeedOtherAuthority { url, trusted: trusted.to_owned() },
             Fault::Ended(at) => {
                 TlsError::SeedOutOfTime { url, when: format!("ended on {}", date(at)) }
             }
@@ -81,9 +90,8 @@ async fn with_tls(seed: &Url, config: ClientConfig, shown: &Shown<'_>) -> Option
             Fault::Other(why) => TlsError::SeedOther { url, why },
         },
         Error::InvalidMessage(_) => TlsError::SeedPlain { url },
-        Error::AlertReceived(alert) => judge_alert(url, alert, shown.material),
         other => TlsError::SeedOther { url, why: other.to_string() },
-    })
+    }
 }
 
 /// What the other side does not like about us.
@@ -105,7 +113,7 @@ fn judge_alert(url: String, alert: AlertDescription, shown: Option<&Material>) -
 }
 
 /// How a handshake failed.
-enum Failed {
+pub(super) enum Failed {
     NoConnection,
     /// Cut off without a word.
     Cut,
@@ -128,7 +136,7 @@ async fn handshake(seed: &Url, config: ClientConfig) -> Result<(), Failed> {
     }
 }
 
-fn failed(error: io::Error) -> Failed {
+pub(super) fn failed(error: io::Error) -> Failed {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     inner.map_or(Failed::Cut, |error| Failed::Tls(error.clone()))
 }
