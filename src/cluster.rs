@@ -5,16 +5,24 @@
 //! for exports, graphs or resources, and refuses to act without a quorum that it has seen itself.
 
 pub mod address;
+pub mod aftermath;
+pub mod claim;
 pub mod decide;
 pub mod error;
 pub mod flags;
 pub mod identity;
 pub mod keys;
 pub mod logline;
+pub mod report;
+pub mod request;
 pub mod shell;
 pub mod start;
 pub mod status;
 pub mod tls;
+pub mod told;
+pub mod wal;
+pub mod when;
+pub mod writes;
 
 pub use error::StartError;
 pub use status::{ClusterStatus, ClusterView, MemberView, Role};

@@ -4,6 +4,7 @@
 //! has its own form in `collect`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
@@ -66,15 +67,24 @@ pub struct ResourceSpec {
     /// The kind's own fields.
     pub fields: Fields,
     /// How the engine treats it.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Fields whose values other resources send, by field.
     pub receives: BTreeMap<String, ReceiveSpec>,
     /// Set when it is published.
     pub export: Option<Export>,
     /// Where its name stands in the file.
     pub span: Span,
-    /// Where the value of each field stands in the file; may lack any of them.
-    pub field_spans: BTreeMap<String, Span>,
+    /// Where the values of its fields stand in the file, as far as they do.
+    pub field_spans: Vec<(&'static str, Span)>,
+}
+
+impl ResourceSpec {
+    /// Where the value of this field stands in the file, or else the name of the resource.
+    pub fn place(&self, field: Option<&str>) -> Span {
+        let mut places = self.field_spans.iter();
+        let found = places.find(|(name, _)| Some(*name) == field);
+        found.map_or(self.span, |(_, span)| *span)
+    }
 }
 
 /// One edge as declared: `from` runs first.
@@ -130,7 +140,7 @@ pub struct Collected {
     /// Its fields, after the rule.
     pub fields: Fields,
     /// From the rule, never from the exporter.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Who exports it; several when they agree.
     pub from: Vec<HostName>,
 }

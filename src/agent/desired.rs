@@ -8,7 +8,7 @@ use crate::collect::{self, Export};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
 use crate::ident::HostName;
-use crate::spec::{Collected, Meta, Program, Semaphore};
+use crate::spec::{Collected, Meta, Program, ResourceSpec, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
 pub(super) struct Desired {
@@ -59,10 +59,23 @@ pub(super) fn compile(
         graph::compile(program, &collected)?
     } else {
         let (mut program, mut here) = (program.clone(), collected.clone());
-        program.resources.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
-        here.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+        let resources = program.resources.iter_mut().map(|one| &mut one.meta);
+        let metas = resources.chain(here.iter_mut().map(|one| &mut one.meta));
+        metas.for_each(|meta| everywhere.apply(Arc::make_mut(meta)));
         graph::compile(&program, &here)?
     };
     messages.extend(compiled.messages);
     Ok(Desired { graph: compiled.graph, messages, notes: compiled.notes, collected })
+}
+
+/// `graph` with what these resources of the file say now; `None` when more than they has to be
+/// compiled.
+pub(super) fn amend(
+    graph: &Arc<Graph>,
+    resources: &[ResourceSpec],
+    everywhere: &Everywhere,
+) -> Option<Arc<Graph>> {
+    let mut resources = resources.to_vec();
+    resources.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+    graph::amend(graph, &resources)
 }

@@ -113,6 +113,27 @@ pub(super) struct Args {
     #[arg(long, global = true, env = "QUORATE_DEAD_AFTER", value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Cluster")]
     dead_after: Option<u64>,
+    /// Never leave fewer voters than this by any decision; counts on the host that founds the
+    /// cluster [default: 1]
+    #[arg(long, global = true, env = "QUORATE_MIN_CLUSTER_SIZE", value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=7), help_heading = "Cluster")]
+    min_cluster_size: Option<u16>,
+    /// Let an even number of hosts vote as well; counts on the host that founds the cluster
+    #[arg(long, global = true, env = "QUORATE_ALLOW_EVEN", help_heading = "Cluster")]
+    allow_even: bool,
+    /// What fails together with this host, such as a rack; voters are spread over zones
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ZONE",
+        value_name = "ZONE",
+        help_heading = "Cluster"
+    )]
+    zone: Option<String>,
+    /// Have etcd check changes of members as well: slower, and a dead voter is removed before
+    /// another host takes its place
+    #[arg(long, global = true, env = "QUORATE_ETCD_STRICT", help_heading = "Cluster")]
+    etcd_strict: bool,
     /// Never run an etcd here; needs --seeds
     #[arg(
         long,
@@ -287,6 +308,10 @@ fn settings(args: Args) -> Result<Settings, String> {
         advertise_client_urls: list(args.advertise_client_urls),
         advertise_server_urls: list(args.advertise_server_urls),
         ideal_size: args.ideal_cluster_size,
+        min_size: args.min_cluster_size,
+        allow_even: args.allow_even,
+        zone: args.zone,
+        etcd_strict: args.etcd_strict,
         no_server: args.no_server,
         insecure_network,
         dead_after: args.dead_after.map(Duration::from_secs),

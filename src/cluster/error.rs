@@ -58,13 +58,29 @@ pub enum StartError {
     },
     /// The member's data are gone and nobody answers who could replace them.
     #[error(
-        "the etcd data of this member in {} are gone and no other member answers; start the others \
+        "the etcd data of this member in {} {found} and no other member answers; start the others \
         first",
         folder.display()
     )]
     DataGone {
         /// The folder.
         folder: PathBuf,
+        /// What is there instead, for instance `are gone`.
+        found: &'static str,
+    },
+    /// The folder is a copy of one that is in use.
+    #[error(
+        "state folder {} is a copy of the one that {host} runs on{at} (a cloned machine?); move it \
+        aside and give this agent its own --hostname",
+        folder.display()
+    )]
+    FolderCopied {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose folder was copied.
+        host: String,
+        /// ` at http://10.0.0.7:2379`, or empty when it serves nobody.
+        at: String,
     },
     /// Another agent uses the host name.
     #[error("another agent named {host} is alive ({who}); host names must be unique")]
@@ -75,7 +91,7 @@ pub enum StartError {
         who: String,
     },
     /// A port is taken.
-    #[error("port {port} on {address} is taken{by}; free it or choose another with {flag}")]
+    #[error("port {port} on {address} is taken{by}; free it or choose another with {flag}{advice}")]
     PortTaken {
         /// The port.
         port: u16,
@@ -83,6 +99,20 @@ pub enum StartError {
         address: String,
         /// ` by etcd (pid 401)`, or empty when the owner cannot be seen.
         by: String,
+        /// The flag that chooses it.
+        flag: &'static str,
+        /// How to be rid of an owner that is known, or empty.
+        advice: &'static str,
+    },
+    /// The address is not one of this host.
+    #[error("{address} port {port} cannot be listened on: {why}; choose another with {flag}")]
+    NoAddress {
+        /// The address.
+        address: String,
+        /// The port.
+        port: u16,
+        /// What the system says.
+        why: String,
         /// The flag that chooses it.
         flag: &'static str,
     },

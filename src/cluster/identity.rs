@@ -99,6 +99,13 @@ impl Identity {
         self.instance.get(..8).unwrap_or(&self.instance)
     }
 
+    /// Whether data of this member and cluster are not this folder's. Ids that are not known yet
+    /// disown nobody.
+    pub fn disowns(&self, member: u64, cluster: u64) -> bool {
+        self.member.is_some_and(|own| own != member)
+            || self.cluster_id.is_some_and(|own| own != cluster)
+    }
+
     /// Forgets the membership but not the cluster: what remains is a host that knows where it once
     /// belonged.
     pub fn forget_membership(&mut self) {

@@ -1,6 +1,8 @@
 //! The keys of the clustering and the JSON records behind them (3.2).
 //!
-//! Refuses to guess: a record that this version cannot read is `None`, never a default.
+//! Refuses to guess: a record that this version cannot read is `None`, never a default. Only fields
+//! that came later have one. Refuses to compare clocks of hosts as well: what others wait for is a
+//! number of seconds from when they first saw the record. [`super::writes`] says who writes what.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,11 @@ pub fn change() -> String {
     format!("{PREFIX}change")
 }
 
+/// What the deciding host saw last, and why it does no more.
+pub fn decision() -> String {
+    format!("{PREFIX}decision")
+}
+
 /// Every finished change.
 pub fn histories() -> String {
     format!("{PREFIX}history/")
@@ -40,6 +47,11 @@ pub fn histories() -> String {
 /// A finished change. Padded, so that the keys sort by age.
 pub fn history(seq: i64) -> String {
     format!("{PREFIX}history/{seq:020}")
+}
+
+/// Where the voters serve clients.
+pub fn endpoints() -> String {
+    format!("{PREFIX}endpoints")
 }
 
 /// What is known of a token.
@@ -60,6 +72,8 @@ pub enum PerHost {
     Leave,
     /// A host that said that it will be back.
     Away,
+    /// A host that failed to join and is left alone for a while.
+    Quarantine,
 }
 
 impl PerHost {
@@ -70,6 +84,7 @@ impl PerHost {
             PerHost::Nominate => "nominate",
             PerHost::Leave => "leave",
             PerHost::Away => "away",
+            PerHost::Quarantine => "quarantine",
         }
     }
 
@@ -111,10 +126,20 @@ pub struct SizeRecord {
     pub v: u32,
     /// How many voters.
     pub n: u16,
+    /// Never fewer voters than this by any decision.
+    #[serde(default = "one")]
+    pub floor: u16,
+    /// An even number of voters is wanted as well.
+    #[serde(default)]
+    pub allow_even: bool,
     /// The host that said so.
     pub by: String,
     /// Seconds since 1970, for people.
     pub at: u64,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// `host/H`
@@ -126,12 +151,24 @@ pub struct HostRecord {
     pub instance: String,
     /// A hash of the machine's id.
     pub machine: String,
+    /// The machine's boot, to tell a restart of the machine from one of the agent.
+    #[serde(default)]
+    pub boot: String,
+    /// Tells the agent's state folder from a copy of it on the same machine.
+    #[serde(default)]
+    pub place: String,
     /// The agent's process.
     pub pid: u32,
     /// Seconds since 1970, for people.
     pub started: u64,
     /// The client URLs that its etcd has or would have.
     pub client: Vec<String>,
+    /// The peer URLs that its etcd has or would have.
+    #[serde(default)]
+    pub peer: Vec<String>,
+    /// What fails together with this host: voters are spread over zones.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// The agent's version.
     pub version: String,
     /// The version of its etcd program.
@@ -151,6 +188,9 @@ pub struct VolunteerRecord {
     pub client: Vec<String>,
     /// Seconds since 1970; only orders volunteers.
     pub since: u64,
+    /// Not to be taken up before so many seconds.
+    #[serde(default)]
+    pub not_before: u64,
     /// The version of its etcd program.
     pub etcd: String,
 }
@@ -216,6 +256,14 @@ pub struct ChangeRecord {
     pub started: u64,
     /// Why, for people.
     pub why: String,
+    /// How many seconds a decider tries before it calls the change off.
+    #[serde(default = "change_deadline")]
+    pub deadline: u64,
+}
+
+/// How many seconds a change may take.
+pub fn change_deadline() -> u64 {
+    15
 }
 
 /// `nominate/H`
@@ -248,6 +296,9 @@ pub struct LeaveRecord {
     pub member: u64,
     /// `leave` or `disk-lost`.
     pub reason: String,
+    /// The wish is void after so many seconds; without this it stands until it is fulfilled.
+    #[serde(default)]
+    pub deadline: Option<u64>,
 }
 
 /// `away/H`
@@ -257,6 +308,44 @@ pub struct AwayRecord {
     pub v: u32,
     /// How many seconds the absence is planned to take.
     pub seconds: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// `endpoints`: voters only, and never none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// The recovery that the list is of, as in [`ClusterRecord::epoch`].
+    pub epoch: u64,
+    /// Counts the lists.
+    pub seq: u64,
+    /// The voters, by host.
+    pub list: Vec<Endpoint>,
+}
+
+/// One voter in [`EndpointsRecord`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its host.
+    pub host: String,
+    /// Its id.
+    #[serde(with = "hex")]
+    pub member: u64,
+    /// Where it serves clients.
+    pub urls: Vec<String>,
+}
+
+/// `quarantine/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// How many seconds the host is left alone.
+    pub seconds: u64,
+    /// How often in a row it failed to join.
+    pub fails: u32,
     /// Why, for people.
     pub why: String,
 }
@@ -304,11 +393,38 @@ mod tests {
             instance: "i".into(),
             member: 0x8e9e_05c5_2164_694d,
             reason: "leave".into(),
+            deadline: None,
         };
         let text = String::from_utf8(write(&record)).unwrap();
         assert!(text.contains("\"8e9e05c52164694d\""), "{text}");
         assert_eq!(read(text.as_bytes()), Some(record));
         assert_eq!(read::<LeaveRecord>(b"{}"), None);
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let host: HostRecord = read(
+            br#"{"v":1,"instance":"i","machine":"","pid":7,"started":1,"client":["http://a:1"],
+                "version":"0.1.0","etcd":null}"#,
+        )
+        .expect("a host record without boot, peer and zone");
+        assert_eq!((host.boot.as_str(), host.peer.len(), host.zone), ("", 0, None));
+        let size: SizeRecord = read(br#"{"v":1,"n":3,"by":"h1","at":0}"#).expect("a size");
+        assert_eq!((size.floor, size.allow_even), (1, false));
+        let change: ChangeRecord = read(
+            br#"{"v":1,"seq":4,"kind":"add","host":"h2","member":"0000000000000000","peer":[],
+                "by":"h1","started":0,"why":""}"#,
+        )
+        .expect("a change without a deadline");
+        assert_eq!(change.deadline, 15);
+        let leave: LeaveRecord =
+            read(br#"{"v":1,"instance":"i","member":"0000000000000007","reason":"leave"}"#)
+                .expect("a wish without a deadline");
+        assert_eq!(leave.deadline, None);
+        let offer: VolunteerRecord =
+            read(br#"{"v":1,"instance":"i","peer":[],"client":[],"since":3,"etcd":"3.4.23"}"#)
+                .expect("an offer for now");
+        assert_eq!(offer.not_before, 0);
     }
 
     #[test]

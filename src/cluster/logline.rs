@@ -24,6 +24,8 @@ pub enum Class {
     Foreign,
     /// The data are damaged.
     Disk,
+    /// It ended in the middle of something; its data may be the reason.
+    Panic,
     /// The disk or the quota is full.
     Space,
     /// Slow, but working.
@@ -48,6 +50,11 @@ const PHRASES: &[(&str, Class)] = &[
     ("walpb: crc mismatch", Class::Disk),
     ("integer overflow", Class::Disk),
     ("checksum mismatch", Class::Disk),
+    ("invalid database", Class::Disk),
+    ("file size too small", Class::Disk),
+    ("freepages: ", Class::Disk),
+    ("failed to find database snapshot", Class::Disk),
+    ("max entry size limit exceeded", Class::Disk),
     ("no space left", Class::Space),
     ("database space exceeded", Class::Space),
     ("nospace", Class::Space),
@@ -58,6 +65,8 @@ const PHRASES: &[(&str, Class)] = &[
     ("expected ip in url for binding", Class::Usage),
     ("conflicting environment variable", Class::Usage),
     ("flag provided but not defined", Class::Usage),
+    ("panic: ", Class::Panic),
+    ("fatal error: ", Class::Panic),
 ];
 
 /// One line of etcd, read.

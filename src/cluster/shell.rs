@@ -13,8 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
+use super::decide::quorum;
+use super::identity::show_id;
 use super::tls::TlsFlags;
-use super::{ClusterStatus, Role};
+use super::told::Told;
+use super::{ClusterStatus, Role, writes};
 use crate::ident::HostName;
 use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
@@ -24,8 +27,11 @@ pub mod child;
 mod controller;
 mod entry;
 mod member;
+mod operate;
+mod ports;
 mod presence;
 mod rpc;
+mod serve;
 mod sight;
 mod silence;
 pub mod state;
@@ -33,7 +39,8 @@ mod stop;
 mod tls;
 
 pub use entry::start;
-pub use tls::{NewToken, mint};
+pub use operate::Operator;
+pub use tls::mint;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -66,6 +73,15 @@ pub struct ClusterSettings {
     /// `--ideal-cluster-size`; without it [`IDEAL_SIZE`]. Only the host that founds the cluster
     /// writes it.
     pub ideal_size: Option<u16>,
+    /// `--min-cluster-size`: no decision leaves fewer voters; without it 1. Written by the founder,
+    /// like the next.
+    pub min_size: Option<u16>,
+    /// `--allow-even`: an even number of voters is wanted as well.
+    pub allow_even: bool,
+    /// `--zone`: what fails together with this host; voters are spread over zones.
+    pub zone: Option<String>,
+    /// `--etcd-strict`: etcd itself checks changes of members as well.
+    pub etcd_strict: bool,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
@@ -104,6 +120,8 @@ pub struct Handle {
     pub status: watch::Receiver<ClusterStatus>,
     /// The state folder, locked for as long as the handle lives.
     pub state: Arc<state::StateFolder>,
+    /// Answers requests about the cluster.
+    pub operator: Operator,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -162,6 +180,10 @@ struct Agent {
     etcd: Option<child::Program>,
     child_program: PathBuf,
     ideal: u16,
+    floor: u16,
+    allow_even: bool,
+    zone: Option<String>,
+    strict: bool,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
@@ -171,9 +193,11 @@ struct Agent {
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
+    /// What this host wrote last about its decisions.
+    told: Mutex<Option<Told>>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
-    claim: watch::Sender<Option<presence::Claim>>,
+    claim: watch::Sender<Option<writes::Claim>>,
     serving: watch::Sender<Option<Serving>>,
 }
 
@@ -209,6 +233,17 @@ impl Agent {
             }
             new
         });
+    }
+
+    /// Whether the other voters that were last seen answering are a quorum by themselves.
+    fn others_have_quorum(&self) -> bool {
+        let Some(member) = self.folder.identity().member else { return false };
+        let own = show_id(member);
+        let status = self.status.borrow();
+        let members = status.cluster.iter().flat_map(|view| &view.members);
+        let voters: Vec<_> = members.filter(|m| m.role == Role::Voter).collect();
+        let up = voters.iter().filter(|m| m.up && m.id != own).count();
+        up >= quorum(voters.len())
     }
 
     fn child(&self) -> Option<child::Running> {

@@ -9,14 +9,25 @@ use super::identity::Phase;
 pub struct Facts {
     /// How far the folder had come.
     pub phase: Phase,
-    /// etcd has written a log in the folder.
-    pub wal: bool,
+    /// Whose log etcd has written in the folder.
+    pub data: Data,
     /// The folder knows a cluster.
     pub knows_cluster: bool,
     /// `--seeds` named somebody other than ourselves.
     pub seeds: bool,
     /// Who answered.
     pub contact: Contact,
+}
+
+/// Whose data of etcd a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// There are none.
+    None,
+    /// This member's, as far as can be told.
+    Ours,
+    /// Those of another member: the folder was exchanged.
+    Foreign,
 }
 
 /// Who answered at the seeds and at the endpoints that the folder remembers.
@@ -68,12 +79,15 @@ pub enum Start {
 /// still come, and etcd itself keeps clusters with different ids apart.
 pub fn decide(facts: Facts) -> Start {
     use Contact::{Answers, Foreign, Silent};
-    match (facts.phase, facts.wal, facts.contact) {
-        (Phase::None, true, _) => Start::RefuseData,
-        (Phase::None, false, Foreign) => Start::RefuseForeign,
-        (Phase::None, false, _) if facts.seeds || facts.knows_cluster => Start::Seek,
-        (Phase::None, false, _) => Start::Found,
+    // Data of another member are as good as none, and must never be started with.
+    let wal = facts.data == Data::Ours;
+    match (facts.phase, wal, facts.contact) {
+        (Phase::None, _, _) if facts.data != Data::None => Start::RefuseData,
+        (Phase::None, _, Foreign) => Start::RefuseForeign,
+        (Phase::None, _, _) if facts.seeds || facts.knows_cluster => Start::Seek,
+        (Phase::None, _, _) => Start::Found,
         (Phase::Bootstrapping, _, _) => Start::FoundAgain,
+        (Phase::Joining, _, Answers(Listed::Yes)) if facts.data == Data::Foreign => Start::Archive,
         (Phase::Joining, _, Answers(Listed::Yes)) => Start::Spawn,
         (Phase::Joining, _, Answers(Listed::No)) => Start::Archive,
         (Phase::Joining | Phase::Member, true, Silent | Foreign) => Start::Spawn,
@@ -101,18 +115,22 @@ mod tests {
         [Phase::None, Phase::Bootstrapping, Phase::Joining, Phase::Member, Phase::Leaving];
     const CONTACTS: [Contact; 4] = [Silent, Foreign, Answers(Listed::Yes), Answers(Listed::No)];
 
+    const DATA: [Data; 3] = [Data::None, Data::Ours, Data::Foreign];
+
     fn all() -> Vec<Facts> {
         let mut all = Vec::new();
-        for bits in 0..8 {
+        for bits in 0..4 {
             let bit = |n: u8| bits >> n & 1 == 1;
             for phase in PHASES {
-                all.extend(CONTACTS.map(|contact| Facts {
-                    phase,
-                    wal: bit(0),
-                    knows_cluster: bit(1),
-                    seeds: bit(2),
-                    contact,
-                }));
+                for data in DATA {
+                    all.extend(CONTACTS.map(|contact| Facts {
+                        phase,
+                        data,
+                        knows_cluster: bit(0),
+                        seeds: bit(1),
+                        contact,
+                    }));
+                }
             }
         }
         all
@@ -121,7 +139,7 @@ mod tests {
     #[test]
     fn a_cluster_is_founded_only_by_a_folder_that_knows_nothing() {
         for facts in all() {
-            let clean = facts.phase == Phase::None && !facts.wal;
+            let clean = facts.phase == Phase::None && facts.data == Data::None;
             let alone = !facts.seeds && !facts.knows_cluster && facts.contact != Foreign;
             assert_eq!(decide(facts) == Start::Found, clean && alone, "{facts:?}");
         }
@@ -129,41 +147,54 @@ mod tests {
 
     #[test]
     fn etcd_is_never_started_as_existing_on_an_empty_folder_that_was_a_member() {
-        for facts in all().into_iter().filter(|f| f.phase == Phase::Member && !f.wal) {
+        for facts in all().into_iter().filter(|f| f.phase == Phase::Member) {
+            let spawned = decide(facts) == Start::Spawn;
+            assert!(!spawned || facts.data == Data::Ours, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_starts_with_the_data_of_another_member() {
+        let told = |phase| matches!(phase, Phase::Joining | Phase::Member | Phase::Leaving);
+        for facts in all().into_iter().filter(|f| f.data == Data::Foreign && told(f.phase)) {
             assert_ne!(decide(facts), Start::Spawn, "{facts:?}");
         }
     }
 
     #[test]
     fn the_table_of_the_design_holds() {
-        let facts = |phase, wal, contact| Facts {
+        let facts = |phase, data, contact| Facts {
             phase,
-            wal,
+            data,
             knows_cluster: phase != Phase::None,
             seeds: true,
             contact,
         };
-        for (phase, wal, contact, want) in [
-            (Phase::None, false, Silent, Start::Seek),
-            (Phase::None, false, Answers(Listed::No), Start::Seek),
-            (Phase::None, true, Silent, Start::RefuseData),
-            (Phase::Bootstrapping, false, Silent, Start::FoundAgain),
-            (Phase::Bootstrapping, true, Silent, Start::FoundAgain),
-            (Phase::Joining, false, Answers(Listed::Yes), Start::Spawn),
-            (Phase::Joining, true, Answers(Listed::Yes), Start::Spawn),
-            (Phase::Joining, false, Answers(Listed::No), Start::Archive),
-            (Phase::Member, true, Silent, Start::Spawn),
-            (Phase::Member, true, Foreign, Start::Spawn),
-            (Phase::Member, true, Answers(Listed::Yes), Start::Spawn),
-            (Phase::Member, true, Answers(Listed::No), Start::Archive),
-            (Phase::Member, false, Answers(Listed::Yes), Start::DiskLost),
-            (Phase::Member, false, Silent, Start::RefuseLost),
-            (Phase::Leaving, true, Answers(Listed::Yes), Start::Spawn),
-            (Phase::Leaving, false, Answers(Listed::Yes), Start::FinishLeaving),
-            (Phase::None, false, Foreign, Start::RefuseForeign),
+        use Data::Ours;
+        for (phase, data, contact, want) in [
+            (Phase::None, Data::None, Silent, Start::Seek),
+            (Phase::None, Data::None, Answers(Listed::No), Start::Seek),
+            (Phase::None, Ours, Silent, Start::RefuseData),
+            (Phase::None, Ours, Foreign, Start::RefuseData),
+            (Phase::Bootstrapping, Data::None, Silent, Start::FoundAgain),
+            (Phase::Bootstrapping, Ours, Silent, Start::FoundAgain),
+            (Phase::Joining, Data::None, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Joining, Ours, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Joining, Data::None, Answers(Listed::No), Start::Archive),
+            (Phase::Member, Ours, Silent, Start::Spawn),
+            (Phase::Member, Ours, Foreign, Start::Spawn),
+            (Phase::Member, Ours, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Member, Ours, Answers(Listed::No), Start::Archive),
+            (Phase::Member, Data::None, Answers(Listed::Yes), Start::DiskLost),
+            (Phase::Member, Data::None, Silent, Start::RefuseLost),
+            (Phase::Member, Data::Foreign, Answers(Listed::Yes), Start::DiskLost),
+            (Phase::Member, Data::Foreign, Silent, Start::RefuseLost),
+            (Phase::Leaving, Ours, Answers(Listed::Yes), Start::Spawn),
+            (Phase::Leaving, Data::None, Answers(Listed::Yes), Start::FinishLeaving),
+            (Phase::None, Data::None, Foreign, Start::RefuseForeign),
         ] {
-            let got = decide(facts(phase, wal, contact));
-            assert_eq!(got, want, "{phase:?} wal={wal} {contact:?}");
+            let got = decide(facts(phase, data, contact));
+            assert_eq!(got, want, "{phase:?} {data:?} {contact:?}");
         }
     }
 }

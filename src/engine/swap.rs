@@ -18,6 +18,11 @@ impl Engine {
             return;
         }
         self.generation += 1;
+        if let Some(changed) = self.amended(&new) {
+            self.amend(now, &new, &changed);
+            self.graph = Some(new);
+            return;
+        }
         let (kept, removed) = self.part(&new);
         for slot in &removed {
             self.commands.push(Command::Unwatch(slot.id.clone()));
@@ -31,14 +36,14 @@ impl Engine {
     }
 
     /// A run of a vertex that leaves goes on: with its locks, and to its deadline.
-    fn drain(&mut self, slot: &Slot) {
+    pub(super) fn drain(&mut self, slot: &Slot) {
         let Phase::Running(run) = &slot.phase else { return };
         let resource = &slot.id.resource;
         let deadline = run.deadline.filter(|_| !run.cancelled);
         if let Some(due) = deadline {
             self.agenda.add_gone(due, resource.clone());
         }
-        let (vertex, locks) = (slot.id.clone(), slot.meta.sema.clone());
+        let (vertex, locks) = (slot.id.clone(), slot.vertex.meta.sema.clone());
         let gone = Gone { vertex, run: run.id, locks, deadline, cancelled: run.cancelled };
         self.draining.insert(resource.clone(), gone);
     }
@@ -48,12 +53,10 @@ impl Engine {
     fn part(&mut self, new: &Graph) -> (Vec<Slot>, Vec<Slot>) {
         let slots = std::mem::take(&mut self.slots);
         let Some(old) = &self.graph else { return (slots, Vec::new()) };
-        let anew = |slot: &Slot| slot.meta.rewatch && slot.state == State::Failed;
+        let anew = |slot: &Slot| slot.vertex.meta.rewatch && slot.state == State::Failed;
         let different = slots.iter().any(anew) && **old != *new;
         slots.into_iter().partition(|slot| {
-            let id = &slot.id.resource;
-            let equal =
-                new.vertices.get(id).is_some_and(|vertex| old.vertices.get(id) == Some(vertex));
+            let equal = new.vertices.get(&slot.id.resource) == Some(&slot.vertex);
             equal && !(different && anew(slot))
         })
     }
@@ -64,7 +67,9 @@ impl Engine {
         let mut removed = removed.into_iter().peekable();
         self.slots.reserve(new.vertices.len());
         for (id, vertex) in &new.vertices {
-            if let Some(slot) = kept.next_if(|slot| slot.id.resource == *id) {
+            if let Some(mut slot) = kept.next_if(|slot| slot.id.resource == *id) {
+                // The old graph is not kept alive by what is the same in both.
+                slot.vertex = Arc::clone(vertex);
                 self.slots.push(slot);
                 continue;
             }
@@ -73,10 +78,7 @@ impl Engine {
             slot.held = self.draining.contains_key(id);
             while let Some(old) = removed.next_if(|old| old.id.resource <= *id) {
                 if old.id.resource == *id {
-                    // Somebody changed and this resource has not acted on it: that is as true of
-                    // its new form.
-                    slot.refreshes = old.refreshes.keys().map(|from| (from.clone(), 1)).collect();
-                    slot.tick = old.owes_tick();
+                    slot.inherit(&old);
                 }
             }
             self.commands.push(Command::Watch(slot.id.clone()));

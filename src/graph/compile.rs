@@ -39,15 +39,13 @@ pub fn compile_with(
     compiled.graph.name.clone_from(&program.name);
     let stated = stated_edges(program);
     let mut mistakes = cycle::declared_cycles(&stated);
-    for spec in &program.resources {
-        if spec.export.as_ref().is_some_and(|export| export.hidden) {
-            continue;
-        }
-        match build_local(kinds, spec) {
-            Ok(vertex) => drop(compiled.graph.vertices.insert(spec.id.clone(), vertex)),
-            Err(found) => mistakes.extend(found),
-        }
-    }
+    let here = |spec: &&ResourceSpec| !spec.export.as_ref().is_some_and(|export| export.hidden);
+    // Gathered first: a map that is made of all at once has no room to spare.
+    let built = program.resources.iter().filter(here).filter_map(|spec| {
+        let vertex = build_local(kinds, spec).map_err(|found| mistakes.extend(found)).ok()?;
+        Some((spec.id.clone(), Arc::new(vertex)))
+    });
+    compiled.graph.vertices = built.collect();
     if !mistakes.is_empty() {
         diag::sort(&mut mistakes);
         return Err(mistakes);
@@ -60,6 +58,29 @@ pub fn compile_with(
     compiled.graph.edges = declared_edges(&stated, &compiled.graph.vertices);
     compiled.notes = autoedge::add(&mut compiled.graph);
     Ok(compiled)
+}
+
+/// `old` with what these resources say now, when that concerns nobody else: each is in the graph,
+/// works at the same place, and receives from the same ones. `None` when it may concern others.
+pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
+    let mut changed = Vec::new();
+    for spec in specs.iter().filter(|spec| !spec.export.as_ref().is_some_and(|one| one.hidden)) {
+        let after = build_local(kind::all(), spec).ok()?;
+        let before = old.vertices.get(&spec.id)?;
+        if *before != after {
+            let alike = before.receives == after.receives
+                && before.origin == after.origin
+                && before.meta.autoedge == after.meta.autoedge
+                && before.resource.hints() == after.resource.hints();
+            changed.push(alike.then_some(after)?);
+        }
+    }
+    if changed.is_empty() {
+        return Some(Arc::clone(old));
+    }
+    let mut new = Graph::clone(old);
+    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), one)));
+    Some(Arc::new(new))
 }
 
 /// A mistake that a kind found in a resource.
@@ -117,8 +138,7 @@ fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<D
 
 fn located(spec: &ResourceSpec, mistake: FieldError) -> FieldMistake {
     let FieldError { field, message, help } = mistake;
-    let at = field.and_then(|field| spec.field_spans.get(field)).unwrap_or(&spec.span);
-    let found = Diagnostic::error(*at, format!("{}: {message}", spec.id));
+    let found = Diagnostic::error(spec.place(field), format!("{}: {message}", spec.id));
     FieldMistake { field, diagnostic: Diagnostic { help, ..found } }
 }
 
@@ -150,7 +170,7 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
         origin: Origin::Collected { from: one.from.clone() },
         resource,
     };
-    graph.vertices.insert(one.id.clone(), vertex);
+    graph.vertices.insert(one.id.clone(), Arc::new(vertex));
     Ok(())
 }
 
@@ -176,7 +196,7 @@ pub fn stated_edges(program: &Program) -> Vec<EdgeSpec> {
 /// with the same ends one is made: it notifies if one of them does, and keeps the first name.
 fn declared_edges(
     stated: &[EdgeSpec],
-    vertices: &BTreeMap<ResourceId, Vertex>,
+    vertices: &BTreeMap<ResourceId, Arc<Vertex>>,
 ) -> BTreeMap<(ResourceId, ResourceId), Edge> {
     let mut edges: BTreeMap<(ResourceId, ResourceId), Edge> = BTreeMap::new();
     for spec in stated {

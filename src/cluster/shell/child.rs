@@ -20,8 +20,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::cluster::StartError;
+use crate::cluster::aftermath::Cause;
 use crate::cluster::flags::{OLDEST, Version, keeps_variable};
-use crate::cluster::logline::{self, Class, Line};
+use crate::cluster::logline::{self, Line};
 
 /// The hidden subcommand of our program that becomes etcd.
 pub const SUBCOMMAND: &str = "etcd-child";
@@ -139,19 +140,25 @@ impl Spawner {
 pub(super) struct Exit {
     /// For people: `exit code 1`, `signal 15`.
     pub(super) how: String,
+    /// A signal ended it.
+    pub(super) by_signal: bool,
     /// The line that says why.
-    pub(super) cause: Option<Line>,
+    pub(super) line: Option<Line>,
 }
 
 impl Exit {
-    /// What its last lines mean.
-    pub(super) fn class(&self) -> Option<Class> {
-        self.cause.as_ref().and_then(|line| line.class)
+    /// Why, as far as its last lines tell.
+    pub(super) fn cause(&self) -> Cause {
+        match self.line.as_ref().and_then(|line| line.class) {
+            _ if self.by_signal => Cause::Signal,
+            Some(class) => Cause::Told(class),
+            None => Cause::Unknown,
+        }
     }
 
     /// For people.
     pub(super) fn sentence(&self) -> String {
-        match &self.cause {
+        match self.line.as_ref().filter(|_| !self.by_signal) {
             Some(line) => format!("etcd ended ({}): {}", self.how, line.message),
             None => format!("etcd ended ({})", self.how),
         }
@@ -176,7 +183,7 @@ impl Running {
     pub(super) async fn ended(&self) -> Exit {
         let mut exit = self.exit.clone();
         let ended = exit.wait_for(Option::is_some).await.ok().and_then(|e| e.clone());
-        ended.unwrap_or(Exit { how: "unknown".into(), cause: None })
+        ended.unwrap_or(Exit { how: "unknown".into(), by_signal: false, line: None })
     }
 }
 
@@ -252,9 +259,10 @@ async fn supervise(mut child: Child, mut orders: mpsc::Receiver<Signal>, mut log
             log.take(&text);
         }
     }
+    let by_signal = status.as_ref().is_ok_and(|s| s.code().is_none());
     let how = status.map_or_else(|e| e.to_string(), describe);
     let kept: Vec<Line> = log.kept.into_iter().collect();
-    Exit { how, cause: logline::cause(&kept).cloned() }
+    Exit { how, by_signal, line: logline::cause(&kept).cloned() }
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Refuses to touch etcd's data: it reads, asks, claims the name, and hands over.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,13 +13,12 @@ use tokio::time::timeout;
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
-    now_seconds, presence, sight, state, stop, tls,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
+    member, now_seconds, ports, presence, sight, state, stop, tls,
 };
-use crate::cluster::address::{self, Addresses, CLIENT_FLAG, PEER_FLAG, Typed, Url};
+use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
-use crate::cluster::start::{self, Contact, Facts, Listed, Start};
-use crate::cluster::tls::join;
+use crate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
 use crate::cluster::{ClusterStatus, Role, StartError};
 use crate::store::etcd::{Endpoints, EtcdStore};
 
@@ -38,33 +37,31 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     if !tls.by_authority() {
         listen.join.clear();
     }
-    let rpc = Rpc::new(Arc::clone(&tls.access));
-    tls.examine(&rpc, &addresses).await?;
-    tls.admit(&addresses.seeds).await?;
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let unsaved = |source| StartError::Io { what: "cannot write to", path: folder.path().into(), source };
-    tls.save().map_err(unsaved)?;
     let etcd = match config.flags.no_server {
         true => None,
         false => Some(child::find(config.etcd_path.as_deref()).await?),
     };
     if !config.flags.no_server {
         child::end_orphans(&folder.etcd_dir()).await;
-        ports_are_free(&listen)?;
+        ports::are_free(&listen)?;
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
+    let rpc = Rpc::new(Arc::clone(&tls.access));
+    tls.examine(&rpc, &addresses).await?;
+    tls.admit(&addresses.seeds).await?;
     let contact = contact(&rpc, &known, &addresses, &identity).await?;
     let facts = Facts {
         phase: identity.phase,
-        wal: folder.has_wal(),
+        data: folder.data(),
         knows_cluster: identity.cluster_uuid.is_some(),
         seeds: !addresses.seeds.is_empty(),
         contact: contact.answer,
     };
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
-    refuse(first, &folder, &contact)?;
+    refuse(first, facts.data, &folder, &contact)?;
     if first == Start::Found && config.flags.no_server {
         return Err(StartError::NoSeeds);
     }
@@ -72,7 +69,6 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         Start::Found | Start::FoundAgain => tls.found()?,
         _ => tls.needs_token()?,
     }
-    tls.save().map_err(unsaved)?;
 
     let ours = !config.flags.no_server;
     let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
@@ -80,6 +76,9 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
+    agent.folder.keep()?;
+    let path = agent.folder.path().to_owned();
+    agent.tls.save().map_err(|source| StartError::Io { what: "cannot write to", path, source })?;
     Ok(run(agent, first, config.flags.no_server))
 }
 
@@ -129,26 +128,6 @@ async fn resolve(urls: &[Url], tls: bool) -> Result<Vec<String>, StartError> {
         found.extend(answers);
     }
     Ok(address::listen_urls(&found, tls))
-}
-
-fn ports_are_free(listen: &Listen) -> Result<(), StartError> {
-    let all =
-        [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer), (join::FLAG, &listen.join)];
-    for (flag, urls) in all {
-        for url in urls {
-            let at = url.split_once("://").map(|(_, at)| at.parse::<SocketAddr>());
-            let Some(Ok(at)) = at else { continue };
-            if let Err(error) = TcpListener::bind(at) {
-                let by = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => String::new(),
-                    _ => format!(" or not ours ({error})"),
-                };
-                let (port, address) = (at.port(), at.ip().to_string());
-                return Err(StartError::PortTaken { port, address, by, flag });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Everybody who may know the cluster: who answered last time, then the seeds.
@@ -224,13 +203,18 @@ async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
 
 fn refuse(
     first: Start,
+    data: Data,
     folder: &state::StateFolder,
     contact: &Contacted,
 ) -> Result<(), StartError> {
     let path = folder.path().to_owned();
     match first {
         Start::RefuseData => Err(StartError::ForeignData { folder: path }),
-        Start::RefuseLost => Err(StartError::DataGone { folder: path }),
+        Start::RefuseLost => {
+            let foreign = data == Data::Foreign;
+            let found = if foreign { "are those of another member" } else { "are gone" };
+            Err(StartError::DataGone { folder: path, found })
+        }
         Start::RefuseForeign => {
             let (seed, theirs) = contact.stranger.clone().unwrap_or_default();
             let show = crate::cluster::identity::show_id;
@@ -270,7 +254,7 @@ fn agent(
     Ok(Arc::new(Agent {
         host: config.host.to_string(),
         instance: identity.instance,
-        machine: identity.machine,
+        machine: state::machine(),
         started: now_seconds(),
         addresses,
         listen,
@@ -278,6 +262,10 @@ fn agent(
         etcd,
         child_program,
         ideal: config.flags.ideal_size.unwrap_or(IDEAL_SIZE),
+        floor: config.flags.min_size.unwrap_or(1),
+        allow_even: config.flags.allow_even,
+        zone: config.flags.zone.clone(),
+        strict: config.flags.etcd_strict,
         dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
@@ -286,6 +274,7 @@ fn agent(
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
+        told: Mutex::new(None),
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
@@ -320,10 +309,11 @@ fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
         agent.status.subscribe(),
         Arc::clone(&agent.folder),
+        Operator::new(&agent),
     );
     let task = tokio::spawn(supervise(agent, first, no_server, stopped));
-    let (store, status, state) = handle_parts;
-    Handle { store, status, state, stop, task }
+    let (store, status, state, operator) = handle_parts;
+    Handle { store, status, state, operator, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::Agent;
 use crate::cluster::StartError;
+use crate::cluster::claim::{self, Asking};
 use crate::cluster::keys::{self, HostRecord, PerHost};
 use crate::cluster::status::Role;
-use crate::store::{Compare, LeaseId, Op, Store, StoreError, Txn};
+use crate::cluster::writes::{self, Claim};
+use crate::store::{Store, StoreError};
 
 /// How long a name stays taken after its agent's last sign of life.
 pub(super) const TTL: Duration = Duration::from_secs(10);
@@ -17,15 +19,6 @@ pub(super) const TTL: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_secs(3);
 /// The pause before a refused or failed claim is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// A name that is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    /// Its lease.
-    pub(super) lease: LeaseId,
-    /// The revision of the key; what rests on the claim compares it.
-    pub(super) revision: i64,
-}
 
 /// Why there is no claim.
 pub(super) enum ClaimError {
@@ -45,50 +38,32 @@ impl From<StoreError> for ClaimError {
 pub(super) async fn claim(agent: &Agent) -> Result<Claim, ClaimError> {
     let key = PerHost::Host.of(&agent.host);
     let lease = agent.store.grant(TTL).await?;
-    let value = keys::write(&record(agent));
+    let own = record(agent);
+    let asking = Asking {
+        host: &agent.host,
+        instance: &own.instance,
+        machine: &own.machine,
+        place: &own.place,
+        folder: agent.folder.path(),
+    };
     // Each round loses only against another write of the key.
     loop {
         let snapshot = agent.store.range(&key).await?;
         let current = snapshot.entries.iter().find(|e| e.key == key);
-        let condition = match current {
-            None => Compare::Missing(key.clone()),
-            Some(entry) => {
-                let holder: Option<HostRecord> = keys::read(&entry.value);
-                if let Some(error) = refusal(agent, holder.as_ref()) {
-                    // Only tidies up: the lease ends by itself.
-                    drop(agent.store.revoke(lease).await);
-                    return Err(ClaimError::Taken(error));
-                }
-                Compare::Revision(key.clone(), entry.revision)
+        if let Some(entry) = current {
+            let holder: Option<HostRecord> = keys::read(&entry.value);
+            if let Some(error) = claim::refusal(asking, holder.as_ref()) {
+                // Only tidies up: the lease ends by itself.
+                drop(agent.store.revoke(lease).await);
+                return Err(ClaimError::Taken(error));
             }
-        };
-        let put = Op::Put { key: key.clone(), value: value.clone(), lease: Some(lease) };
-        let away = Op::Delete { key: PerHost::Away.of(&agent.host) };
-        let txn = Txn { when: vec![condition], then: vec![put, away] };
-        let committed = agent.store.txn(txn).await?;
+        }
+        let seen = current.map(|entry| entry.revision);
+        let committed = agent.store.txn(writes::claim(&agent.host, &own, seen, lease)).await?;
         if committed.applied {
             return Ok(Claim { lease, revision: committed.revision });
         }
     }
-}
-
-/// Why the holder's claim stands against ours.
-fn refusal(agent: &Agent, holder: Option<&HostRecord>) -> Option<StartError> {
-    let host = agent.host.clone();
-    let Some(holder) = holder else {
-        let who = "its record is of an unknown form".into();
-        return Some(StartError::HostTaken { host, who });
-    };
-    let short = holder.instance.get(..8).unwrap_or(&holder.instance);
-    let at = holder.client.join(", ");
-    if holder.instance != agent.instance {
-        let who = format!("instance {short}, pid {}, at {at}", holder.pid);
-        return Some(StartError::HostTaken { host, who });
-    }
-    (holder.machine != agent.machine).then(|| {
-        let who = format!("instance {short} on another machine: this state folder is a copy");
-        StartError::HostTaken { host, who }
-    })
 }
 
 fn record(agent: &Agent) -> HostRecord {
@@ -96,9 +71,13 @@ fn record(agent: &Agent) -> HostRecord {
         v: keys::VERSION,
         instance: agent.instance.clone(),
         machine: agent.machine.clone(),
+        place: agent.folder.place(),
+        boot: super::state::boot(),
         pid: std::process::id(),
         started: agent.started,
         client: agent.addresses.client.clone(),
+        peer: agent.addresses.peer.clone(),
+        zone: agent.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         etcd: agent.etcd.as_ref().map(|e| e.version.to_string()),
     }

@@ -26,6 +26,11 @@ pub(super) struct Probe {
     pub(super) index: u64,
     pub(super) applied: u64,
     pub(super) learner: bool,
+    /// Of its etcd.
+    pub(super) version: String,
+    pub(super) db_bytes: u64,
+    /// Of them, those that hold something.
+    pub(super) db_used_bytes: u64,
 }
 
 /// A member as the list shows it.
@@ -68,6 +73,9 @@ impl Rpc {
             index: status.raft_index(),
             applied: status.raft_applied_index(),
             learner: status.is_learner(),
+            version: status.version().to_owned(),
+            db_bytes: u64::try_from(status.db_size()).unwrap_or_default(),
+            db_used_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or_default(),
         })
     }
 

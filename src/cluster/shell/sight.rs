@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Agent;
-use super::rpc::Member;
+use super::rpc::{Member, Probe};
+use super::{Agent, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::identity::show_id;
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
@@ -71,15 +71,18 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
     view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
     let Some(members) = members(agent, expected).await else {
-        view.members = earlier.members;
+        view.members.clone_from(&earlier.members);
         view.members.iter_mut().for_each(|m| {
             m.up = false;
+            m.answers = false;
             m.leader = false;
         });
+        view.remember(&earlier, now_seconds());
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    describe(agent, expected, &members, &mut view).await;
+    let stranger = describe(agent, expected, &members, &mut view).await;
+    view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
     {
@@ -92,7 +95,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
             view.uuid = record.uuid;
         }
     }
-    view.note = note(agent, &view);
+    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view);
     Some(view)
 }
 
@@ -112,13 +115,28 @@ async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
     None
 }
 
-async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut ClusterView) {
+/// Fills in what the members say; gives the stranger that answers in the place of one of them.
+async fn describe(
+    agent: &Agent,
+    expected: u64,
+    members: &[Member],
+    view: &mut ClusterView,
+) -> Option<(String, u64)> {
     let asked = members.iter().map(|member| async move {
         let url = member.client.first()?;
-        let probe = agent.rpc.probe(url).await?;
-        (probe.cluster == expected && probe.member == member.id).then_some(probe)
+        agent.rpc.probe(url).await.map(|probe| (url.clone(), probe))
     });
-    let probes = futures_util::future::join_all(asked).await;
+    let answers = futures_util::future::join_all(asked).await;
+    let strange = |(url, probe): &(String, Probe)| {
+        (probe.cluster != expected).then(|| (url.clone(), probe.cluster))
+    };
+    let stranger = answers.iter().flatten().find_map(strange);
+    let own =
+        |member: &Member, probe: &Probe| probe.cluster == expected && probe.member == member.id;
+    let answers = members.iter().zip(answers);
+    let probes: Vec<Option<Probe>> = answers
+        .map(|(member, answer)| answer.map(|(_, probe)| probe).filter(|p| own(member, p)))
+        .collect();
     let mut leaders: HashMap<u64, usize> = HashMap::new();
     for probe in probes.iter().flatten().filter(|p| p.leader != 0) {
         *leaders.entry(probe.leader).or_default() += 1;
@@ -130,6 +148,8 @@ async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut C
             id: show_id(member.id),
             role: if member.learner { Role::Learner } else { Role::Voter },
             up: probe.as_ref().is_some_and(|p| p.leader != 0),
+            answers: probe.is_some(),
+            since: 0,
             leader: leader == Some(member.id),
             client: member.client.clone(),
             peer: member.peer.clone(),
@@ -140,22 +160,15 @@ async fn describe(agent: &Agent, expected: u64, members: &[Member], view: &mut C
     let voters = members.iter().filter(|m| !m.learner).count();
     let up = view.members.iter().filter(|m| m.role == Role::Voter && m.up).count();
     view.quorum = leader.is_some() && up >= quorum(voters);
+    stranger
 }
 
-fn note(agent: &Agent, view: &ClusterView) -> Option<String> {
-    if let Some((url, stranger)) = agent.endpoints.foreign() {
+fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
+    if let Some((url, stranger)) = stranger {
         let stranger = show_id(stranger);
         return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
     }
-    let down = |m: &&MemberView| m.role == Role::Voter && !m.up;
-    let missing: Vec<&str> = view.members.iter().filter(down).map(|m| m.host.as_str()).collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let voters = view.members.iter().filter(|m| m.role == Role::Voter).count();
-    let up = voters - missing.len();
-    let waiting = if view.quorum { "" } else { "waiting for quorum: " };
-    Some(format!("{waiting}{up} of {voters} voters up (missing {})", missing.join(", ")))
+    view.missing()
 }
 
 #[cfg(test)]

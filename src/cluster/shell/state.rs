@@ -1,20 +1,23 @@
 //! The state folder: 0700, locked for the life of the agent, with `identity.json` written
 //! atomically.
 //!
-//! Refuses a folder that another agent holds or that belongs to another host, before anything else
-//! is touched.
+//! Refuses a folder that another agent holds or that belongs to another host. Until the start is
+//! decided nothing is stored: a refused start leaves the folder byte for byte as it was.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
 use crate::cluster::StartError;
 use crate::cluster::identity::Identity;
+use crate::cluster::start::Data;
+use crate::cluster::wal;
 use crate::ident::HostName;
 
 /// How many archived data folders are kept.
@@ -23,46 +26,101 @@ const ARCHIVES_KEPT: usize = 3;
 /// A state folder that is ours for as long as this value lives.
 #[derive(Debug)]
 pub struct StateFolder {
-    path: PathBuf,
     identity: Mutex<Identity>,
-    /// Held for its lock. The kernel lets go of it when the process ends, however that happens.
-    _lock: File,
+    taken: Taken,
 }
 
-/// Opens, locks and, when it is new, sets up the folder.
+/// A locked folder, and what it takes to leave it as it was found.
+#[derive(Debug)]
+struct Taken {
+    path: PathBuf,
+    /// Held for its lock. The kernel lets go of it when the process ends, however that happens.
+    lock: File,
+    /// What the lock file said before; `None` when there was none.
+    before: Option<Vec<u8>>,
+    /// The folders that had to be made, innermost first.
+    made: Vec<PathBuf>,
+    /// The start is decided: what is written now stays.
+    kept: AtomicBool,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let undone = match &self.before {
+            Some(text) => rewrite(&mut self.lock, text),
+            None => fs::remove_file(self.path.join("lock")),
+        };
+        if let Err(error) = undone {
+            tracing::debug!(%error, "the lock of the state folder is not as it was");
+        }
+        // A folder that somebody has put something into meanwhile stays.
+        for folder in &self.made {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Opens and locks the folder. Nothing is stored in it before [`StateFolder::keep`].
 ///
 /// # Errors
 /// The folder is in use, belongs to another host, is damaged, or cannot be written.
 pub fn open(path: &Path, host: &HostName) -> Result<StateFolder, StartError> {
+    let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let made: Vec<PathBuf> = path.ancestors().take_while(absent).map(Path::to_owned).collect();
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
         .map_err(io_error("cannot create", path))?;
     let path = path.canonicalize().map_err(io_error("cannot open", path))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o700))
-        .map_err(io_error("cannot make private", &path))?;
-    let lock = lock(&path, host)?;
-    let identity = load(&path, host)?;
-    let folder = StateFolder { path, identity: Mutex::new(identity), _lock: lock };
-    folder.save().map_err(io_error("cannot write", &folder.identity_file()))?;
-    Ok(folder)
+    let mut taken = lock(path, made)?;
+    let identity = load(&taken.path, host)?;
+    let file = taken.path.join("lock");
+    rewrite(&mut taken.lock, holder(host).as_bytes()).map_err(io_error("cannot write", &file))?;
+    Ok(StateFolder { identity: Mutex::new(identity), taken })
 }
 
 impl StateFolder {
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.taken.path
+    }
+
+    /// Makes the folder private and stores what was learnt while the start was being decided; from
+    /// now on each change is stored at once.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn keep(&self) -> Result<(), StartError> {
+        let path = self.path();
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(io_error("cannot make private", path))?;
+        let file = self.identity_file();
+        write_atomically(&file, self.guard().render().as_bytes())
+            .map_err(io_error("cannot write", &file))?;
+        self.taken.kept.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tells this folder from a copy of it: the number of the lock's file. Empty when it cannot be
+    /// seen.
+    pub fn place(&self) -> String {
+        self.taken.lock.metadata().map(|file| file.ino().to_string()).unwrap_or_default()
     }
 
     /// Where etcd keeps its data.
     pub fn etcd_dir(&self) -> PathBuf {
-        self.path.join("etcd")
+        self.path().join("etcd")
     }
 
     /// The working directory of the child, for its sockets.
     pub fn socket_dir(&self) -> PathBuf {
-        self.path.join("sock")
+        self.path().join("sock")
     }
 
     /// A copy of the identity.
@@ -70,7 +128,7 @@ impl StateFolder {
         self.guard().clone()
     }
 
-    /// Changes the identity and returns when the disk has it.
+    /// Changes the identity and returns when the disk has it, if the start is decided.
     ///
     /// # Errors
     /// The disk refused; the identity in memory is unchanged then.
@@ -79,15 +137,34 @@ impl StateFolder {
         let mut next = guard.clone();
         change(&mut next);
         if next != *guard {
-            write_atomically(&self.identity_file(), next.render().as_bytes())?;
+            if self.taken.kept.load(Ordering::Relaxed) {
+                write_atomically(&self.identity_file(), next.render().as_bytes())?;
+            }
             *guard = next;
         }
         Ok(guard.clone())
     }
 
-    /// Whether etcd has written a log here.
-    pub fn has_wal(&self) -> bool {
-        fs::read_dir(self.etcd_dir().join("member/wal")).is_ok_and(|mut dir| dir.next().is_some())
+    /// Whose etcd data are here.
+    pub fn data(&self) -> Data {
+        let folder = self.etcd_dir().join("member/wal");
+        let Ok(entries) = fs::read_dir(&folder) else { return Data::None };
+        let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        logs.retain(|log| log.extension().is_some_and(|end| end == "wal"));
+        logs.sort();
+        let Some(newest) = logs.pop() else { return Data::None };
+        let mut head = Vec::new();
+        let read = File::open(newest).map(|file| file.take(wal::HEAD).read_to_end(&mut head));
+        let owner = match read {
+            Ok(Ok(_)) => wal::owner(&head),
+            _ => None,
+        };
+        let identity = self.identity();
+        match owner {
+            Some(owner) if identity.disowns(owner.member, owner.cluster) => Data::Foreign,
+            // What cannot be read is judged by etcd itself.
+            _ => Data::Ours,
+        }
     }
 
     /// Moves etcd's data aside, for a person to look at, and drops the oldest of such folders.
@@ -99,7 +176,7 @@ impl StateFolder {
         if !data.exists() {
             return Ok(());
         }
-        let archive = self.path.join("archive");
+        let archive = self.path().join("archive");
         fs::create_dir_all(&archive)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Names sort by age, so that the oldest are dropped first.
@@ -115,7 +192,7 @@ impl StateFolder {
     /// The client URLs of the voters, as they were last seen. A file that cannot be read names
     /// nobody.
     pub fn remembered_endpoints(&self) -> Vec<String> {
-        let text = fs::read(self.path.join("endpoints.json")).unwrap_or_default();
+        let text = fs::read(self.path().join("endpoints.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -125,15 +202,11 @@ impl StateFolder {
     /// The disk refused.
     pub fn remember_endpoints(&self, urls: &[String]) -> io::Result<()> {
         let text = serde_json::to_vec(urls).map_err(io::Error::from)?;
-        write_atomically(&self.path.join("endpoints.json"), &text)
-    }
-
-    fn save(&self) -> io::Result<()> {
-        write_atomically(&self.identity_file(), self.guard().render().as_bytes())
+        write_atomically(&self.path().join("endpoints.json"), &text)
     }
 
     fn identity_file(&self) -> PathBuf {
-        self.path.join("identity.json")
+        self.path().join("identity.json")
     }
 
     fn guard(&self) -> std::sync::MutexGuard<'_, Identity> {
@@ -142,52 +215,58 @@ impl StateFolder {
 }
 
 /// Takes the folder's lock or says who has it.
-fn lock(folder: &Path, host: &HostName) -> Result<File, StartError> {
-    let path = folder.join("lock");
-    // Without truncating: the text in it is the holder's until the lock is ours.
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(io_error("cannot open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.read_to_string(&mut holder);
-            if read.is_err() || holder.trim().is_empty() {
-                holder = "another agent".into();
+fn lock(path: PathBuf, made: Vec<PathBuf>) -> Result<Taken, StartError> {
+    let file = path.join("lock");
+    // Each round loses only against an agent that was refused and took its lock file with it.
+    loop {
+        let there = file.exists();
+        // Without truncating: the text in it is the holder's until the lock is ours.
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&file)
+            .map_err(io_error("cannot open", &file))?;
+        let locked = lock.try_lock();
+        let mut text = Vec::new();
+        let read = lock.read_to_end(&mut text);
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let text = String::from_utf8_lossy(&text).trim().to_owned();
+                let unknown = read.is_err() || text.is_empty();
+                let holder = if unknown { "another agent".into() } else { text };
+                return Err(StartError::FolderInUse { folder: path, holder });
             }
-            return Err(StartError::FolderInUse {
-                folder: folder.into(),
-                holder: holder.trim().into(),
-            });
+            Err(TryLockError::Error(source)) => return Err(io_error("cannot lock", &file)(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(io_error("cannot lock", &path)(source)),
+        let ours = lock.metadata().map(|m| m.ino()).ok();
+        if ours.is_some() && ours == fs::metadata(&file).map(|m| m.ino()).ok() {
+            let before = there.then_some(text);
+            return Ok(Taken { path, lock, before, made, kept: AtomicBool::new(false) });
+        }
     }
+}
+
+/// What the lock file says about its holder.
+fn holder(host: &HostName) -> String {
     let minutes = now_seconds() / 60;
-    let text = format!(
-        "{host} (pid {}, started {:02}:{:02} UTC)\n",
-        std::process::id(),
-        minutes / 60 % 24,
-        minutes % 60
-    );
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(text.as_bytes())
-    };
-    write(&mut file).map_err(io_error("cannot write", &path))?;
-    Ok(file)
+    let (hour, minute) = (minutes / 60 % 24, minutes % 60);
+    format!("{host} (pid {}, started {hour:02}:{minute:02} UTC)\n", std::process::id())
+}
+
+fn rewrite(file: &mut File, text: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text)
 }
 
 fn load(folder: &Path, host: &HostName) -> Result<Identity, StartError> {
     let file = folder.join("identity.json");
-    let text = match fs::read_to_string(&file) {
-        Ok(text) => text,
+    let text = match fs::read(&file) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if folder.join("etcd").join("member").exists() {
                 return Err(StartError::ForeignData { folder: folder.into() });
@@ -209,12 +288,18 @@ fn load(folder: &Path, host: &HostName) -> Result<Identity, StartError> {
 }
 
 /// A hash of the machine's id: the id itself is not to be shown to others (machine-id(5)).
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let Ok(id) = fs::read_to_string("/etc/machine-id") else {
         return String::new();
     };
     let hash = Sha256::digest(format!("quorate {}", id.trim()).as_bytes());
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The id of the machine's boot; empty where the kernel does not tell.
+pub(super) fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// Writes a whole file or leaves the old one: write, fsync, rename, fsync of the folder.
@@ -251,6 +336,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/state");
         let first = open(&path, &host("h1")).unwrap();
+        first.keep().unwrap();
         let said = open(&path, &host("h2")).unwrap_err();
         assert_eq!(said.exit_code(), 3);
         let text = said.to_string();
@@ -266,6 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let folder = open(&path, &host("h1")).unwrap();
+        folder.keep().unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         let instance = folder.identity().instance;
@@ -274,6 +361,29 @@ mod tests {
         let folder = open(&path, &host("h1")).unwrap();
         assert_eq!(folder.identity().instance, instance);
         assert_eq!(folder.identity().cluster_id, Some(7));
+    }
+
+    #[test]
+    fn a_start_that_goes_no_further_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/state");
+        let folder = open(&path, &host("h1")).unwrap();
+        folder.update(|i| i.cluster_id = Some(7)).unwrap();
+        drop(folder);
+        assert!(!dir.path().join("deep").exists());
+        let folder = open(&path, &host("h1")).unwrap();
+        folder.keep().unwrap();
+        drop(folder);
+        let seen = || ["lock", "identity.json"].map(|name| fs::read(path.join(name)).unwrap());
+        fs::write(path.join("lock"), "h1 (pid 1, started 00:00 UTC)\n").unwrap();
+        let before = seen();
+        let folder = open(&path, &host("h1")).unwrap();
+        folder.update(|i| i.cluster_id = Some(7)).unwrap();
+        assert_eq!(folder.identity().cluster_id, Some(7));
+        assert_ne!(seen()[0], before[0], "the holder is named while the start is decided");
+        drop(folder);
+        open(&path, &host("h2")).unwrap_err();
+        assert_eq!(seen(), before);
     }
 
     #[test]

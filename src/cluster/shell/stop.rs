@@ -12,9 +12,10 @@ use tokio::time::timeout;
 use super::{Agent, Serving, StopMode};
 use crate::cluster::decide::quorum;
 use crate::cluster::identity::Phase;
-use crate::cluster::keys::{self, AwayRecord, LeaveRecord, PerHost};
+use crate::cluster::keys::{self, AwayRecord, LeaveRecord};
 use crate::cluster::status::Role;
-use crate::store::{Op, Store, Txn};
+use crate::cluster::writes;
+use crate::store::Store;
 
 /// How long a note to the others may take.
 const NOTE: Duration = Duration::from_secs(1);
@@ -88,13 +89,12 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
         instance: agent.instance.clone(),
         member: serving.member,
         reason: "leave".into(),
+        deadline: None,
     };
-    let key = PerHost::Leave.of(&agent.host);
-    let put = Op::Put { key, value: keys::write(&record), lease: None };
-    // Without this the offer outlives the membership for a moment, and is taken up again.
-    let withdraw = Op::Delete { key: PerHost::Volunteer.of(&agent.host) };
-    let asked = agent.store.txn(Txn { when: Vec::new(), then: vec![put, withdraw] }).await;
-    let removed = asked.is_ok() && timeout(REMOVAL, gone(agent)).await.is_ok();
+    let claim = agent.claim.borrow().map(|claim| claim.revision);
+    let asked = agent.store.txn(writes::leave(&agent.host, &record, claim)).await;
+    let asked = asked.is_ok_and(|done| done.applied);
+    let removed = asked && timeout(REMOVAL, gone(agent)).await.is_ok();
     if !removed && !remove_self(agent, serving).await {
         tracing::warn!("the others did not take this member out; the next start finishes it");
         return false;
@@ -147,9 +147,7 @@ async fn note_absence(agent: &Agent) {
         seconds: AWAY.as_secs(),
         why: "the agent was stopped".into(),
     };
-    let key = PerHost::Away.of(&agent.host);
-    let put = Op::Put { key, value: keys::write(&record), lease: None };
-    let txn = Txn { when: Vec::new(), then: vec![put] };
+    let txn = writes::away(&agent.host, &record, *agent.claim.borrow());
     if !matches!(timeout(NOTE, agent.store.txn(txn)).await, Ok(Ok(_))) {
         tracing::debug!("the planned absence could not be announced");
     }

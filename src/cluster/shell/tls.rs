@@ -32,7 +32,7 @@ mod service;
 use authority::Authority;
 use files::Material;
 pub(super) use join::obtained;
-pub use mint::{NewToken, mint};
+pub use mint::mint;
 pub(super) use prepare::prepare;
 
 /// Certificates and keys of this host, as they are now.

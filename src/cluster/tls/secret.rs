@@ -1,13 +1,16 @@
 //! Text that must not be seen: tokens, passwords, private keys.
 //!
-//! Refuses to be printed, and is overwritten when it is dropped.
+//! Refuses to be printed, and is overwritten when it is dropped. It is written out only where an
+//! interface of ours hands it over.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// A secret text.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -25,6 +28,18 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret::new(text)
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        secret.expose().to_owned()
     }
 }
 

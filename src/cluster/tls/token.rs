@@ -59,6 +59,15 @@ impl Token {
     }
 }
 
+/// A token that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// Its text, for the host that is to join.
+    pub token: Secret,
+    /// When it expires, in seconds since 1970.
+    pub until: u64,
+}
+
 /// The SHA-256 of something, as hex digits.
 pub fn digest(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes).as_slice())

@@ -8,21 +8,11 @@ use std::time::Duration;
 use super::{AUTHORITY_CERT, check, folder};
 use crate::cluster::keys;
 use crate::cluster::shell::now_seconds;
-use crate::cluster::tls::Secret;
-use crate::cluster::tls::token::Token;
+use crate::cluster::tls::token::{NewToken, Token};
 use crate::store::{Compare, Op, Store, Txn};
 
 /// How long the record of a token outlives it, so that who comes late is told why he is refused.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-
-/// A token that was made.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    /// Its text, for the host that is to join.
-    pub token: Secret,
-    /// When it expires, in seconds since 1970.
-    pub until: u64,
-}
 
 /// Makes a token that `uses` hosts may use within `ttl`, on the host with this name and state
 /// folder. This is what `quorate cluster token` asks the agent for.

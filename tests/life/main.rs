@@ -1,0 +1,7 @@
+//! The life of one member, as its user sees it: agents as processes of the built program on
+//! loopback, with a real etcd each. Rows A2 to A27 are those of the acceptance list of clustering.
+
+mod damage;
+mod kit;
+mod names;
+mod refusals;

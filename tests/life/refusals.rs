@@ -1,0 +1,184 @@
+//! Every refusal of a start: its sentence, its exit code, and that it changed nothing.
+
+use std::fs;
+use std::net::TcpListener;
+
+use nix::sys::signal::Signal;
+
+use crate::kit::{Host, LONG, healthy};
+
+/// Replaces the value of a flag.
+fn with(mut words: Vec<String>, flag: &str, value: &str) -> Vec<String> {
+    match words.iter().position(|word| word == flag) {
+        Some(at) => words[at + 1] = value.into(),
+        None => words.splice(0..0, [flag.to_owned(), value.to_owned()]).for_each(drop),
+    }
+    words
+}
+
+/// Row A2 and 3.14: what is wrong with the flags.
+#[test]
+fn flags_that_cannot_work_are_refused_and_leave_no_folder() {
+    let host = Host::new("h1");
+    for (flag, value, code, sentence) in [
+        (
+            "--seeds",
+            "http://10.255.0.7:2379",
+            3,
+            format!(
+                "this agent would advertise {}, which other hosts cannot reach; pass --client-urls \
+                 http://ADDRESS:{}",
+                host.client_url(),
+                host.client
+            ),
+        ),
+        (
+            "--client-urls",
+            "http://10.255.0.8:2379",
+            3,
+            "http://10.255.0.8:2379 is reachable from the network without certificates; pass \
+             --insecure-network if that is what you want"
+                .into(),
+        ),
+        (
+            "--server-urls",
+            &host.client_url(),
+            2,
+            format!(
+                "--server-urls {}: clients and members need different ports",
+                host.client_url()
+            ),
+        ),
+        (
+            "--client-urls",
+            "ftp://127.0.0.1:1",
+            2,
+            "--client-urls ftp://127.0.0.1:1: only http and https are understood".into(),
+        ),
+        (
+            "--advertise-client-urls",
+            "http://0.0.0.0:2379",
+            2,
+            "--advertise-client-urls http://0.0.0.0:2379: every address of this host can be \
+             listened on but not advertised"
+                .into(),
+        ),
+    ] {
+        host.refused(&with(host.words(&[]), flag, value), code, &sentence);
+    }
+    let mut words = with(host.words(&[]), "--client-urls", "http://nobody.invalid:2379");
+    words.insert(0, "--insecure-network".into());
+    let unresolved =
+        "nobody.invalid does not resolve on this host; etcd needs an address to listen on";
+    host.refused(&words, 3, unresolved);
+    assert!(!host.state().exists());
+}
+
+/// 3.14: the owner of a port is named.
+#[test]
+fn a_taken_port_is_refused_with_its_owner() {
+    let host = Host::new("h1");
+    let other = TcpListener::bind(("127.0.0.1", host.client)).unwrap();
+    let name = fs::read_to_string("/proc/self/comm").unwrap();
+    let sentence = format!(
+        "port {} on 127.0.0.1 is taken by {} (pid {}); free it or choose another with \
+         --client-urls",
+        host.client,
+        name.trim(),
+        std::process::id()
+    );
+    host.refused(&host.words(&[]), 3, &sentence);
+    drop(other);
+    let mut agent = host.start(&[]);
+    healthy(&[&agent], 1);
+    let second = Host::new("h2");
+    let words = with(second.words(&[&host]), "--server-urls", &host.peer_url());
+    let sentence = format!(
+        "port {} on 127.0.0.1 is taken by etcd (pid {}, member h1-*); free it or choose another \
+         with --server-urls",
+        host.peer,
+        host.etcds()[0]
+    );
+    second.refused(&words, 3, &sentence);
+    let seed = with(second.words(&[]), "--seeds", &host.peer_url());
+    let sentence = format!(
+        "{} is the peer port of h1; pass --seeds {}, its port for clients",
+        host.peer_url(),
+        host.client_url()
+    );
+    second.refused(&seed, 3, &sentence);
+    assert_eq!(agent.stop(Signal::SIGTERM, LONG).0, 0);
+}
+
+/// 3.3, 3.5 and row A14: what is wrong with the folder.
+#[test]
+fn a_folder_without_its_identity_or_with_a_damaged_one_is_refused() {
+    let host = Host::new("h1");
+    let mut agent = host.start(&[]);
+    healthy(&[&agent], 1);
+    assert_eq!(agent.stop(Signal::SIGTERM, LONG).0, 0);
+    let folder = host.state().canonicalize().unwrap();
+    let file = folder.join("identity.json");
+    let good = fs::read(&file).unwrap();
+    let mut flipped = good.clone();
+    flipped[0] ^= 0x80;
+    for bad in [&[][..], &good[..good.len() / 2], &flipped, b"{\"v\": 2}"] {
+        fs::write(&file, bad).unwrap();
+        let sentence = format!(
+            "{} is damaged (*); move the folder aside and start again to join as a new member",
+            file.display()
+        );
+        host.refused(&host.words(&[]), 3, &sentence);
+    }
+    fs::remove_file(&file).unwrap();
+    let sentence = format!(
+        "{} holds etcd data but no identity of quorate; give this agent its own --prefix",
+        folder.display()
+    );
+    host.refused(&host.words(&[]), 3, &sentence);
+    fs::write(&file, &good).unwrap();
+    let etcd = folder.join("etcd");
+    fs::rename(&etcd, folder.join("elsewhere")).unwrap();
+    let sentence = format!(
+        "the etcd data of this member in {} are gone and no other member answers; start the \
+         others first",
+        folder.display()
+    );
+    host.refused(&host.words(&[]), 3, &sentence);
+    fs::rename(folder.join("elsewhere"), &etcd).unwrap();
+    let agent = host.start(&[]);
+    healthy(&[&agent], 1);
+}
+
+/// 3.5: the whole folder of another host, and the data of another member.
+#[test]
+fn data_of_another_member_are_refused_while_nobody_answers() {
+    let hosts = ["h1", "h2"].map(Host::new);
+    for host in &hosts {
+        let mut agent = host.start(&[]);
+        healthy(&[&agent], 1);
+        assert_eq!(agent.stop(Signal::SIGTERM, LONG).0, 0);
+    }
+    let [one, two] = &hosts;
+    let [mine, theirs] = hosts.each_ref().map(|h| h.state().canonicalize().unwrap());
+    let away = theirs.join("etcd.mine");
+    fs::rename(mine.join("etcd"), &away).unwrap();
+    fs::rename(theirs.join("etcd"), mine.join("etcd")).unwrap();
+    fs::rename(&away, theirs.join("etcd")).unwrap();
+    for (host, folder) in [(one, &mine), (two, &theirs)] {
+        let sentence = format!(
+            "the etcd data of this member in {} are those of another member and no other member \
+             answers; start the others first",
+            folder.display()
+        );
+        host.refused(&host.words(&[]), 3, &sentence);
+    }
+    // The identity goes with the folder: it is the whole state that was exchanged.
+    fs::rename(&mine, one.folder().join("mine")).unwrap();
+    fs::rename(&theirs, &mine).unwrap();
+    let sentence = format!(
+        "state folder {} belongs to host h2, not to h1; give this agent its own --prefix",
+        mine.display()
+    );
+    one.refused(&one.words(&[]), 3, &sentence);
+}
