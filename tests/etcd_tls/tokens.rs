@@ -141,10 +141,9 @@ async fn a_token_that_is_used_forged_or_expired_is_refused_in_one_sentence() {
          with quorate cluster token"
     );
     let turned: String = secret.chars().rev().collect();
-    for forged in [
-        format!("{id}.{turned}.{authority}"),
-        format!("000000000000.{secret}.{authority}"),
-    ] {
+    for forged in
+        [format!("{id}.{turned}.{authority}"), format!("000000000000.{secret}.{authority}")]
+    {
         let config = with(Site::new("h2").config(&[&url]), &Secret::new(forged));
         assert_eq!(refused(config).await, (3, unknown.clone()));
     }

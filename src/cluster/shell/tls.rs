@@ -164,9 +164,5 @@ fn folder(state: &Path) -> PathBuf {
 
 /// What etcd gets of them.
 fn own_files(folder: &Path) -> Files {
-    Files {
-        cert: folder.join(CERT),
-        key: folder.join(KEY),
-        authority: folder.join(AUTHORITY_CERT),
-    }
+    Files { cert: folder.join(CERT), key: folder.join(KEY), authority: folder.join(AUTHORITY_CERT) }
 }

@@ -68,12 +68,11 @@ async fn send(
     let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(|e| silent(&e))?;
     let name = ServerName::try_from(at.host.clone()).map_err(|why| silent(&why))?;
     let connector = TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, stream).await.map_err(|error| {
-        match probe::failed(error) {
+    let stream =
+        connector.connect(name, stream).await.map_err(|error| match probe::failed(error) {
             probe::Failed::Tls(error) => Failed::Refused(probe::sentence(at, &error, trusted)),
             _ => silent(&"the connection was cut off"),
-        }
-    })?;
+        })?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|why| silent(&why))?;
     // Ends with the answer, or when the sender is dropped.

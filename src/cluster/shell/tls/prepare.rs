@@ -29,8 +29,7 @@ pub(in crate::cluster::shell) fn prepare(
 ) -> Result<Credentials, TlsError> {
     let flags = &config.flags.tls;
     let plan = plan::decide(flags, addresses.tls, !config.flags.no_server)?;
-    let state =
-        std::path::absolute(&config.state_dir).unwrap_or_else(|_| config.state_dir.clone());
+    let state = std::path::absolute(&config.state_dir).unwrap_or_else(|_| config.state_dir.clone());
     let mut credentials = Credentials {
         access: Access::new(user(flags)?),
         certificates: None,
@@ -140,11 +139,9 @@ fn issued(
     may_ask: bool,
     names: &[String],
 ) -> Result<Option<Material>, TlsError> {
-    let (Some(authority), Some(cert), Some(key)) = (
-        read(credentials, AUTHORITY_CERT)?,
-        read(credentials, CERT)?,
-        read(credentials, KEY)?,
-    ) else {
+    let (Some(authority), Some(cert), Some(key)) =
+        (read(credentials, AUTHORITY_CERT)?, read(credentials, CERT)?, read(credentials, KEY)?)
+    else {
         return Ok(None);
     };
     let authority = authority.expose().to_owned();
