@@ -76,6 +76,6 @@ pub(super) fn amend(
     everywhere: &Everywhere,
 ) -> Option<Arc<Graph>> {
     let mut resources = resources.to_vec();
-    resources.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+    resources.iter_mut().for_each(|one| everywhere.apply(Arc::make_mut(&mut one.meta)));
     graph::amend(graph, &resources)
 }

@@ -3,6 +3,8 @@
 //!
 //! Refuses a graph with other resources or other edges: that is `swap`'s.
 
+use std::sync::Arc;
+
 use super::slot::Slot;
 use super::view::Standing;
 use super::{Command, Engine, State, Timestamp, VertexId};
@@ -21,14 +23,14 @@ impl Engine {
             if old.0 != new.0 {
                 return None;
             }
-            if old.1 != new.1 {
+            if !Arc::ptr_eq(old.1, new.1) && old.1 != new.1 {
                 // Its edges notify, or no longer do.
                 (new.1.resource.event_is_change() == self.slots[at].ticks).then_some(())?;
                 changed.push(at);
             }
         }
         if !changed.is_empty() && self.tally.of(State::Failed) > 0 {
-            let anew = |slot: &Slot| slot.meta.rewatch && slot.state == State::Failed;
+            let anew = |slot: &Slot| slot.meta().rewatch && slot.state == State::Failed;
             changed.extend((0..self.slots.len()).filter(|at| anew(&self.slots[*at])));
             changed.sort_unstable();
             changed.dedup();
@@ -71,7 +73,7 @@ impl Engine {
         self.drain(&old);
         self.ready.remove(&at);
         if let Some(ticket) = old.ticket {
-            self.locks.leave(ticket, at, &old.meta.sema);
+            self.locks.leave(ticket, at, &old.meta().sema);
         }
         self.agenda.shift(at, &mut old.alarm, None);
         self.awaited -= usize::from(old.awaited);

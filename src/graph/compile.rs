@@ -67,7 +67,7 @@ pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
     for spec in specs.iter().filter(|spec| !spec.export.as_ref().is_some_and(|one| one.hidden)) {
         let after = build_local(kind::all(), spec).ok()?;
         let before = old.vertices.get(&spec.id)?;
-        if *before != after {
+        if **before != after {
             let alike = before.receives == after.receives
                 && before.origin == after.origin
                 && before.meta.autoedge == after.meta.autoedge
@@ -79,7 +79,7 @@ pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
         return Some(Arc::clone(old));
     }
     let mut new = Graph::clone(old);
-    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), one)));
+    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), Arc::new(one))));
     Some(Arc::new(new))
 }
 
