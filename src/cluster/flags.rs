@@ -229,6 +229,7 @@ mod tests {
         let said = arguments(&Child {
             identity: &identity,
             mode: Mode::New,
+            strict: false,
             data_dir: "/s/etcd",
             listen_client: &urls,
             listen_peer: &urls,

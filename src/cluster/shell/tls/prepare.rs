@@ -93,12 +93,6 @@ fn of_authority(
     names: Vec<String>,
     server: bool,
 ) -> Result<(), TlsError> {
-    let token = match (&flags.token, &flags.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(file)) => Some(files::line("--token-file", file)?),
-        (None, None) => None,
-    };
-    let token = token.map(|token| Token::parse(token.expose())).transpose()?;
     if server {
         let files = super::own_files(&credentials.folder);
         credentials.certificates = Some((files.clone(), files));
@@ -108,7 +102,10 @@ fn of_authority(
     if let Some(key) = read(credentials, AUTHORITY_KEY)? {
         credentials.set_key(key);
     }
-    let issued = issued(credentials, token.is_some(), &names)?;
+    let may_ask = flags.token.is_some() || flags.token_file.is_some();
+    let issued = issued(credentials, may_ask, &names)?;
+    // Who has a certificate needs no token any more, and its file may be gone.
+    let token = if issued.is_none() { token(flags)? } else { None };
     let key = match issued.as_ref().and_then(|material| material.own.as_ref()) {
         Some((_, key)) => key.clone(),
         None => authority::key().map_err(|why| failed(credentials, why))?,
@@ -118,6 +115,16 @@ fn of_authority(
         credentials.take(material);
     }
     Ok(())
+}
+
+/// The token that the flags name.
+fn token(flags: &TlsFlags) -> Result<Option<Token>, TlsError> {
+    let text = match (&flags.token, &flags.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(file)) => files::line("--token-file", file)?,
+        (None, None) => return Ok(None),
+    };
+    Token::parse(text.expose()).map(Some)
 }
 
 fn failed(credentials: &Credentials, why: String) -> TlsError {

@@ -75,7 +75,7 @@ async fn with_tls(seed: &Url, config: ClientConfig, shown: &Shown<'_>) -> Option
 pub(super) fn sentence(seed: &Url, error: &Error, trusted: &str) -> TlsError {
     let url = seed.text.clone();
     match error {
-        Error::InvalidCertificate(error) => match check::fault(&error) {
+        Error::InvalidCertificate(error) => match check::fault(error) {
             Fault::Issuer => TlsError::SeedOtherAuthority { url, trusted: trusted.to_owned() },
             Fault::Ended(at) => {
                 TlsError::SeedOutOfTime { url, when: format!("ended on {}", date(at)) }
