@@ -329,16 +329,6 @@ impl Body {
                 return Some(Event::Finished { vertex, run, result, sent: Fields::new() });
             }
         };
-        let context = Context {
-            store: self.store.clone(),
-            host: self.settings.host.clone(),
-            state_dir: self.state_dir.clone(),
-            apply,
-            refresh,
-            outbox: Outbox::default(),
-            managed: self.managed.clone(),
-            cancel: tokio_util::sync::CancellationToken::new(),
-        };
         let mut armed = None;
         if rearm && !polled {
             let lost = self.watches.error_of(&vertex).is_some();
@@ -348,6 +338,17 @@ impl Body {
             let news = lost || self.watches.error_of(&vertex).is_some();
             armed = event.filter(|_| news);
         }
+        let context = Context {
+            store: self.store.clone(),
+            host: self.settings.host.clone(),
+            state_dir: self.state_dir.clone(),
+            apply,
+            refresh,
+            outbox: Outbox::default(),
+            managed: self.managed.clone(),
+            mover: self.watches.mover(&vertex),
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
         self.runs.start(vertex, run, resource, context, timeout);
         armed
     }

@@ -75,6 +75,9 @@ pub(super) fn amend(
     resources: &[ResourceSpec],
     everywhere: &Everywhere,
 ) -> Option<Arc<Graph>> {
+    if everywhere.is_usual() {
+        return graph::amend(graph, resources);
+    }
     let mut resources = resources.to_vec();
     resources.iter_mut().for_each(|one| everywhere.apply(Arc::make_mut(&mut one.meta)));
     graph::amend(graph, &resources)

@@ -3,8 +3,6 @@
 //!
 //! Refuses a graph with other resources or other edges: that is `swap`'s.
 
-use std::sync::Arc;
-
 use super::slot::Slot;
 use super::view::Standing;
 use super::{Command, Engine, State, Timestamp, VertexId};
@@ -23,7 +21,7 @@ impl Engine {
             if old.0 != new.0 {
                 return None;
             }
-            if !Arc::ptr_eq(old.1, new.1) && old.1 != new.1 {
+            if old.1 != new.1 {
                 // Its edges notify, or no longer do.
                 (new.1.resource.event_is_change() == self.slots[at].ticks).then_some(())?;
                 changed.push(at);
