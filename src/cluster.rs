@@ -24,6 +24,7 @@ pub mod shell;
 pub mod space;
 pub mod start;
 pub mod status;
+pub mod tls;
 pub mod told;
 pub mod wal;
 pub mod when;

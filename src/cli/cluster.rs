@@ -16,6 +16,7 @@ use crate::cluster::request::{Answer, Request};
 
 mod explain;
 mod status;
+mod token;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 no agent answers, or something went wrong; 2 bad usage; 3 refused, with the \
@@ -25,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate cluster status                     every host and member, what is under way, and why not
   quorate cluster explain                    what the deciding host saw, and its reasons
+  quorate cluster token                      a token for a host that is to join
 
 The agent of this host is asked; choose with --hostname or --prefix when there are several.
 
@@ -45,6 +47,8 @@ enum Verb {
     Status(status::Args),
     /// Show what the deciding host saw, what it does next, and why it does no more
     Explain(explain::Args),
+    /// Make a one-time token that lets a host join, and get its certificate
+    Token(token::Args),
 }
 
 /// Carries out a verb.
@@ -52,6 +56,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let done = match &args.verb {
         Verb::Status(args) => status::run(args),
         Verb::Explain(args) => explain::run(args),
+        Verb::Token(args) => token::run(args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -18,6 +18,7 @@ mod listing;
 mod run;
 mod schema;
 mod status;
+mod tls;
 mod watch;
 
 /// The graph or the configuration is refused, or something went wrong while running.
@@ -35,6 +36,12 @@ Examples:
   quorate run --hostname h2 --seeds http://127.0.0.1:2379 --client-urls http://127.0.0.1:2381 \\
       --server-urls http://127.0.0.1:2382 yaml site.yaml
                                              join it from a second terminal
+  quorate run --client-urls https://h1:2379 --server-urls https://h1:2380 yaml site.yaml
+                                             found a cluster with TLS
+  quorate cluster token                      a token, for one host that is to join it
+  quorate run --seeds https://h1:2379 --token TOKEN --client-urls https://h2:2379 \\
+      --server-urls https://h2:2380 yaml site.yaml
+                                             join it from another host
   quorate status                             what the agent of this host is doing
   quorate status --watch                     the same, again after each change
   quorate cluster status                     who is in the cluster, and why nothing happens

@@ -54,6 +54,11 @@ pub fn endpoints() -> String {
     format!("{PREFIX}endpoints")
 }
 
+/// What is known of a token.
+pub fn token(id: &str) -> String {
+    format!("{PREFIX}token/{}", encode_segment(id))
+}
+
 /// One kind of key that exists once per host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerHost {

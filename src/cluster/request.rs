@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
+use super::tls::token::NewToken;
 use super::told::Told;
 
 /// A request. Each is answered once, within [`Request::patience`].
@@ -17,13 +18,20 @@ pub enum Request {
     Status,
     /// What the deciding host saw last.
     Explain,
+    /// A new token.
+    Token {
+        /// How long it is good.
+        seconds: u64,
+        /// How many hosts may use it.
+        uses: u16,
+    },
 }
 
 impl Request {
     /// How long the agent may take.
     pub fn patience(&self) -> Duration {
         match self {
-            Request::Status | Request::Explain => Duration::from_secs(10),
+            Request::Status | Request::Explain | Request::Token { .. } => Duration::from_secs(10),
         }
     }
 }
@@ -36,6 +44,8 @@ pub enum Answer {
     Status(Box<Report>),
     /// To an explanation.
     Explain(Box<Told>),
+    /// A token.
+    Token(NewToken),
     /// The agent runs on its own, without any cluster.
     Alone,
     /// No: one sentence says why, and what to do.

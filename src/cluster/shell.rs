@@ -4,6 +4,7 @@
 //! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read
 //! here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,12 +15,14 @@ use tokio::task::JoinHandle;
 use super::address::Addresses;
 use super::decide::quorum;
 use super::identity::show_id;
+use super::tls::TlsFlags;
 use super::told::Told;
 use super::{ClusterStatus, Role, writes};
 use crate::ident::HostName;
 use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
 
+mod adopt;
 pub mod child;
 mod controller;
 mod entry;
@@ -33,9 +36,11 @@ mod sight;
 mod silence;
 pub mod state;
 mod stop;
+mod tls;
 
 pub use entry::start;
 pub use operate::Operator;
+pub use tls::mint;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -86,6 +91,8 @@ pub struct ClusterSettings {
     /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
     /// replaced; without it [`DEAD_AFTER`]. The host that decides goes by its own.
     pub dead_after: Option<Duration>,
+    /// Certificates, token and password.
+    pub tls: TlsFlags,
 }
 
 /// How many voters are wanted when nobody says.
@@ -188,6 +195,7 @@ struct Agent {
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,
     rpc: rpc::Rpc,
+    tls: tls::Credentials,
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
@@ -199,11 +207,21 @@ struct Agent {
     serving: watch::Sender<Option<Serving>>,
 }
 
-/// What etcd listens on.
+/// What is listened on.
 #[derive(Clone, Debug, Default)]
 struct Listen {
     client: Vec<String>,
     peer: Vec<String>,
+    /// By us, for joiners.
+    join: Vec<String>,
+}
+
+impl Listen {
+    /// The addresses where etcd listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let urls = self.client.iter().chain(&self.peer);
+        urls.filter_map(|url| url.split_once("://")?.1.parse().ok()).collect()
+    }
 }
 
 impl Agent {

@@ -14,7 +14,7 @@ use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
-    member, now_seconds, ports, presence, sight, state, stop,
+    member, now_seconds, ports, presence, sight, state, stop, tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -32,9 +32,12 @@ const CLAIM: Duration = Duration::from_secs(2);
 /// One sentence each; see [`StartError`].
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
+    let mut listen = listen(&addresses, config.flags.tls.join_port).await?;
+    let tls = tls::prepare(&config, &addresses, &listen.addresses())?;
+    if !tls.by_authority() {
+        listen.join.clear();
+    }
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let listen =
-        if config.flags.no_server { Listen::default() } else { listen(&addresses).await? };
     let etcd = match config.flags.no_server {
         true => None,
         false => Some(child::find(config.etcd_path.as_deref()).await?),
@@ -45,7 +48,9 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
-    let rpc = Rpc::default();
+    let rpc = Rpc::new(Arc::clone(&tls.access));
+    tls.examine(&rpc, &addresses).await?;
+    tls.admit(&addresses.seeds).await?;
     let contact = contact(&rpc, &known, &addresses, &identity).await?;
     let facts = Facts {
         phase: identity.phase,
@@ -60,47 +65,50 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     if first == Start::Found && config.flags.no_server {
         return Err(StartError::NoSeeds);
     }
+    match first {
+        Start::Found | Start::FoundAgain => tls.found()?,
+        _ => tls.needs_token()?,
+    }
 
-    let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
-    let agent = agent(&config, addresses, listen, etcd, folder, endpoints, rpc)?;
+    let ours = !config.flags.no_server;
+    let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
+    let agent = agent(&config, addresses, listen, etcd, folder, (endpoints, rpc, tls))?;
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
+    let path = agent.folder.path().to_owned();
+    agent.tls.save().map_err(|source| StartError::Io { what: "cannot write to", path, source })?;
     Ok(run(agent, first, config.flags.no_server))
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
-    if config.flags.no_server {
-        let seeds = address::seeds(&config.flags.seeds)?;
-        let none = Vec::new();
-        return Ok(Addresses {
-            listen_client: Vec::new(),
-            listen_peer: Vec::new(),
-            client: none.clone(),
-            peer: none,
-            seeds,
-        });
-    }
-    address::choose(Typed {
+    let typed = Typed {
         client: &config.flags.client_urls,
         peer: &config.flags.server_urls,
         advertise_client: &config.flags.advertise_client_urls,
         advertise_peer: &config.flags.advertise_server_urls,
         seeds: &config.flags.seeds,
         insecure: config.flags.insecure_network,
-    })
+        asks_for_tls: config.flags.tls.asks_for_tls(),
+    };
+    match config.flags.no_server {
+        true => address::choose_client(typed),
+        false => address::choose(typed),
+    }
 }
 
-async fn listen(addresses: &Addresses) -> Result<Listen, StartError> {
+async fn listen(addresses: &Addresses, join: Option<u16>) -> Result<Listen, StartError> {
+    let join = if addresses.tls { address::join_urls(addresses, join)? } else { Vec::new() };
     Ok(Listen {
-        client: resolve(&addresses.listen_client).await?,
-        peer: resolve(&addresses.listen_peer).await?,
+        client: resolve(&addresses.listen_client, addresses.tls).await?,
+        peer: resolve(&addresses.listen_peer, addresses.tls).await?,
+        join: resolve(&join, addresses.tls).await?,
     })
 }
 
 /// etcd refuses names to listen on, so they become addresses here.
-async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
+async fn resolve(urls: &[Url], tls: bool) -> Result<Vec<String>, StartError> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for url in urls {
         if let Some(address) = url.address() {
@@ -119,7 +127,7 @@ async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
         }
         found.extend(answers);
     }
-    Ok(address::listen_urls(&found))
+    Ok(address::listen_urls(&found, tls))
 }
 
 /// Everybody who may know the cluster: who answered last time, then the seeds.
@@ -223,8 +231,7 @@ fn agent(
     listen: Listen,
     etcd: Option<child::Program>,
     folder: Arc<state::StateFolder>,
-    endpoints: Arc<Endpoints>,
-    rpc: Rpc,
+    (endpoints, rpc, tls): (Arc<Endpoints>, Rpc, tls::Credentials),
 ) -> Result<Arc<Agent>, StartError> {
     let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
     let child_program = match &config.child_program {
@@ -240,6 +247,10 @@ fn agent(
         .first()
         .map(|url| url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
         .unwrap_or_default();
+    // It is reached where it listens, and shows what it advertises.
+    if let Some(url) = addresses.client.first().and_then(|url| Url::parse("", url, 1).ok()) {
+        tls.access.set_alias(&own_url, &url.host);
+    }
     Ok(Arc::new(Agent {
         host: config.host.to_string(),
         instance: identity.instance,
@@ -260,6 +271,7 @@ fn agent(
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,
+        tls,
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
@@ -317,6 +329,7 @@ async fn supervise(
     loops.spawn(sight::run(Arc::clone(&agent)));
     let endpoints = Arc::clone(&agent.endpoints);
     loops.spawn(async move { endpoints.review().await });
+    loops.spawn(tls::duty::run(Arc::clone(&agent)));
     let mut deciding = JoinSet::new();
     deciding.spawn(controller::run(Arc::clone(&agent)));
     // Ended before the claim is given back, or it would claim the name anew.

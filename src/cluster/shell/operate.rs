@@ -14,6 +14,7 @@ use crate::cluster::request::{Answer, Request};
 mod explain;
 mod look;
 mod status;
+mod token;
 
 /// How many requests are answered at once: each may ask all members and the store.
 const AT_ONCE: usize = 4;
@@ -53,5 +54,6 @@ async fn serve(agent: &Agent, request: &Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Box::new(status::report(agent).await)),
         Request::Explain => explain::answer(agent).await,
+        Request::Token { seconds, uses } => token::answer(agent, *seconds, *uses).await,
     }
 }

@@ -3,7 +3,7 @@
 //! Refuses to try again or elsewhere: an order about members must not be repeated blindly.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::cluster::flags::Version;
 pub(super) use crate::cluster::seen::{Member, Probe};
+use crate::store::etcd::Access;
 
 /// How long a member may take to say how it is.
 pub(super) const PROBE: Duration = Duration::from_millis(500);
@@ -23,12 +24,17 @@ const ORDER: Duration = Duration::from_secs(8);
 const DEFRAGMENT: Duration = Duration::from_secs(60);
 
 /// Connections to members, by URL.
-#[derive(Default)]
 pub(super) struct Rpc {
+    access: Arc<Access>,
     clients: Mutex<HashMap<String, Client>>,
 }
 
 impl Rpc {
+    /// None yet.
+    pub(super) fn new(access: Arc<Access>) -> Self {
+        Rpc { access, clients: Mutex::default() }
+    }
+
     /// How the member at `url` is; `None` when it does not answer in time.
     pub(super) async fn probe(&self, url: &str) -> Option<Probe> {
         let mut client = self.client(url).await?;
@@ -61,6 +67,16 @@ impl Rpc {
         };
         let cluster = list.header().map(ResponseHeader::cluster_id)?;
         Some((cluster, list.members().iter().map(member).collect()))
+    }
+
+    /// The members' names, from the first of `urls` that answers.
+    pub(super) async fn names(&self, urls: &[String]) -> Option<Vec<String>> {
+        for url in urls {
+            if let Some((_, members)) = self.members(url).await {
+                return Some(members.into_iter().map(|member| member.name).collect());
+            }
+        }
+        None
     }
 
     /// Adds a learner; its id and everybody's list.
@@ -159,7 +175,7 @@ impl Rpc {
             .with_connect_timeout(PROBE)
             .with_keep_alive(Duration::from_secs(5), Duration::from_secs(2))
             .with_keep_alive_while_idle(false);
-        let client = Client::connect([url], Some(options)).await.ok()?;
+        let client = self.access.connect(url, options, PROBE).await.ok()?;
         self.guard().insert(url.to_owned(), client.clone());
         Some(client)
     }
