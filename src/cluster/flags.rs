@@ -270,6 +270,7 @@ mod tests {
             client: &urls,
             peer: &urls,
             tls: Some(&(files("c"), files("p"))),
+            quota: 2_147_483_648,
         });
         for want in [
             "--cert-file=c.crt",

@@ -156,7 +156,8 @@ impl World {
         let fresh = self.now - at <= FRESH;
         match what {
             What::Act(Action::MoveLeader { to }) if fresh => {
-                if self.probe(self.hosts[i].group, to).is_some() && self.etcd.member(to).is_some() {
+                let reached = self.probe(self.hosts[i].group, to).is_some();
+                if reached && self.etcd.member(to).is_some() {
                     self.etcd.elect(to, self.now);
                     self.note(format_args!("{to} leads now, handed over"));
                 }

@@ -1,7 +1,6 @@
 //! The world of the simulated agents: their disks, their etcd processes, the network, elections,
 //! time, and bad luck. All of it follows from one seed.
 
-use std::fmt::Write as _;
 
 use quorate::cluster::aftermath::Next;
 use quorate::cluster::flags::{self, Mode};
@@ -143,7 +142,8 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.trace, "{:>7}.{} {what}", self.now / 1000, self.now / 100 % 10);
+        let line = format!("{:>7}.{} {what}\n", self.now / 1000, self.now / 100 % 10);
+        self.trace.push_str(&line);
     }
 
     /// Something must never happen and did.
@@ -365,7 +365,8 @@ impl World {
                 let peers = self.etcd.members.iter().flat_map(|m| m.peer.clone());
                 let mut peers: Vec<String> = peers.collect();
                 let mut list = self.hosts[i].folder.list.clone();
-                (peers.sort(), list.sort());
+                peers.sort();
+                list.sort();
                 if self.etcd.member(id).is_none() || peers != list {
                     return Some(Next::Rejoin("stale"));
                 }
@@ -513,7 +514,8 @@ impl World {
         let mut listed: Vec<u64> =
             list.map(|l| l.list.iter().map(|e| e.member).collect()).unwrap_or_default();
         let mut all = voters.clone();
-        (listed.sort_unstable(), all.sort_unstable());
+        listed.sort_unstable();
+        all.sort_unstable();
         check(listed == all, format!("the list of endpoints is {listed:?} of {all:?}"))?;
         let left = self.etcd.range(&PerHost::Leave.all()).len();
         check(left == 0, format!("{left} wishes to leave are left"))?;
