@@ -238,7 +238,7 @@ async fn certificates_are_renewed_before_they_end_by_voters_and_by_clients() {
     // Past the end of the first certificates: nothing works any more that was not renewed.
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_ne!([held(&first), held(&site)], before);
-    let urls = vec![first.client_url()];
+    let urls = [first.client_url()];
     let file = |name: &str| site.path(&format!("state/tls/{name}")).display().to_string();
     let words = [
         vec![format!("--endpoints={}", urls[0]), format!("--cacert={}", file("authority.crt"))],

@@ -1,7 +1,6 @@
 //! The world of the simulated agents: their disks, their etcd processes, the network, elections,
 //! time, and bad luck. All of it follows from one seed.
 
-
 use quorate::cluster::aftermath::Next;
 use quorate::cluster::flags::{self, Mode};
 use quorate::cluster::identity::Phase;
