@@ -104,6 +104,12 @@ impl Rpc {
         self.order(url, client.member_remove(id)).await.map(drop)
     }
 
+    /// Gives a member other peer URLs.
+    pub(super) async fn update(&self, url: &str, id: u64, peer: &[String]) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        self.order(url, client.member_update(id, peer)).await.map(drop)
+    }
+
     /// Hands the leadership over; `url` is the leader's.
     pub(super) async fn move_leader(&self, url: &str, to: u64) -> Result<(), String> {
         let mut client = self.client(url).await.ok_or("no connection")?;
@@ -146,6 +152,21 @@ impl Rpc {
             Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
             Err(_) => Err("no answer in time".into()),
         }
+    }
+
+    /// The database of the member at `url`, piece by piece. Each piece has its own limit: how much
+    /// there is, nobody knows.
+    pub(super) async fn snapshot(
+        &self,
+        url: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        let mut stream = self.order(url, client.snapshot()).await?;
+        while let Some(piece) = self.order(url, stream.message()).await? {
+            take(piece.blob()).map_err(|why| why.to_string())?;
+        }
+        Ok(())
     }
 
     async fn order<T>(
