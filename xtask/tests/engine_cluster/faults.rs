@@ -33,7 +33,7 @@ fn engine_a_cut_is_shown_to_be_one_and_survives_a_restart_and_heals_without_a_tr
         return;
     }
     let demo = Named::new("cut");
-    demo.expect(0, &["up", "--wait", "60s"]);
+    demo.expect(0, &["up", "--insecure", "--wait", "60s"]);
     let before = routes(&demo);
     let text = demo.expect(0, &["partition", "h3", "--from", "h1,h2"]);
     assert!(text.contains("cut       h3 from h1, h2\nchecked   4 of 4 probes were lost"), "{text}");
@@ -53,7 +53,7 @@ fn engine_a_cut_is_shown_to_be_one_and_survives_a_restart_and_heals_without_a_tr
     demo.expect(0, &["kill", "h1"]);
     let faults = demo.expect(0, &["faults"]);
     assert_eq!(faults.matches(" when it starts ").count(), 1, "{faults}");
-    demo.expect(0, &["up", "--no-wait"]);
+    demo.expect(0, &["up", "--insecure", "--no-wait"]);
     assert_eq!(demo.expect(0, &["faults"]).matches(" in force ").count(), 4);
 
     let healed = demo.expect(0, &["heal"]);
