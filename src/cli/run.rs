@@ -134,6 +134,10 @@ pub(super) struct Args {
     /// another host takes its place
     #[arg(long, global = true, env = "QUORATE_ETCD_STRICT", help_heading = "Cluster")]
     etcd_strict: bool,
+    /// How many MiB this host's etcd may store; give all hosts the same [default: 2048]
+    #[arg(long, global = true, env = "QUORATE_ETCD_QUOTA", value_name = "MIB",
+        value_parser = clap::value_parser!(u64).range(4..=8_192), help_heading = "Cluster")]
+    etcd_quota: Option<u64>,
     /// Never run an etcd here; needs --seeds
     #[arg(
         long,
@@ -312,6 +316,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         allow_even: args.allow_even,
         zone: args.zone,
         etcd_strict: args.etcd_strict,
+        quota_bytes: args.etcd_quota.map(|mib| mib << 20),
         no_server: args.no_server,
         insecure_network,
         dead_after: args.dead_after.map(Duration::from_secs),

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
 use super::decide::quorum;
 use super::identity::show_id;
+use super::recover::Recovery;
 use super::tls::TlsFlags;
 use super::told::Told;
 use super::{ClusterStatus, Role, writes};
@@ -28,12 +29,18 @@ mod controller;
 mod entry;
 mod member;
 mod operate;
+mod orders;
 mod ports;
 mod presence;
+mod private;
+mod records;
+pub mod recovery;
+pub mod reset;
 mod rpc;
 mod serve;
 mod sight;
 mod silence;
+pub mod snapshots;
 pub mod state;
 mod stop;
 mod tls;
@@ -82,6 +89,8 @@ pub struct ClusterSettings {
     pub zone: Option<String>,
     /// `--etcd-strict`: etcd itself checks changes of members as well.
     pub etcd_strict: bool,
+    /// `--etcd-quota`: how many bytes the store may take; without it [`QUOTA`].
+    pub quota_bytes: Option<u64>,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
@@ -95,6 +104,9 @@ pub struct ClusterSettings {
 
 /// How many voters are wanted when nobody says.
 pub const IDEAL_SIZE: u16 = 5;
+
+/// How many bytes the store may take when nobody says: 2 GiB.
+pub const QUOTA: u64 = 2 << 30;
 
 /// How long a silent voter is waited for when nobody says.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
@@ -112,6 +124,37 @@ pub enum StopMode {
     Now,
 }
 
+/// What a person wants the agent to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Leave the cluster and end.
+    Leave,
+    /// Start anew, with the same arguments.
+    Restart,
+    /// Recover the state folder while no agent runs on it, and start anew.
+    Recover {
+        /// Names the outcome in the state folder.
+        request: String,
+        /// What is to be done.
+        recovery: Recovery,
+    },
+}
+
+impl Order {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Order::Leave => "leave",
+            Order::Restart => "restart",
+            Order::Recover { .. } => "recover",
+        }
+    }
+
+    /// What another host may order; data are recovered only from where they lie.
+    fn parse(word: &str) -> Option<Order> {
+        [Order::Leave, Order::Restart].into_iter().find(|order| order.as_str() == word)
+    }
+}
+
 /// A running membership. Dropping it without [`Handle::stop`] kills the child.
 pub struct Handle {
     /// The store. Its calls wait, within a bound, while the cluster forms.
@@ -122,6 +165,8 @@ pub struct Handle {
     pub state: Arc<state::StateFolder>,
     /// Answers requests about the cluster.
     pub operator: Operator,
+    /// What the agent is wanted to do.
+    pub orders: mpsc::Receiver<Order>,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -184,6 +229,7 @@ struct Agent {
     allow_even: bool,
     zone: Option<String>,
     strict: bool,
+    quota: u64,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
@@ -195,6 +241,8 @@ struct Agent {
     status: watch::Sender<ClusterStatus>,
     /// What this host wrote last about its decisions.
     told: Mutex<Option<Told>>,
+    /// What a person wants this agent to do.
+    orders: mpsc::Sender<Order>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<writes::Claim>>,

@@ -6,9 +6,10 @@
 
 use super::keys::{
     self, AwayRecord, ChangeRecord, ClusterRecord, ControllerRecord, EndpointsRecord,
-    HistoryRecord, HostRecord, LeaveRecord, NominateRecord, PerHost, QuarantineRecord, SizeRecord,
-    VolunteerRecord,
+    HistoryRecord, HostRecord, LeaveRecord, NominateRecord, OrderRecord, PerHost, QuarantineRecord,
+    SizeRecord, VolunteerRecord,
 };
+use super::told::Told;
 use crate::store::{Compare, LeaseId, Op, Txn};
 
 /// How many keys one transaction removes at most; etcd's own bound is 512 for parts of any kind.
@@ -124,6 +125,14 @@ pub fn away(host: &str, note: &AwayRecord, claim: Option<Claim>) -> Txn {
     }
 }
 
+/// An order to a host's agent; it ends with the claim of the agent that it was meant for.
+pub fn order(host: &str, order: &OrderRecord, claim: Claim) -> Txn {
+    Txn {
+        when: vec![claim.holds(host)],
+        then: vec![put(PerHost::Order.of(host), keys::write(order), Some(claim.lease))],
+    }
+}
+
 /// The claim to decide, in place of the one of revision `seen`. Whose etcd leads may take it from
 /// anybody; the one before is fenced off by that.
 pub fn control(record: &ControllerRecord, seen: Option<i64>, lease: LeaseId) -> Txn {
@@ -177,6 +186,11 @@ pub fn endpoints(list: &EndpointsRecord, seen: Option<i64>, fence: Fence) -> Opt
     let when = vec![fence.holds(), unchanged(keys::endpoints(), seen)];
     let then = vec![put(keys::endpoints(), keys::write(list), None)];
     (!list.list.is_empty()).then_some(Txn { when, then })
+}
+
+/// Why nothing more is done, for the other hosts to show.
+pub fn tell(told: &Told, fence: Fence) -> Txn {
+    Txn { when: vec![fence.holds()], then: vec![put(keys::decision(), keys::write(told), None)] }
 }
 
 /// Removes what has served its time: orders and wishes whose member is gone, old history. At most

@@ -25,7 +25,7 @@ use self::schedule::{Action, Event};
 use crate::lab::Lab;
 use crate::paths::{self, Exit};
 
-/// How long a cluster may take from its repair until it is healthy.
+/// How long a cluster may take from the beginning of its repair until it is healthy.
 const CONVERGED: Duration = Duration::from_secs(15);
 /// After this long nobody waits any more.
 const GIVEN_UP: Duration = Duration::from_secs(60);
@@ -142,9 +142,10 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
         }
     }
     tokio::time::sleep_until(start + args.over).await;
+    let repaired = Instant::now();
     must(cluster, &[&up[..], &["--no-wait"]].concat()).await?;
     must(cluster, &["heal"]).await?;
-    let converged = converged(cluster).await?;
+    let converged = converged(cluster, repaired).await?;
     work.stop().await;
     let (kept, counter) = store.kept().await.context("nothing can be read at the end")?;
     let ops = store.ops();
@@ -170,9 +171,8 @@ fn words(action: &Action) -> Vec<String> {
     }
 }
 
-/// Waits until the cluster is healthy; how long it took, if it did.
-async fn converged(cluster: &str) -> anyhow::Result<Option<Duration>> {
-    let start = Instant::now();
+/// Waits until the cluster is healthy; how long it took since its repair began, if it did.
+async fn converged(cluster: &str, start: Instant) -> anyhow::Result<Option<Duration>> {
     // Each look asks every agent and takes its time; there is nothing to be woken by.
     while start.elapsed() < GIVEN_UP {
         if verb(cluster, &["status"]).await?.0 == 0 {

@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
-    member, now_seconds, ports, presence, sight, state, stop, tls,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, Order, StopMode, child,
+    controller, member, now_seconds, orders, ports, presence, sight, snapshots, state, stop, tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -24,6 +24,8 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 
 /// How long the claim to the name may keep the start waiting, when somebody answers.
 const CLAIM: Duration = Duration::from_secs(2);
+/// Orders of people that may wait: each ends the agent, so a second one is refused.
+const ORDERS: usize = 1;
 
 /// Starts clustering. Returns as soon as the start is decided and every refusal is known; the
 /// cluster may still form.
@@ -72,14 +74,15 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
 
     let ours = !config.flags.no_server;
     let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
-    let agent = agent(&config, addresses, listen, etcd, folder, (endpoints, rpc, tls))?;
+    let (orderer, ordered) = mpsc::channel(ORDERS);
+    let agent = agent(&config, addresses, listen, etcd, folder, (endpoints, rpc, tls, orderer))?;
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
     let path = agent.folder.path().to_owned();
     agent.tls.save().map_err(|source| StartError::Io { what: "cannot write to", path, source })?;
-    Ok(run(agent, first, config.flags.no_server))
+    Ok(run(agent, first, config.flags.no_server, ordered))
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
@@ -194,7 +197,7 @@ async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
     match members.iter().find(|m| m.peer.iter().any(means_seed)) {
         Some(member) => Err(StartError::PeerPort {
             seed: seed.text.clone(),
-            host: sight::host_of(&member.name).into(),
+            host: crate::cluster::flags::host_of(&member.name).into(),
             client: member.client.first().cloned().unwrap_or_default(),
         }),
         None => Ok(()),
@@ -225,13 +228,16 @@ fn refuse(
     }
 }
 
+/// What an agent acts with.
+type Means = (Arc<Endpoints>, Rpc, tls::Credentials, mpsc::Sender<Order>);
+
 fn agent(
     config: &Config,
     addresses: Addresses,
     listen: Listen,
     etcd: Option<child::Program>,
     folder: Arc<state::StateFolder>,
-    (endpoints, rpc, tls): (Arc<Endpoints>, Rpc, tls::Credentials),
+    (endpoints, rpc, tls, orders): Means,
 ) -> Result<Arc<Agent>, StartError> {
     let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
     let child_program = match &config.child_program {
@@ -266,6 +272,7 @@ fn agent(
         allow_even: config.flags.allow_even,
         zone: config.flags.zone.clone(),
         strict: config.flags.etcd_strict,
+        quota: config.flags.quota_bytes.unwrap_or(super::QUOTA),
         dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
@@ -275,6 +282,7 @@ fn agent(
         child: Mutex::new(None),
         status: watch::Sender::new(status),
         told: Mutex::new(None),
+        orders,
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
@@ -303,7 +311,7 @@ async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
     }
 }
 
-fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
+fn run(agent: Arc<Agent>, first: Start, no_server: bool, orders: mpsc::Receiver<Order>) -> Handle {
     let (stop, stopped) = watch::channel(None);
     let handle_parts = (
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
@@ -313,7 +321,7 @@ fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
     );
     let task = tokio::spawn(supervise(agent, first, no_server, stopped));
     let (store, status, state, operator) = handle_parts;
-    Handle { store, status, state, operator, stop, task }
+    Handle { store, status, state, operator, orders, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.
@@ -326,6 +334,8 @@ async fn supervise(
     // Everything in here ends with this function.
     let mut loops = JoinSet::new();
     loops.spawn(sight::run(Arc::clone(&agent)));
+    loops.spawn(orders::run(Arc::clone(&agent)));
+    loops.spawn(snapshots::run(Arc::clone(&agent)));
     let endpoints = Arc::clone(&agent.endpoints);
     loops.spawn(async move { endpoints.review().await });
     loops.spawn(tls::duty::run(Arc::clone(&agent)));

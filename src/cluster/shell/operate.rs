@@ -12,7 +12,12 @@ use super::Agent;
 use crate::cluster::request::{Answer, Request};
 
 mod explain;
+mod history;
 mod look;
+mod members;
+mod recover;
+mod size;
+mod snapshot;
 mod status;
 mod token;
 
@@ -55,5 +60,14 @@ async fn serve(agent: &Agent, request: &Request) -> Answer {
         Request::Status => Answer::Status(Box::new(status::report(agent).await)),
         Request::Explain => explain::answer(agent).await,
         Request::Token { seconds, uses } => token::answer(agent, *seconds, *uses).await,
+        Request::Size { n, dry } => size::answer(agent, *n, *dry).await,
+        Request::Leave { host, dry } => members::leave(agent, host.as_deref(), *dry).await,
+        Request::Remove { host, force, dry } => members::remove(agent, host, *force, *dry).await,
+        Request::MoveLeader { host } => members::move_leader(agent, host).await,
+        Request::Away { host, seconds } => members::away(agent, host, *seconds).await,
+        Request::Restart { host } => members::restart(agent, host).await,
+        Request::Recover { request, recovery } => recover::answer(agent, request, recovery).await,
+        Request::SnapshotSave => snapshot::save(agent).await,
+        Request::History => history::answer(agent).await,
     }
 }

@@ -9,21 +9,13 @@ use std::time::Duration;
 use super::rpc::{Member, Probe};
 use super::{Agent, now_seconds};
 use crate::cluster::decide::quorum;
+use crate::cluster::flags::host_of;
 use crate::cluster::identity::show_id;
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
 use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
 const LOOK: Duration = Duration::from_secs(1);
-/// The characters that [`crate::cluster::flags::member_name`] puts after the host: a dash and eight
-/// of the instance.
-const NAME_TAIL: usize = 9;
-
-/// The host in a member's name.
-pub(super) fn host_of(name: &str) -> &str {
-    name.len().checked_sub(NAME_TAIL).and_then(|end| name.get(..end)).unwrap_or(name)
-}
-
 /// Looks for as long as it is polled.
 pub(super) async fn run(agent: Arc<Agent>) {
     let mut settled = agent.settled.subscribe();
@@ -70,7 +62,9 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     let earlier = agent.status.borrow().cluster.clone().unwrap_or_default();
     let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
     view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
-    let Some(members) = members(agent, expected).await else {
+    // An etcd that was started without a quorum answers only at its port for peers.
+    let lonely = !earlier.quorum;
+    let Some(members) = members(agent, expected, lonely).await else {
         view.members.clone_from(&earlier.members);
         view.members.iter_mut().for_each(|m| {
             m.up = false;
@@ -81,7 +75,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    let stranger = describe(agent, expected, &members, &mut view).await;
+    let stranger = describe(agent, (expected, lonely), &members, &mut view).await;
     view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
@@ -100,10 +94,13 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
 }
 
 /// The list of the first that answers and belongs to us: our own etcd, then the others.
-async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
+async fn members(agent: &Agent, expected: u64, lonely: bool) -> Option<Vec<Member>> {
     let mut urls = agent.endpoints.urls();
     if agent.serving.borrow().is_some() {
         urls.insert(0, agent.own_url.clone());
+    }
+    if lonely && agent.child().is_some() {
+        urls.extend(agent.listen.peer.iter().cloned());
     }
     for url in urls {
         if let Some((cluster, members)) = agent.rpc.members(&url).await
@@ -118,13 +115,18 @@ async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
 /// Fills in what the members say; gives the stranger that answers in the place of one of them.
 async fn describe(
     agent: &Agent,
-    expected: u64,
+    (expected, lonely): (u64, bool),
     members: &[Member],
     view: &mut ClusterView,
 ) -> Option<(String, u64)> {
     let asked = members.iter().map(|member| async move {
-        let url = member.client.first()?;
-        agent.rpc.probe(url).await.map(|probe| (url.clone(), probe))
+        let peer = member.peer.first().filter(|_| lonely);
+        for url in member.client.first().into_iter().chain(peer) {
+            if let Some(probe) = agent.rpc.probe(url).await {
+                return Some((url.clone(), probe));
+            }
+        }
+        None
     });
     let answers = futures_util::future::join_all(asked).await;
     let strange = |(url, probe): &(String, Probe)| {
@@ -169,17 +171,4 @@ fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
         return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
     }
     view.missing()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_of_a_member_is_its_name_without_the_instance() {
-        assert_eq!(host_of("h1-9f3c1234"), "h1");
-        assert_eq!(host_of("h-1.example-9f3c1234"), "h-1.example");
-        assert_eq!(host_of("default"), "default");
-        assert_eq!(host_of(""), "");
-    }
 }

@@ -162,6 +162,11 @@ fn folder(state: &Path) -> PathBuf {
     state.join("tls")
 }
 
+/// The files of a state folder that the cluster's authority gave, whether they are there or not.
+pub(super) fn given(state: &Path) -> Files {
+    own_files(&folder(state))
+}
+
 /// What etcd gets of them.
 fn own_files(folder: &Path) -> Files {
     Files { cert: folder.join(CERT), key: folder.join(KEY), authority: folder.join(AUTHORITY_CERT) }

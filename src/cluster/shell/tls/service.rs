@@ -24,8 +24,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::ask::BODY_MAX;
 use super::{check, config};
+use crate::cluster::flags::host_of;
 use crate::cluster::keys::{self, PerHost};
-use crate::cluster::shell::sight::host_of;
 use crate::cluster::shell::{Agent, now_seconds};
 use crate::cluster::tls::join::{self, Grant, KeyGrant, KeyRequest, No};
 use crate::cluster::tls::lifetime::Validity;
