@@ -238,10 +238,10 @@ async fn certificates_are_renewed_before_they_end_by_voters_and_by_clients() {
     // Past the end of the first certificates: nothing works any more that was not renewed.
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_ne!([held(&first), held(&site)], before);
-    let urls = [first.client_url()];
+    let url = first.client_url();
     let file = |name: &str| site.path(&format!("state/tls/{name}")).display().to_string();
     let words = [
-        vec![format!("--endpoints={}", urls[0]), format!("--cacert={}", file("authority.crt"))],
+        vec![format!("--endpoints={url}"), format!("--cacert={}", file("authority.crt"))],
         vec![format!("--cert={}", file("host.crt")), format!("--key={}", file("host.key"))],
         ["get", "/quorate/1/cluster", "--keys-only"].map(str::to_owned).to_vec(),
     ];
@@ -289,4 +289,28 @@ async fn a_cluster_whose_certificates_come_from_files_has_no_tokens() {
     let said = made.unwrap_err();
     assert!(said.starts_with("this cluster has no authority of its own"), "{said}");
     stop_all([handle]).await;
+}
+
+#[test]
+fn the_commands_of_resources_do_not_see_the_token() {
+    let site = Site::new("h1");
+    let (graph, seen) = (site.path("site.yaml"), site.path("seen"));
+    let text = format!(
+        "graph: x\nresources:\n  exec:\n  - name: e\n    cmd: env > {}\n    shell: /bin/sh\n",
+        seen.display()
+    );
+    std::fs::write(&graph, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(["run", "--hostname", "h1", "--converged-timeout", "0", "--max-runtime", "20"])
+        .arg("--prefix")
+        .arg(site.path("state"))
+        .arg("yaml")
+        .arg(&graph)
+        .env("QUORATE_TOKEN", "sesame")
+        .env("OTHER", "kept")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("OTHER=kept") && !seen.contains("sesame"), "{seen}");
 }
