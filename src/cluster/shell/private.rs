@@ -93,29 +93,30 @@ impl Private {
 
     /// Waits until it leads.
     pub(super) async fn leads(&self) -> Result<Probe, String> {
-        self.until(&self.url, |probe| probe.leader == probe.member).await
+        let asked = async || self.rpc.probe(&self.url).await;
+        self.until(asked, |probe| probe.leader == probe.member).await
     }
 
-    /// Waits until it has read its log, with or without a leader.
-    pub(super) async fn reads(&self) -> Result<Probe, String> {
+    /// Waits until it has read its log, as this member, with or without a leader.
+    pub(super) async fn reads(&self, member: u64) -> Result<Probe, String> {
         let (mut index, mut same) = (0, 0);
         let read = |probe: &Probe| {
             same = if probe.index == index { same + 1 } else { 0 };
             index = probe.index;
             index > 0 && same >= SAME
         };
-        self.until(&self.early, read).await
+        self.until(async || self.rpc.probe_early(&self.early, member).await, read).await
     }
 
     async fn until(
         &self,
-        url: &str,
+        asked: impl AsyncFn() -> Option<Probe>,
         mut wanted: impl FnMut(&Probe) -> bool,
     ) -> Result<Probe, String> {
         let deadline = Instant::now() + READY;
-        let asked = async {
+        let waited = async {
             while Instant::now() < deadline {
-                if let Some(probe) = self.rpc.probe(url).await
+                if let Some(probe) = asked().await
                     && wanted(&probe)
                 {
                     return Ok(probe);
@@ -125,7 +126,7 @@ impl Private {
             Err(format!("etcd was not ready within {} s", READY.as_secs()))
         };
         tokio::select! {
-            answer = asked => answer,
+            answer = waited => answer,
             exit = self.running.ended() => Err(exit.sentence()),
         }
     }

@@ -115,10 +115,11 @@ async fn survey(
 }
 
 async fn look(folder: &StateFolder, own: &Private, from: &Option<String>) -> Result<Found, String> {
-    let probe = own.reads().await?;
+    let identity = folder.identity();
+    let member = identity.member.ok_or("the folder does not say which member it is")?;
+    let probe = own.reads(member).await?;
     let (cluster, members) =
         own.rpc.members(&own.early).await.ok_or("the members cannot be read from its data")?;
-    let identity = folder.identity();
     let voters: Vec<_> = members.iter().filter(|one| !one.learner).collect();
     if voters.iter().all(|one| one.id != probe.member) {
         return Err(format!("{} was no voter, and has no vote to recover with", identity.hostname));
@@ -135,10 +136,15 @@ async fn look(folder: &StateFolder, own: &Private, from: &Option<String>) -> Res
     }
     let asked = others.map(|one| async {
         // One that was started without a quorum answers only its peers.
-        let urls = one.client.iter().chain(&one.peer);
-        let asked = urls.map(|url| own.rpc.probe(url));
-        let answers = tokio::time::timeout(ASK, futures_util::future::join_all(asked)).await;
-        let mut answers = answers.unwrap_or_default().into_iter().flatten();
+        let client = one.client.iter().map(|url| own.rpc.probe(url));
+        let peer = one.peer.iter().map(|url| own.rpc.probe_early(url, one.id));
+        let asked = async {
+            let both =
+                (futures_util::future::join_all(client), futures_util::future::join_all(peer));
+            tokio::join!(both.0, both.1)
+        };
+        let (client, peer) = tokio::time::timeout(ASK, asked).await.unwrap_or_default();
+        let mut answers = client.into_iter().chain(peer).flatten();
         let answer = answers.find(|it| it.cluster == cluster && it.member == one.id)?;
         let host = host_of(&one.name).to_owned();
         Some(Survivor { host, term: answer.term, index: answer.index })

@@ -58,6 +58,17 @@ impl Rpc {
         })
     }
 
+    /// How the member `id` is, asked at its port for peers, where etcd answers before it had a
+    /// leader. Asked for its state before it has read in its log that it is a member, etcd 3.4 ends
+    /// in a panic; so the list is asked for first.
+    pub(super) async fn probe_early(&self, url: &str, id: u64) -> Option<Probe> {
+        let (_, members) = self.members(url).await?;
+        if members.iter().all(|one| one.id != id) {
+            return None;
+        }
+        self.probe(url).await
+    }
+
     /// The members as `url` knows them, with the cluster's id.
     pub(super) async fn members(&self, url: &str) -> Option<(u64, Vec<Member>)> {
         let mut client = self.client(url).await?;

@@ -120,13 +120,13 @@ async fn describe(
     view: &mut ClusterView,
 ) -> Option<(String, u64)> {
     let asked = members.iter().map(|member| async move {
-        let peer = member.peer.first().filter(|_| lonely);
-        for url in member.client.first().into_iter().chain(peer) {
-            if let Some(probe) = agent.rpc.probe(url).await {
-                return Some((url.clone(), probe));
-            }
+        if let Some(url) = member.client.first()
+            && let Some(probe) = agent.rpc.probe(url).await
+        {
+            return Some((url.clone(), probe));
         }
-        None
+        let url = member.peer.first().filter(|_| lonely)?;
+        agent.rpc.probe_early(url, member.id).await.map(|probe| (url.clone(), probe))
     });
     let answers = futures_util::future::join_all(asked).await;
     let strange = |(url, probe): &(String, Probe)| {

@@ -101,17 +101,15 @@ pub(super) async fn health(agent: &Agent) -> BTreeMap<String, Health> {
     let lonely = !view.quorum;
     let expected = agent.endpoints.expected();
     let asked = view.members.iter().map(|member| async move {
+        let id = parse_id(&member.id)?;
+        let mut probe = agent.rpc.probe(member.client.first()?).await;
         // An etcd that was started without a quorum answers only at its port for peers.
-        let peer = member.peer.first().filter(|_| lonely);
-        for url in member.client.first().into_iter().chain(peer) {
-            if let Some(probe) = agent.rpc.probe(url).await
-                && parse_id(&member.id) == Some(probe.member)
-                && expected.is_none_or(|cluster| cluster == probe.cluster)
-            {
-                return Some((member.id.clone(), of(&probe)));
-            }
+        if let (None, true, Some(url)) = (&probe, lonely, member.peer.first()) {
+            probe = agent.rpc.probe_early(url, id).await;
         }
-        None
+        let probe = probe
+            .filter(|it| it.member == id && expected.is_none_or(|cluster| cluster == it.cluster))?;
+        Some((member.id.clone(), of(&probe)))
     });
     futures_util::future::join_all(asked).await.into_iter().flatten().collect()
 }
