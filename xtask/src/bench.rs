@@ -10,7 +10,7 @@ mod spread;
 mod timing;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
@@ -96,7 +96,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The agent's release build.
 fn build() -> anyhow::Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = paths::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "quorate"]);
     let status = cargo.current_dir(paths::root()).status().context("cannot start cargo")?;
     if !status.success() {

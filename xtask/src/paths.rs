@@ -1,8 +1,9 @@
-//! Where things lie in the repository, and the exit codes that `cargo xtask` promises.
+//! Where things lie in the repository, how cargo is called, and the exit codes that `cargo xtask`
+//! promises.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
@@ -55,6 +56,21 @@ impl std::error::Error for Exit {}
 /// The repository's root: where the workspace's manifest lies.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Cargo, as if a person had called it. What the cargo that runs us says about our package would
+/// have it build ring, and whatever stands on that, anew: ring's build looks at these variables.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if about_us {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// The program that runs. Linux marks the name of one that was built anew in the meantime.

@@ -134,7 +134,7 @@ fn properties() -> anyhow::Result<BTreeSet<String>> {
 fn command(runner: &Runner) -> anyhow::Result<Command> {
     let mut command = match runner {
         Runner::Cargo(words) => {
-            let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+            let mut command = paths::cargo();
             command.args(words);
             command
         }

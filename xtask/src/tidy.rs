@@ -158,7 +158,7 @@ fn check_sources(tables: &Tables, sources: &[Source]) -> Vec<Finding> {
 
 /// Asks cargo what is built in on Linux, and compares it with the permissions.
 fn check_packages(root: &Path) -> anyhow::Result<Vec<Finding>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = paths::cargo();
     cargo.args(["metadata", "--format-version", "1", "--locked", "--all-features"]);
     cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]).current_dir(root);
     let output = cargo.output().context("cannot ask cargo for the packages")?;

@@ -61,8 +61,7 @@ pub(crate) fn run(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
 
 /// Runs the same verb in a program that has mdBook.
 fn again(args: &Build) -> anyhow::Result<ExitCode> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
+    let mut command = paths::cargo();
     command.current_dir(paths::root());
     command.args(["run", "--quiet", "--package", "xtask", "--features", "book", "--", "book"]);
     command.arg("build");

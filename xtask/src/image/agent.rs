@@ -28,8 +28,7 @@ pub(crate) fn fresh(given: &Given) -> Option<PathBuf> {
 /// # Errors
 /// cargo is missing or failed; what it said is on the screen.
 pub(crate) async fn build() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = tokio::process::Command::new(cargo)
+    let status = tokio::process::Command::from(paths::cargo())
         .args(COMMAND.split(' ').skip(1))
         .current_dir(paths::root())
         .env("CARGO_TARGET_DIR", paths::target())
