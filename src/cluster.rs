@@ -13,10 +13,14 @@ pub mod flags;
 pub mod identity;
 pub mod keys;
 pub mod logline;
+pub mod report;
+pub mod request;
 pub mod shell;
 pub mod start;
 pub mod status;
+pub mod told;
 pub mod wal;
+pub mod when;
 pub mod writes;
 
 pub use error::StartError;

@@ -207,13 +207,13 @@ impl Engine {
         if !slot.is_ready() {
             self.ready.remove(&at);
             if let Some(ticket) = slot.ticket.take() {
-                self.locks.leave(ticket, at, &slot.meta.sema);
+                self.locks.leave(ticket, at, &slot.vertex.meta.sema);
             }
-        } else if slot.meta.sema.is_empty() {
+        } else if slot.vertex.meta.sema.is_empty() {
             self.ready.insert(at);
         } else {
             let ticket = *slot.ticket.get_or_insert_with(|| self.locks.ticket());
-            self.locks.join(ticket, at, &slot.meta.sema);
+            self.locks.join(ticket, at, &slot.vertex.meta.sema);
         }
         let awaited = slot.is_awaited();
         self.awaited += usize::from(awaited);
@@ -231,7 +231,7 @@ impl Engine {
         // Nor does a start let others overtake: it leaves a queue and takes a place in it.
         while let Some(candidates) = self.locks.candidates() {
             for (ticket, at) in candidates {
-                if self.locks.take(ticket, at, &self.slots[at].meta.sema) {
+                if self.locks.take(ticket, at, &self.slots[at].vertex.meta.sema) {
                     self.start(now, at);
                 }
             }

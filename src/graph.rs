@@ -23,7 +23,7 @@ pub struct Graph {
     /// The name in the file.
     pub name: String,
     /// All resources that are applied here.
-    pub vertices: BTreeMap<ResourceId, Vertex>,
+    pub vertices: BTreeMap<ResourceId, Arc<Vertex>>,
     /// All edges by (first, second); the first runs before the second.
     pub edges: BTreeMap<(ResourceId, ResourceId), Edge>,
 }
@@ -37,7 +37,7 @@ pub struct Vertex {
     /// The kind's own fields.
     pub fields: Fields,
     /// How the engine treats it.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Fields whose values other resources send.
     pub receives: BTreeMap<String, Receive>,
     /// Who wants it.
@@ -90,26 +90,13 @@ pub enum EdgeOrigin {
     Automatic,
 }
 
-/// What is different between two graphs, by resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diff {
-    /// Only in the new graph.
-    pub added: Vec<ResourceId>,
-    /// Only in the old graph.
-    pub removed: Vec<ResourceId>,
-    /// In both, and not equal.
-    pub changed: Vec<ResourceId>,
-    /// In both, and equal.
-    pub kept: Vec<ResourceId>,
-}
-
 impl Graph {
-    /// Gives each vertex that says the same as in `old` the resource that it has there: one may
-    /// remember what its runs did.
+    /// Takes over each vertex of `old` that says the same, with its resource: that may remember
+    /// what its runs did. Whoever compares the two from now on compares pointers.
     pub fn keep(&mut self, old: &Graph) {
         for (id, vertex) in &mut self.vertices {
-            if let Some(before) = old.vertices.get(id).filter(|before| **before == *vertex) {
-                vertex.resource = before.resource.clone();
+            if let Some(before) = old.vertices.get(id).filter(|before| *before == vertex) {
+                *vertex = Arc::clone(before);
             }
         }
     }
@@ -117,23 +104,6 @@ impl Graph {
     /// The paths that the resources manage.
     pub fn managed_paths(&self) -> BTreeSet<PathBuf> {
         self.vertices.values().filter_map(|vertex| vertex.resource.hints().path).collect()
-    }
-
-    /// What has to happen to the resources of `self` to become those of `new`; each list in the
-    /// order of names.
-    pub fn diff(&self, new: &Graph) -> Diff {
-        let mut diff = Diff::default();
-        for (id, vertex) in &new.vertices {
-            let list = match self.vertices.get(id) {
-                None => &mut diff.added,
-                Some(old) if old == vertex => &mut diff.kept,
-                Some(_) => &mut diff.changed,
-            };
-            list.push(id.clone());
-        }
-        let gone = self.vertices.keys().filter(|id| !new.vertices.contains_key(*id));
-        diff.removed = gone.cloned().collect();
-        diff
     }
 }
 

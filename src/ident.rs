@@ -3,6 +3,7 @@
 //!
 //! Refuses to know what a kind means, where a name came from, or anything about the world.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,33 +17,50 @@ const SEGMENT: &AsciiSet =
 /// The longest name that may be exported or used for a host, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
 
-/// A resource's identity: kind and name, shown as `kind[name]`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceId {
+/// A resource's identity: kind and name, shown as `kind[name]`. Copies share the text and are as
+/// small as a pointer, since everything that is kept about a resource begins with one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ResourceId(Arc<Parts>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Parts {
     kind: Arc<str>,
-    name: Arc<str>,
+    name: Box<str>,
 }
 
 impl ResourceId {
     /// An identity of these two parts. The parts are taken as they are.
-    pub fn new(kind: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        ResourceId { kind: kind.into(), name: name.into() }
+    pub fn new(kind: impl Into<Arc<str>>, name: impl Into<Box<str>>) -> Self {
+        ResourceId(Arc::new(Parts { kind: kind.into(), name: name.into() }))
     }
 
     /// The kind, for instance `file`.
     pub fn kind(&self) -> &str {
-        &self.kind
+        &self.0.kind
     }
 
     /// The name, without any export mark.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
+    }
+}
+
+impl Ord for ResourceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Mostly a copy is compared with what it was copied from.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for ResourceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.kind, self.name)
+        write!(f, "{}[{}]", self.kind(), self.name())
     }
 }
 

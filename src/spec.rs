@@ -4,6 +4,7 @@
 //! has its own form in `collect`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
@@ -66,7 +67,7 @@ pub struct ResourceSpec {
     /// The kind's own fields.
     pub fields: Fields,
     /// How the engine treats it.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Fields whose values other resources send, by field.
     pub receives: BTreeMap<String, ReceiveSpec>,
     /// Set when it is published.
@@ -130,7 +131,7 @@ pub struct Collected {
     /// Its fields, after the rule.
     pub fields: Fields,
     /// From the rule, never from the exporter.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Who exports it; several when they agree.
     pub from: Vec<HostName>,
 }

@@ -150,4 +150,9 @@ pub trait Store: Send + Sync {
     async fn refresh(&self, lease: LeaseId) -> Result<(), StoreError>;
     /// Ends the lease now; its keys go in one revision.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+    /// Whether a lease ends when nobody refreshes it. Not in a store that ends with its only user:
+    /// there is nobody whom a lease would have to tell.
+    fn leases_run_out(&self) -> bool {
+        true
+    }
 }

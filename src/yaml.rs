@@ -10,6 +10,7 @@ use crate::spec::Program;
 mod across;
 mod collect;
 mod edge;
+mod edit;
 mod entry;
 mod meta;
 mod node;
@@ -19,9 +20,14 @@ mod read;
 mod receive;
 mod scalar;
 mod schema;
+mod seam;
 mod unbuilt;
 
+pub use edit::{Edit, edit};
 pub use schema::schema;
+pub use seam::Seams;
+
+use read::Document;
 
 /// The longest text that is read, in bytes. A hundred thousand small files fit.
 pub const TEXT_BYTES_MAX: usize = 32 << 20;
@@ -35,12 +41,28 @@ pub fn parse(text: &str) -> (Option<Program>, Vec<Diagnostic>) {
 
 /// [`parse`] with these kinds.
 pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diagnostic>) {
+    let (program, found, _) = read_with(kinds, text);
+    (program, found)
+}
+
+/// [`parse`], and where the text can be cut, so that [`edit`] has to read only a part of a later
+/// one.
+pub fn parse_to_edit(text: &str) -> (Option<Program>, Vec<Diagnostic>, Seams) {
+    let (program, found, document) = read_with(kind::all(), text);
+    let seams = document.filter(|_| found.is_empty()).map(|document| Seams::of(text, &document));
+    (program, found, seams.unwrap_or_default())
+}
+
+fn read_with(
+    kinds: &[&dyn Kind],
+    text: &str,
+) -> (Option<Program>, Vec<Diagnostic>, Option<Document>) {
     let mut sink = Sink::default();
-    let program =
-        read::document(text, &mut sink).map(|root| program::read(kinds, &root, &mut sink));
+    let document = read::document(text, &mut sink);
+    let program = document.as_ref().map(|one| program::read(kinds, &one.root, &mut sink));
     let Sink { mut found, errors, .. } = sink;
     diag::sort(&mut found);
-    (program.filter(|_| errors == 0), found)
+    (program.filter(|_| errors == 0), found, document)
 }
 
 /// All that is to say about a file, as `quorate check` prints it. A file without an error among

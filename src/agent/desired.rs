@@ -59,8 +59,9 @@ pub(super) fn compile(
         graph::compile(program, &collected)?
     } else {
         let (mut program, mut here) = (program.clone(), collected.clone());
-        program.resources.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
-        here.iter_mut().for_each(|one| everywhere.apply(&mut one.meta));
+        let resources = program.resources.iter_mut().map(|one| &mut one.meta);
+        let metas = resources.chain(here.iter_mut().map(|one| &mut one.meta));
+        metas.for_each(|meta| everywhere.apply(Arc::make_mut(meta)));
         graph::compile(&program, &here)?
     };
     messages.extend(compiled.messages);

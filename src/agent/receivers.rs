@@ -47,7 +47,7 @@ impl Receivers {
         let armed = before.map_or(Some(&vertex.resource), |before| before.result.as_ref().ok());
         let watched = armed.map(|resource| resource.watches());
         let mut fields = vertex.fields.clone();
-        fields.extend(received.iter().map(|(field, value)| (field.clone(), value.clone())));
+        fields.extend(received.iter().map(|(field, value)| (field.to_owned(), value.clone())));
         let result = build(vertex, &fields, &received);
         let rearm = result.as_ref().is_ok_and(|new| Some(new.watches()) != watched);
         let found = Found { result: result.clone(), rearm };
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::graph::Origin;
     use crate::ident::ResourceId;
-    use crate::spec::{Meta, Receive};
+    use crate::spec::Receive;
 
     fn vertex(interval: i64) -> (VertexId, Vertex) {
         let id = ResourceId::new("timer", "t");
@@ -107,7 +107,7 @@ mod tests {
         let vertex = Vertex {
             id: id.clone(),
             fields,
-            meta: Meta::default(),
+            meta: Arc::default(),
             receives: std::collections::BTreeMap::new(),
             origin: Origin::Local,
             resource,

@@ -3,7 +3,7 @@
 //!
 //! Refuses to decide what runs: the engine does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -47,20 +47,20 @@ pub(super) struct Finished {
     pub(super) span: tracing::Span,
 }
 
-/// All runs under way.
+/// All runs under way, in maps that give back the room of those that ended.
 pub(super) struct Runs {
     tasks: JoinSet<Finished>,
     /// Those that block.
     pool: Pool<Finished>,
-    tokens: HashMap<RunId, CancellationToken>,
+    tokens: BTreeMap<RunId, CancellationToken>,
     /// When the last run that was not in vain ended, and how many followed one another at once.
-    restless: HashMap<ResourceId, (Instant, u32)>,
+    restless: BTreeMap<ResourceId, (Instant, u32)>,
 }
 
 impl Runs {
     pub(super) fn new() -> Self {
         let pool = Pool::new();
-        Runs { tasks: JoinSet::new(), pool, tokens: HashMap::new(), restless: HashMap::new() }
+        Runs { tasks: JoinSet::new(), pool, tokens: BTreeMap::new(), restless: BTreeMap::new() }
     }
 
     /// Starts a run, which may take that long. The token of `context` is replaced by one that

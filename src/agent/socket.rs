@@ -2,8 +2,9 @@
 //!
 //! A client writes one line, `{"get":"status"}`, and reads one JSON document; or
 //! `{"watch":"status"}`, and reads one line now and one after each change, a few a second at most.
-//! A slow client skips what was in between. Refuses to change anything. The folder's mode (0700)
-//! says who may ask.
+//! A slow client skips what was in between. `{"cluster":REQUEST}` is answered by the membership and
+//! may change it; nothing else changes anything. Refuses clients beyond a bound. The folder's mode
+//! (0700) says who may ask.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -18,6 +19,9 @@ use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
+
+use crate::cluster::request;
+use crate::cluster::shell::Operator;
 
 /// The socket's name in the state folder.
 pub const NAME: &str = "agent.sock";
@@ -49,13 +53,15 @@ pub enum Topic {
 }
 
 /// A line of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Question {
     /// One answer.
     Get(Topic),
     /// One answer now, and one after each change.
     Watch(Topic),
+    /// One answer of the membership.
+    Cluster(request::Request),
 }
 
 /// A question that waits for the agent's answer.
@@ -78,8 +84,13 @@ pub struct Socket {
 
 impl Socket {
     /// Listens in `folder`, which is locked by this agent: a socket left by a killed one is
-    /// replaced. `changes` moves whenever an answer may have changed.
-    pub fn listen(folder: &Path, changes: watch::Receiver<u64>) -> std::io::Result<Socket> {
+    /// replaced. `changes` moves whenever an answer may have changed; `operator` answers for the
+    /// cluster, if there is one.
+    pub fn listen(
+        folder: &Path,
+        changes: watch::Receiver<u64>,
+        operator: Option<Operator>,
+    ) -> std::io::Result<Socket> {
         let path = folder.join(NAME);
         if let Err(failure) = std::fs::remove_file(&path)
             && failure.kind() != std::io::ErrorKind::NotFound
@@ -92,6 +103,7 @@ impl Socket {
             sender: sender.clone(),
             changes,
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            operator,
         };
         let task = tokio::spawn(accept(listener, desk)).abort_handle();
         Ok(Socket { path, requests, sender, task })
@@ -113,6 +125,7 @@ struct Desk {
     sender: mpsc::Sender<Request>,
     changes: watch::Receiver<u64>,
     watchers: Arc<Semaphore>,
+    operator: Option<Operator>,
 }
 
 async fn accept(listener: UnixListener, desk: Desk) {
@@ -146,6 +159,13 @@ async fn serve(stream: tokio::net::UnixStream, desk: Desk) -> std::io::Result<()
             Ok(_place) => return follow(topic, &desk.sender, desk.changes, reader, writer).await,
             Err(_) => refusal(&format!("{WATCHERS_MAX} clients follow this agent already")),
         },
+        Ok(Question::Cluster(request)) => {
+            let answer = match &desk.operator {
+                Some(operator) => operator.answer(request).await,
+                None => request::Answer::Alone,
+            };
+            serde_json::to_string(&answer).map_err(std::io::Error::other)?
+        }
         Err(why) => refusal(&format!("not a question: {why}")),
     };
     write_line(&mut writer, &reply).await?;
@@ -211,9 +231,12 @@ async fn patiently<T>(act: impl Future<Output = std::io::Result<T>>) -> std::io:
 
 /// The line that asks for `topic`, once or after each change as well.
 pub fn question(topic: Topic, follow: bool) -> String {
-    let question = if follow { Question::Watch(topic) } else { Question::Get(topic) };
-    // Two words, which no serialiser can refuse.
-    serde_json::to_string(&question).unwrap_or_default() + "\n"
+    line(&if follow { Question::Watch(topic) } else { Question::Get(topic) })
+}
+
+fn line(question: &Question) -> String {
+    // Words and numbers, which no serialiser can refuse.
+    serde_json::to_string(question).unwrap_or_default() + "\n"
 }
 
 /// Connects to the agent behind `folder`.
@@ -223,9 +246,20 @@ pub fn connect(folder: &Path) -> std::io::Result<UnixStream> {
 
 /// Asks the agent behind `folder`.
 pub fn ask(folder: &Path, topic: Topic) -> std::io::Result<String> {
+    exchange(folder, &question(topic, false), PATIENCE)
+}
+
+/// Asks the membership of the agent behind `folder`.
+pub fn ask_cluster(folder: &Path, request: &request::Request) -> std::io::Result<request::Answer> {
+    let patience = request.patience() + PATIENCE;
+    let reply = exchange(folder, &line(&Question::Cluster(request.clone())), patience)?;
+    serde_json::from_str(&reply).map_err(std::io::Error::other)
+}
+
+fn exchange(folder: &Path, question: &str, patience: Duration) -> std::io::Result<String> {
     let mut stream = connect(folder)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(question(topic, false).as_bytes())?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(question.as_bytes())?;
     let mut reply = String::new();
     stream.take(REPLY_BYTES_MAX).read_to_string(&mut reply)?;
     Ok(reply)
@@ -252,7 +286,7 @@ mod tests {
         let folder = base.path().join("x".repeat(200));
         std::fs::create_dir(&folder).unwrap();
         let (_changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(&folder, changes).unwrap();
+        let mut socket = Socket::listen(&folder, changes, None).unwrap();
         let client = tokio::task::spawn_blocking(move || ask(&folder, Topic::Status));
         let request = socket.requests.recv().await.unwrap();
         request.answer.send("{\"v\":1}".to_owned()).unwrap();
@@ -263,7 +297,7 @@ mod tests {
     async fn nonsense_is_answered_with_an_error_and_hurts_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let (_changed, changes) = watch::channel(0);
-        let socket = Socket::listen(folder.path(), changes).unwrap();
+        let socket = Socket::listen(folder.path(), changes, None).unwrap();
         let path = folder.path().to_owned();
         let reply = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(path.join(NAME)).unwrap();
@@ -281,7 +315,7 @@ mod tests {
     async fn who_follows_gets_a_line_at_once_and_one_for_each_change_that_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let (changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
         let path = folder.path().to_owned();
         let client = tokio::task::spawn_blocking(move || {
             let mut stream = connect(&path).unwrap();
@@ -304,7 +338,7 @@ mod tests {
     async fn who_follows_sees_the_end_of_the_agent() {
         let folder = tempfile::tempdir().unwrap();
         let (changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
         let path = folder.path().to_owned();
         let client = tokio::task::spawn_blocking(move || {
             let mut stream = connect(&path).unwrap();
@@ -321,7 +355,7 @@ mod tests {
     async fn who_follows_and_does_not_read_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let (_changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
         let mut client = connect(folder.path()).unwrap();
         client.write_all(question(Topic::Status, true).as_bytes()).unwrap();
         let long = "x".repeat(8 << 20);

@@ -82,6 +82,16 @@ enum Membership {
     Cluster(Box<cluster::Handle>),
 }
 
+impl Membership {
+    /// Who answers for the cluster, if there is one.
+    fn operator(&self) -> Option<cluster::Operator> {
+        match self {
+            Membership::Cluster(handle) => Some(handle.operator.clone()),
+            Membership::Alone { .. } => None,
+        }
+    }
+}
+
 /// An agent that has started.
 struct Agent {
     body: Body,
@@ -99,7 +109,7 @@ impl Agent {
         let state_dir = folder.path().to_owned();
         let instance = folder.identity().instance;
         let (changes, changed) = tokio::sync::watch::channel(0);
-        let socket = Socket::listen(&state_dir, changed).map_err(|why| {
+        let socket = Socket::listen(&state_dir, changed, membership.operator()).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
         let signals = signals()?;
@@ -222,7 +232,7 @@ async fn membership(
         let folder = Arc::new(state::open(&folder, &settings.host)?);
         folder.keep()?;
         let alone = Membership::Alone { _folder: folder.clone() };
-        return Ok((alone, Arc::new(MemoryStore::new()), folder));
+        return Ok((alone, Arc::new(MemoryStore::alone()), folder));
     };
     let handle = cluster::start(config(settings, wanted, folder)).await?;
     let (store, folder) = (handle.store.clone(), handle.state.clone());

@@ -65,7 +65,7 @@ pub(super) struct Watches {
     broken: HashMap<VertexId, BTreeMap<u64, String>>,
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
-    held: HashMap<VertexId, Held>,
+    held: HashMap<VertexId, Box<Held>>,
     /// Why the graph file is not watched, and when it is looked at the next time.
     source: Option<(String, Instant)>,
 }
@@ -131,7 +131,8 @@ impl Watches {
         let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
         for (vertex, watches) in vertices {
             self.next += 1;
-            let mut held = Held { epoch: self.next, ..Held::default() };
+            let mut held = Box::new(Held { epoch: self.next, ..Held::default() });
+            held.hub.reserve_exact(1);
             for watch in watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);

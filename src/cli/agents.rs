@@ -21,6 +21,11 @@ pub(super) struct Which {
 }
 
 impl Which {
+    /// The state folder of the agent, which answers.
+    pub(super) fn folder(&self) -> Result<PathBuf, String> {
+        self.find(Topic::Status).map(|(folder, _)| folder)
+    }
+
     /// What the agent answers.
     pub(super) fn answer(&self, topic: Topic) -> Result<String, String> {
         self.find(topic).map(|(_, answer)| answer)

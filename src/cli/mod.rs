@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod agents;
 mod check;
+mod cluster;
 mod graph;
 mod legacy;
 mod listen;
@@ -36,6 +37,7 @@ Examples:
                                              join it from a second terminal
   quorate status                             what the agent of this host is doing
   quorate status --watch                     the same, again after each change
+  quorate cluster status                     who is in the cluster, and why nothing happens
   quorate graph site.yaml --format svg       a picture of a graph
   quorate schema --output quorate.json       the JSON Schema of graph files, for editors
 
@@ -64,6 +66,8 @@ enum Command {
     Check(check::Args),
     /// Show what the agent of this host is doing
     Status(Box<status::Args>),
+    /// Show and change the cluster of this host
+    Cluster(Box<cluster::Args>),
     /// Draw the graph of a file, or the one that the agent of this host runs
     Graph(graph::Args),
     /// Print the JSON Schema of graph files
@@ -92,6 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {

@@ -4,14 +4,19 @@
 //! Refuses to look at a clock or at the world: who is up, dead or overdue is said by the
 //! observation.
 
+use serde::{Deserialize, Serialize};
+
+use super::identity::hex;
+
 mod rules;
 
 pub use rules::decide;
 
 /// One member of etcd that votes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voter {
     /// Its id.
+    #[serde(with = "hex")]
     pub id: u64,
     /// Its host; empty when no record names it.
     pub host: String,
@@ -26,9 +31,10 @@ pub struct Voter {
 }
 
 /// One member of etcd that follows without a vote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learner {
     /// Its id.
+    #[serde(with = "hex")]
     pub id: u64,
     /// Its host; empty when no record names it.
     pub host: String,
@@ -41,7 +47,7 @@ pub struct Learner {
 }
 
 /// A host that could serve and is not a member.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Spare {
     /// Seconds since 1970 from which on it volunteers; the longest waiting goes first.
     pub since: u64,
@@ -50,7 +56,8 @@ pub struct Spare {
 }
 
 /// Everything that the decision rests on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Observation {
     /// How many voters are wanted.
     pub desired: u16,
@@ -63,6 +70,7 @@ pub struct Observation {
     /// Usable volunteers.
     pub spares: Vec<Spare>,
     /// The id of the leader; 0 when there is none.
+    #[serde(with = "hex")]
     pub leader: u64,
     /// A change is under way.
     pub ticket: bool,

@@ -34,6 +34,11 @@ pub fn change() -> String {
     format!("{PREFIX}change")
 }
 
+/// What the deciding host saw last, and why it does no more.
+pub fn decision() -> String {
+    format!("{PREFIX}decision")
+}
+
 /// Every finished change.
 pub fn histories() -> String {
     format!("{PREFIX}history/")

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::address::Addresses;
 use super::decide::quorum;
 use super::identity::show_id;
+use super::told::Told;
 use super::{ClusterStatus, Role, writes};
 use crate::ident::HostName;
 use crate::store::Store;
@@ -22,9 +23,12 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 pub mod child;
 mod controller;
 mod entry;
+mod fault;
 mod member;
+mod operate;
 mod ports;
 mod presence;
+mod readdress;
 mod rpc;
 mod serve;
 mod sight;
@@ -33,6 +37,7 @@ pub mod state;
 mod stop;
 
 pub use entry::start;
+pub use operate::Operator;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -76,6 +81,8 @@ pub struct ClusterSettings {
     pub etcd_strict: bool,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
+    /// `--no-rejoin`: a member that the others removed stays out.
+    pub no_rejoin: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
     pub insecure_network: bool,
     /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
@@ -110,6 +117,8 @@ pub struct Handle {
     pub status: watch::Receiver<ClusterStatus>,
     /// The state folder, locked for as long as the handle lives.
     pub state: Arc<state::StateFolder>,
+    /// Answers requests about the cluster.
+    pub operator: Operator,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -166,6 +175,9 @@ struct Agent {
     /// Our own etcd, for us.
     own_url: String,
     etcd: Option<child::Program>,
+    /// Why there is no etcd program, on a host that was to have one.
+    no_etcd: Option<String>,
+    no_rejoin: bool,
     child_program: PathBuf,
     ideal: u16,
     floor: u16,
@@ -180,6 +192,8 @@ struct Agent {
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
+    /// What this host wrote last about its decisions.
+    told: Mutex<Option<Told>>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<writes::Claim>>,

@@ -130,14 +130,16 @@ fn wire(value: &Value) -> Wire<'_> {
         Value::Int(value) => Wire::Int(*value),
         Value::Str(text) => Wire::Str(text),
         Value::List(items) => Wire::List(items.iter().map(wire).collect()),
-        Value::Map(entries) => Wire::Map(wire_fields(entries)),
+        Value::Map(entries) => {
+            Wire::Map(wire_fields(entries.iter().map(|(name, value)| (name.as_str(), value))))
+        }
     }
 }
 
 fn wire_fields<'a>(
-    fields: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    fields: impl IntoIterator<Item = (&'a str, &'a Value)>,
 ) -> BTreeMap<&'a str, Wire<'a>> {
-    fields.into_iter().map(|(name, value)| (name.as_str(), wire(value))).collect()
+    fields.into_iter().map(|(name, value)| (name, wire(value))).collect()
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

@@ -39,7 +39,7 @@ impl Engine {
             slot.prompt();
             slot.retries.used = used;
         }
-        if let (Some(due), Some(every)) = (slot.poll, slot.meta.poll)
+        if let (Some(due), Some(every)) = (slot.poll, slot.vertex.meta.poll)
             && come(due)
         {
             let next = due.after(every);

@@ -34,10 +34,10 @@ impl Engine {
         let Some(at) = self.find(&end.vertex) else { return };
         let slot = &mut self.slots[at];
         let ended = match &slot.phase {
-            Phase::Running(current) if current.id == end.run => *current,
+            Phase::Running(current) if current.id == end.run => **current,
             _ => return,
         };
-        self.locks.release(&slot.meta.sema);
+        self.locks.release(&slot.vertex.meta.sema);
         slot.phase = Phase::Idle;
         slot.seen = ended.seen;
         let in_vain = matches!(end.result, Ok(Outcome::Unchanged));
@@ -69,7 +69,7 @@ impl Engine {
         // Who only looks every so often hears no echo of itself, and an echo has none.
         slot.echo = matches!(outcome, Outcome::Changed(_)) && slot.poll.is_none() && !ended.echo;
         slot.last = Some(Ok(outcome));
-        if slot.meta.retryreset {
+        if slot.vertex.meta.retryreset {
             slot.retries.used = 0;
         }
         if slot.stirred {
@@ -93,7 +93,7 @@ impl Engine {
             slot.admit(now);
         }
         if !slot.is_dirty() {
-            slot.retries.failed(&slot.meta, now);
+            slot.retries.failed(&slot.vertex.meta, now);
         } else if slot.poll.is_none() {
             slot.retries.used = 0;
         }
@@ -103,7 +103,7 @@ impl Engine {
     fn late(&mut self, now: Timestamp, at: usize, ended: &Run, outcome: &Outcome) {
         let slot = &mut self.slots[at];
         slot.tick |= slot.counts_as_change(ended, outcome);
-        let limit = slot.meta.timeout.unwrap_or_default().as_millis();
+        let limit = slot.vertex.meta.timeout.unwrap_or_default().as_millis();
         self.failed(now, at, ended, format!("no result within {limit} ms"));
     }
 
@@ -145,8 +145,8 @@ impl Engine {
         for k in 0..self.slots[at].successors.len() {
             let to = self.slots[at].successors[k].to;
             let from = &self.slots[at].id.resource;
-            let mut receives = self.slots[to].receives.values();
-            if receives.any(|one| one.from == *from && new.contains(&one.key)) {
+            let mut receives = self.slots[to].vertex.receives.values();
+            if receives.any(|one| one.from == *from && new.iter().any(|key| *key == one.key)) {
                 self.slots[to].prompt();
                 self.mark(to);
             }
@@ -156,7 +156,7 @@ impl Engine {
     /// What a vertex receives, as far as it was sent.
     pub(super) fn received(&self, at: usize) -> Fields {
         let value = |from, key: &String| self.slots[self.position(from)?].sent.get(key).cloned();
-        let receives = self.slots[at].receives.iter();
+        let receives = self.slots[at].vertex.receives.iter();
         receives
             .filter_map(|(field, one)| Some((field.clone(), value(&one.from, &one.key)?)))
             .collect()

@@ -4,6 +4,7 @@
 //! way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bucket::Bucket;
 use super::locks::Ticket;
@@ -13,7 +14,7 @@ use super::{RunId, Timestamp, VertexId};
 use crate::graph::Vertex;
 use crate::ident::ResourceId;
 use crate::kind::Outcome;
-use crate::spec::{Fields, Meta, Receive, Retry};
+use crate::spec::{Fields, Meta, Retry};
 
 /// Where the watch of a vertex is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) struct Run {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Idle,
-    Running(Run),
+    Running(Box<Run>),
 }
 
 /// An edge, seen from its first vertex.
@@ -68,10 +69,8 @@ pub(super) struct Slot {
     pub(super) id: VertexId,
     /// An event of the resource counts as a change of it.
     pub(super) ticks: bool,
-    /// How it is treated.
-    pub(super) meta: Meta,
-    /// Where its fields come from when others send them.
-    pub(super) receives: BTreeMap<String, Receive>,
+    /// What the graph says about it, shared with the graph.
+    pub(super) vertex: Arc<Vertex>,
     /// The last value that it sent under each key.
     pub(super) sent: Fields,
     pub(super) watch: Watch,
@@ -89,7 +88,7 @@ pub(super) struct Slot {
     /// A tick that has not been passed on.
     pub(super) tick: bool,
     /// The tokens for its events, when they are bounded.
-    pub(super) bucket: Option<Bucket>,
+    pub(super) bucket: Option<Box<Bucket>>,
     /// Something happened that no token was there for yet. Never set while there is a reason to
     /// run.
     pub(super) stirred: bool,
@@ -125,12 +124,11 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A vertex that has just come: not watched yet, with one reason to run.
-    pub(super) fn new(id: VertexId, vertex: &Vertex, now: Timestamp) -> Self {
+    pub(super) fn new(id: VertexId, vertex: &Arc<Vertex>, now: Timestamp) -> Self {
         Slot {
             id,
             ticks: vertex.resource.event_is_change(),
-            meta: vertex.meta.clone(),
-            receives: vertex.receives.clone(),
+            vertex: Arc::clone(vertex),
             sent: Fields::new(),
             watch: Watch::Arming,
             phase: Phase::Idle,
@@ -139,7 +137,7 @@ impl Slot {
             seen: 0,
             refreshes: BTreeMap::new(),
             tick: false,
-            bucket: vertex.meta.limit.map(Bucket::new),
+            bucket: vertex.meta.limit.map(|limit| Box::new(Bucket::new(limit))),
             stirred: false,
             echo: false,
             echoed: false,
@@ -158,6 +156,11 @@ impl Slot {
             unsettled: 0,
             bad: 0,
         }
+    }
+
+    /// How it is treated.
+    pub(super) fn meta(&self) -> &Meta {
+        &self.vertex.meta
     }
 
     /// There is a reason to run that no finished run has seen.
@@ -218,23 +221,23 @@ impl Slot {
     /// A run of it begins, which covers all reasons so far.
     pub(super) fn begin(&mut self, id: RunId, now: Timestamp) {
         self.ticket = None;
-        self.phase = Phase::Running(Run {
+        self.phase = Phase::Running(Box::new(Run {
             id,
             seen: self.events,
             tick: std::mem::take(&mut self.tick),
             overtaken: false,
-            deadline: self.meta.timeout.map(|timeout| now.after(timeout)),
+            deadline: self.meta().timeout.map(|timeout| now.after(timeout)),
             cancelled: false,
             late: false,
             echo: std::mem::take(&mut self.echoed),
-        });
+        }));
     }
 
     /// The next time at which it has to be looked at.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         let run = match &self.phase {
             Phase::Running(run) => run.deadline.filter(|_| !run.cancelled),
-            Phase::Idle if self.stirred => self.bucket.map(|bucket| bucket.next()),
+            Phase::Idle if self.stirred => self.bucket.as_ref().map(|bucket| bucket.next()),
             Phase::Idle => None,
         };
         [run, self.poll, self.retries.at].into_iter().flatten().min()
@@ -242,7 +245,7 @@ impl Slot {
 
     /// Another attempt will come by itself, and the last of them is in sight.
     pub(super) fn is_awaited(&self) -> bool {
-        self.retries.at.is_some() && self.meta.retry != Retry::Forever
+        self.retries.at.is_some() && self.meta().retry != Retry::Forever
     }
 
     /// The state that follows from everything else.
@@ -286,7 +289,7 @@ impl Slot {
     /// Whether a good run notifies: something was changed, or a tick was passed on.
     pub(super) fn counts_as_change(&self, run: &Run, outcome: &Outcome) -> bool {
         match outcome {
-            _ if self.meta.noop => false,
+            _ if self.meta().noop => false,
             Outcome::Changed(_) => true,
             Outcome::Unchanged => run.tick,
             Outcome::WouldChange(_) => false,

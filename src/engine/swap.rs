@@ -38,7 +38,7 @@ impl Engine {
         if let Some(due) = deadline {
             self.agenda.add_gone(due, resource.clone());
         }
-        let (vertex, locks) = (slot.id.clone(), slot.meta.sema.clone());
+        let (vertex, locks) = (slot.id.clone(), slot.vertex.meta.sema.clone());
         let gone = Gone { vertex, run: run.id, locks, deadline, cancelled: run.cancelled };
         self.draining.insert(resource.clone(), gone);
     }
@@ -48,12 +48,10 @@ impl Engine {
     fn part(&mut self, new: &Graph) -> (Vec<Slot>, Vec<Slot>) {
         let slots = std::mem::take(&mut self.slots);
         let Some(old) = &self.graph else { return (slots, Vec::new()) };
-        let anew = |slot: &Slot| slot.meta.rewatch && slot.state == State::Failed;
+        let anew = |slot: &Slot| slot.vertex.meta.rewatch && slot.state == State::Failed;
         let different = slots.iter().any(anew) && **old != *new;
         slots.into_iter().partition(|slot| {
-            let id = &slot.id.resource;
-            let equal =
-                new.vertices.get(id).is_some_and(|vertex| old.vertices.get(id) == Some(vertex));
+            let equal = new.vertices.get(&slot.id.resource) == Some(&slot.vertex);
             equal && !(different && anew(slot))
         })
     }
@@ -64,7 +62,9 @@ impl Engine {
         let mut removed = removed.into_iter().peekable();
         self.slots.reserve(new.vertices.len());
         for (id, vertex) in &new.vertices {
-            if let Some(slot) = kept.next_if(|slot| slot.id.resource == *id) {
+            if let Some(mut slot) = kept.next_if(|slot| slot.id.resource == *id) {
+                // The old graph is not kept alive by what is the same in both.
+                slot.vertex = Arc::clone(vertex);
                 self.slots.push(slot);
                 continue;
             }

@@ -179,7 +179,7 @@ impl Engine {
             since: slot.since,
             blocked_by: bad.map(|from| &from.id.resource).collect(),
             retry: slot.retries.at.map(|at| {
-                let left = slot.retries.left(&slot.meta).map(|left| left.saturating_add(1));
+                let left = slot.retries.left(&slot.vertex.meta).map(|left| left.saturating_add(1));
                 Attempt { at, left }
             }),
         }

@@ -39,15 +39,13 @@ pub fn compile_with(
     compiled.graph.name.clone_from(&program.name);
     let stated = stated_edges(program);
     let mut mistakes = cycle::declared_cycles(&stated);
-    for spec in &program.resources {
-        if spec.export.as_ref().is_some_and(|export| export.hidden) {
-            continue;
-        }
-        match build_local(kinds, spec) {
-            Ok(vertex) => drop(compiled.graph.vertices.insert(spec.id.clone(), vertex)),
-            Err(found) => mistakes.extend(found),
-        }
-    }
+    let here = |spec: &&ResourceSpec| !spec.export.as_ref().is_some_and(|export| export.hidden);
+    // Gathered first: a map that is made of all at once has no room to spare.
+    let built = program.resources.iter().filter(here).filter_map(|spec| {
+        let vertex = build_local(kinds, spec).map_err(|found| mistakes.extend(found)).ok()?;
+        Some((spec.id.clone(), Arc::new(vertex)))
+    });
+    compiled.graph.vertices = built.collect();
     if !mistakes.is_empty() {
         diag::sort(&mut mistakes);
         return Err(mistakes);
@@ -150,7 +148,7 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
         origin: Origin::Collected { from: one.from.clone() },
         resource,
     };
-    graph.vertices.insert(one.id.clone(), vertex);
+    graph.vertices.insert(one.id.clone(), Arc::new(vertex));
     Ok(())
 }
 
@@ -176,7 +174,7 @@ pub fn stated_edges(program: &Program) -> Vec<EdgeSpec> {
 /// with the same ends one is made: it notifies if one of them does, and keeps the first name.
 fn declared_edges(
     stated: &[EdgeSpec],
-    vertices: &BTreeMap<ResourceId, Vertex>,
+    vertices: &BTreeMap<ResourceId, Arc<Vertex>>,
 ) -> BTreeMap<(ResourceId, ResourceId), Edge> {
     let mut edges: BTreeMap<(ResourceId, ResourceId), Edge> = BTreeMap::new();
     for spec in stated {

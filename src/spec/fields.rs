@@ -3,25 +3,40 @@
 //! Refuses to be a map of any size: a resource has a handful of fields, and they are looked for one
 //! after the other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::Value;
 
-/// A field: its name and its value.
-type Field = (String, Value);
+/// A field: its name, mostly one of a kind's table, and its value.
+type Field = (Cow<'static, str>, Value);
 
 /// The fields of a resource by name, in the order of names. A field that is absent, or null in the
 /// file, is not in here. Copies share their content until one of them is changed: what a file
 /// declares and what runs are the same fields ten thousand times.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fields(Arc<Vec<Field>>);
+
+/// What all have in common that have none.
+static NONE: LazyLock<Arc<Vec<Field>>> = LazyLock::new(Arc::default);
+
+impl Default for Fields {
+    fn default() -> Self {
+        Fields(Arc::clone(&NONE))
+    }
+}
 
 impl Fields {
     /// None.
     pub fn new() -> Self {
         Fields::default()
+    }
+
+    /// None yet, with room for so many.
+    pub fn with_room(fields: usize) -> Self {
+        Fields(Arc::new(Vec::with_capacity(fields)))
     }
 
     /// How many there are.
@@ -45,8 +60,8 @@ impl Fields {
     }
 
     /// Sets a field; gives the value that it had.
-    pub fn insert(&mut self, name: String, value: Value) -> Option<Value> {
-        let fields = Arc::make_mut(&mut self.0);
+    pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: Value) -> Option<Value> {
+        let (name, fields) = (name.into(), Arc::make_mut(&mut self.0));
         match fields.binary_search_by(|(own, _)| own.cmp(&name)) {
             Ok(at) => Some(std::mem::replace(&mut fields[at].1, value)),
             Err(at) => {
@@ -68,18 +83,18 @@ impl Fields {
     }
 
     /// Keeps the fields for which this holds.
-    pub fn retain(&mut self, mut keep: impl FnMut(&String, &mut Value) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
         Arc::make_mut(&mut self.0).retain_mut(|(name, value)| keep(name, value));
     }
 
     /// All fields in the order of names.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&String, &Value)> {
-        self.0.iter().map(|(name, value)| (name, value))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     /// All names in their order.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &String> {
-        self.0.iter().map(|(name, _)| name)
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
     }
 
     /// All values in the order of names.
@@ -100,22 +115,22 @@ impl From<BTreeMap<String, Value>> for Fields {
     }
 }
 
-impl<const N: usize> From<[Field; N]> for Fields {
-    fn from(fields: [Field; N]) -> Self {
+impl<Name: Into<Cow<'static, str>>, const N: usize> From<[(Name, Value); N]> for Fields {
+    fn from(fields: [(Name, Value); N]) -> Self {
         fields.into_iter().collect()
     }
 }
 
-impl FromIterator<Field> for Fields {
-    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
+impl<Name: Into<Cow<'static, str>>> FromIterator<(Name, Value)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (Name, Value)>>(fields: I) -> Self {
         let mut all = Fields::new();
         all.extend(fields);
         all
     }
 }
 
-impl Extend<Field> for Fields {
-    fn extend<I: IntoIterator<Item = Field>>(&mut self, fields: I) {
+impl<Name: Into<Cow<'static, str>>> Extend<(Name, Value)> for Fields {
+    fn extend<I: IntoIterator<Item = (Name, Value)>>(&mut self, fields: I) {
         for (name, value) in fields {
             self.insert(name, value);
         }
@@ -132,12 +147,12 @@ impl IntoIterator for Fields {
 }
 
 impl<'a> IntoIterator for &'a Fields {
-    type Item = (&'a String, &'a Value);
+    type Item = (&'a str, &'a Value);
     type IntoIter =
-        std::iter::Map<std::slice::Iter<'a, Field>, fn(&'a Field) -> (&'a String, &'a Value)>;
+        std::iter::Map<std::slice::Iter<'a, Field>, fn(&'a Field) -> (&'a str, &'a Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 }
 
@@ -171,7 +186,7 @@ mod tests {
                 };
                 prop_assert_eq!(results.0, results.1);
             }
-            prop_assert!(fields.iter().eq(map.iter()));
+            prop_assert!(fields.iter().eq(map.iter().map(|(name, value)| (name.as_str(), value))));
             prop_assert_eq!(Fields::from(map), fields);
         }
     }

@@ -38,9 +38,20 @@ impl MemoryStore {
 
     /// An empty store that forgets changes earlier.
     pub fn with_history(changes: usize) -> Self {
-        let state = State { revision: 1, history_limit: changes, ..State::default() };
+        Self::with(changes, true)
+    }
+
+    /// An empty store with one user, with whom it ends: its leases last, so that a host on its own
+    /// is not woken by them.
+    pub fn alone() -> Self {
+        Self::with(HISTORY, false)
+    }
+
+    fn with(history_limit: usize, leases_run_out: bool) -> Self {
+        let state = State { revision: 1, history_limit, ..State::default() };
         let (revisions, _) = watch::channel(state.revision);
-        MemoryStore { shared: Arc::new(Shared { state: Mutex::new(state), revisions }) }
+        let state = Mutex::new(state);
+        MemoryStore { shared: Arc::new(Shared { state, revisions, leases_run_out }) }
     }
 }
 
@@ -77,7 +88,9 @@ impl Store for MemoryStore {
             state.leases.insert(id, lease);
             id
         };
-        tokio::spawn(expire(Arc::downgrade(&self.shared), id));
+        if self.shared.leases_run_out {
+            tokio::spawn(expire(Arc::downgrade(&self.shared), id));
+        }
         Ok(LeaseId(id))
     }
 
@@ -91,6 +104,10 @@ impl Store for MemoryStore {
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.shared.change(|state| state.end_lease(lease.0))
     }
+
+    fn leases_run_out(&self) -> bool {
+        self.shared.leases_run_out
+    }
 }
 
 /// What the store, its watches and its leases have in common.
@@ -99,6 +116,7 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the watches; its value is the newest revision.
     revisions: watch::Sender<i64>,
+    leases_run_out: bool,
 }
 
 impl Shared {

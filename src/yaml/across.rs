@@ -21,7 +21,7 @@ pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink:
     });
     let published = program.resources.iter().filter(|spec| spec.export.is_some());
     let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
-    fields(kinds, program, shelf, sink);
+    fields(kinds, &program.resources, shelf, sink);
     let names = Names { here, published, rules: &program.collect };
     for edge in &program.edges {
         names.check_end(&edge.from, edge.from_span, sink);
@@ -69,8 +69,13 @@ fn unique<'a>(
 }
 
 /// What the kinds say about the fields of what is applied here.
-fn fields(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
-    for (at, spec) in program.resources.iter().enumerate() {
+pub(super) fn fields(
+    kinds: &[&dyn Kind],
+    resources: &[ResourceSpec],
+    shelf: &Shelf,
+    sink: &mut Sink,
+) {
+    for (at, spec) in resources.iter().enumerate() {
         if spec.export.as_ref().is_some_and(|export| export.hidden) || spec.id.name().is_empty() {
             continue;
         }

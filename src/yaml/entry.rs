@@ -5,6 +5,7 @@
 //! run what it guards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::node::{Entry, Key, Node};
 use super::{Sink, meta, program, receive, scalar, unbuilt};
@@ -21,6 +22,18 @@ pub(super) struct Shelf {
     /// Resources with mistakes among their fields, by position in the program: what the kind says
     /// about a field that they lack may only follow from those.
     pub(super) damaged: BTreeSet<usize>,
+    /// The meta parameters of the last resource: mostly those of the next one, too.
+    meta: Arc<Meta>,
+}
+
+impl Shelf {
+    /// One copy for as many as say the same one after the other.
+    fn share(&mut self, meta: Meta) -> Arc<Meta> {
+        if *self.meta != meta {
+            self.meta = Arc::new(meta);
+        }
+        Arc::clone(&self.meta)
+    }
 }
 
 /// The channel of an export that names none.
@@ -46,7 +59,9 @@ pub(super) fn read(
 ) {
     let subject = format!("a resource of kind `{}`", kind.name());
     let Some(entries) = program::map(item, &subject, "with a `name`", sink) else { return };
-    let mut draft = Draft::default();
+    // All keys but the name are mostly fields.
+    let fields = Fields::with_room(entries.len().saturating_sub(1));
+    let mut draft = Draft { fields, ..Draft::default() };
     let before_fields = sink.mark();
     for Entry { key, value } in entries {
         draft.take(kinds, kind, key, value, sink);
@@ -71,6 +86,7 @@ pub(super) fn read(
         shelf.damaged.insert(specs.len());
     }
     let Draft { fields, field_spans, meta, receives, .. } = draft;
+    let meta = shelf.share(meta.unwrap_or_default());
     specs.push(ResourceSpec { id, fields, meta, receives, export, span, field_spans });
 }
 
@@ -95,7 +111,7 @@ struct Draft {
     name: Option<(String, Span)>,
     /// There is a name, and it or its key was reported as wrong.
     name_refused: bool,
-    meta: Meta,
+    meta: Option<Meta>,
     receives: BTreeMap<String, ReceiveSpec>,
     hidden: Option<(bool, Span)>,
     exported: Option<(bool, Span)>,
@@ -115,7 +131,7 @@ impl Draft {
         let name = key.text.as_str();
         if let Some(field) = kind.fields().iter().find(|field| field.name == name) {
             if let Some(read) = scalar::value(field.ty, name, value, sink) {
-                self.fields.insert(name.to_owned(), read);
+                self.fields.insert(field.name, read);
                 self.field_spans.insert(name.to_owned(), value.span);
             }
             return;
@@ -126,7 +142,7 @@ impl Draft {
                 Some(text) => self.name = Some((text, value.span)),
                 None => self.name_refused = true,
             },
-            "meta" => self.meta = meta::read(value, sink),
+            "meta" => self.meta = Some(meta::read(value, sink)),
             "recv" => self.receives = receive::read(kinds, kind, value, sink),
             "hidden" => {
                 self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));

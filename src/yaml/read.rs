@@ -17,15 +17,22 @@ use crate::diag::{Diagnostic, Span};
 const DEPTH_MAX: usize = 64;
 
 /// How many values a document may hold once its aliases are followed. A resource has about seven.
-const VALUES_MAX: usize = 1_000_000;
+pub(super) const VALUES_MAX: usize = 1_000_000;
 
 /// How long all texts may be once aliases are followed, in bytes: each use of an aliased text is a
 /// copy. Every file without aliases is below it.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
-/// The root of the only document; `None` when the text cannot be read to its end (the sink says
+/// What a text holds.
+pub(super) struct Document {
+    pub(super) root: Rc<Node>,
+    /// There is no anchor, no alias and no tag in it.
+    pub(super) is_plain: bool,
+}
+
+/// The only document; `None` when the text cannot be read to its end (the sink says
 /// why).
-pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
+pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Document> {
     let start = Span { start: 0, end: 0, line: 1, column: 1 };
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} MiB", TEXT_BYTES_MAX >> 20);
@@ -48,15 +55,16 @@ pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Rc<Node>> {
         anchors: HashMap::new(),
         root: None,
         weight: Weight { values: 0, bytes: 0 },
+        is_plain: true,
     };
     builder.run().ok()?;
-    let root = builder.root;
+    let (root, is_plain) = (builder.root, builder.is_plain);
     if root.as_deref().is_none_or(Node::is_null) {
         let empty = Diagnostic::error(start, "the file is empty");
         sink.add(empty.with_help("an empty graph is written `graph: NAME`"));
         return None;
     }
-    root
+    Some(Document { root: root?, is_plain })
 }
 
 /// Reading cannot go on; the sink has the reason.
@@ -71,6 +79,7 @@ struct Builder<'a> {
     anchors: HashMap<usize, Option<Rc<Node>>>,
     root: Option<Rc<Node>>,
     weight: Weight,
+    is_plain: bool,
 }
 
 /// A list or map whose end is not read yet.
@@ -119,6 +128,7 @@ impl Builder<'_> {
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        self.is_plain &= is_plain(&event);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let weight = Weight { values: 1, bytes: text.len() };
@@ -324,6 +334,17 @@ impl Builder<'_> {
             false => found,
         });
         Err(Stop)
+    }
+}
+
+/// Whether nothing else in the text says something about it, or it about them.
+fn is_plain(event: &Event<'_>) -> bool {
+    match event {
+        Event::Alias(_) => false,
+        Event::Scalar(_, _, anchor, tag)
+        | Event::SequenceStart(anchor, tag)
+        | Event::MappingStart(anchor, tag) => *anchor == 0 && tag.is_none(),
+        _ => true,
     }
 }
 

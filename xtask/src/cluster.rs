@@ -18,14 +18,17 @@ use crate::ui::{Ui, table};
 
 mod compose;
 pub(crate) mod copy;
+mod cut;
 pub(crate) mod diff;
 pub(crate) mod down;
+mod fault;
 mod gc;
 pub(crate) mod label;
 mod list;
 pub(crate) mod logs;
 pub(crate) mod look;
 pub(crate) mod name;
+mod node;
 mod place;
 mod power;
 pub(crate) mod process;
@@ -103,6 +106,21 @@ enum Verb {
     Pause(Nodes),
     /// Thaw nodes
     Unpause(Nodes),
+    /// Add and remove nodes while the cluster runs
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Cut nodes off from others, in both directions
+    Partition(Partition),
+    /// Cut each of these nodes off from every other one
+    Isolate(Isolate),
+    /// End the cuts of these nodes, or all of them
+    Heal {
+        /// The nodes
+        #[arg(value_name = "H")]
+        nodes: Vec<String>,
+    },
+    /// What is broken on purpose
+    Faults,
     /// Remove a cluster with all it holds
     Down {
         /// Every cluster of this tool
@@ -207,6 +225,83 @@ struct Nodes {
     all: bool,
 }
 
+#[derive(Subcommand)]
+enum NodeVerb {
+    /// Add nodes, which vote when a seat is free, and wait until they are ready
+    Add {
+        /// Their names; the lowest free ones if left out
+        #[arg(value_name = "H")]
+        nodes: Vec<String>,
+        /// How many
+        #[arg(long, default_value_t = 1, conflicts_with = "nodes")]
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
+        count: u8,
+        #[command(flatten)]
+        manner: NodeManner,
+    },
+    /// Let nodes leave the cluster, and remove them with all that they hold
+    Rm {
+        /// The nodes
+        #[arg(value_name = "H", required = true)]
+        nodes: Vec<String>,
+        /// Remove them although they cannot leave
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        manner: NodeManner,
+    },
+}
+
+#[derive(clap::Args)]
+struct NodeManner {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// How long it may take
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
+#[derive(clap::Args)]
+struct Partition {
+    /// One side; several with commas
+    #[arg(value_name = "A")]
+    one: String,
+    /// The other side; every other node if it is left out
+    #[arg(long, value_name = "B")]
+    from: Option<String>,
+    /// Only what the first side sends is lost
+    #[arg(long)]
+    one_way: bool,
+    #[command(flatten)]
+    manner: CutManner,
+}
+
+#[derive(clap::Args)]
+struct Isolate {
+    /// The nodes; several with commas
+    #[arg(value_name = "H", required = true)]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    manner: CutManner,
+}
+
+#[derive(clap::Args)]
+struct CutManner {
+    /// What it looks like from the inside
+    #[arg(long, value_enum, default_value_t = cut::Mode::Drop)]
+    mode: cut::Mode,
+    /// End it after this long, in whole seconds
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lasting: Option<Duration>,
+}
+
+impl CutManner {
+    fn whole(&self, one_way: bool) -> fault::Manner {
+        fault::Manner { mode: self.mode, lasting: self.lasting, one_way }
+    }
+}
+
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { global, verb } = args;
@@ -246,11 +341,41 @@ async fn act(
         Verb::Restart(nodes) => power(nodes, Power::Restart).await,
         Verb::Pause(nodes) => power(nodes, Power::Pause).await,
         Verb::Unpause(nodes) => power(nodes, Power::Unpause).await,
+        Verb::Node(NodeVerb::Add { nodes, count, manner: NodeManner { plan, wait } }) => {
+            let how = node::How { plan, wait, force: false };
+            node::add(engine, cluster, (&nodes, count), &how, (stop, &ui)).await
+        }
+        Verb::Node(NodeVerb::Rm { nodes, force, manner: NodeManner { plan, wait } }) => {
+            let how = node::How { plan, wait, force };
+            node::remove(engine, cluster, &nodes, &how, (stop, &ui)).await
+        }
+        Verb::Partition(Partition { one, from, one_way, manner }) => {
+            let (one, from) = ([one], from.into_iter().collect::<Vec<_>>());
+            let manner = manner.whole(one_way);
+            let cuts = fault::partition(engine, cluster, (&one, &from), manner, &ui).await?;
+            told(global, "cuts", cuts)
+        }
+        Verb::Isolate(Isolate { nodes, manner }) => {
+            let cuts = fault::isolate(engine, cluster, &nodes, manner.whole(false), &ui);
+            told(global, "cuts", cuts.await?)
+        }
+        Verb::Heal { nodes } => {
+            told(global, "healed", fault::heal(engine, cluster, &nodes, &ui).await?)
+        }
+        Verb::Faults => fault::faults(engine, cluster, global.json).await,
         Verb::Down { all } => down::down(engine, cluster, all, &ui).await,
         Verb::Ls => list::clusters(engine, global.json).await,
         Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
         Verb::Compose { check } => compose::compose(check),
     }
+}
+
+/// The JSON of a verb that has told its lines already.
+fn told(global: &Global, what: &str, done: Vec<serde_json::Value>) -> anyhow::Result<ExitCode> {
+    if global.json {
+        println!("{}", serde_json::json!({"schema": 1, "cluster": global.name, what: done}));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn bring_up(
@@ -298,14 +423,19 @@ async fn bring_up(
     let loaded = stop.race(image::ensure(engine, &mut image)).await?;
     image::report(ui, &image, &loaded, start);
     let wait = (!up.no_wait).then_some(up.wait);
-    let manner = Manner { wait, keep_on_failure: up.keep_on_failure, files: BTreeMap::new() };
+    let manner = Manner {
+        wait,
+        keep_on_failure: up.keep_on_failure,
+        goal: view::Goal::All,
+        files: BTreeMap::new(),
+    };
     let made = up::up(engine, &wanted, &manner, stop, ui).await?;
     drop(lock);
     let view = match made.view {
         Some(view) => view,
         None => {
             let ours = look::cluster(engine, &global.name).await?;
-            view::View::new(&global.name, &ours)
+            view::View::new(&global.name, &ours, process::now())
         }
     };
     print_made(&view, global, ui);

@@ -15,12 +15,14 @@ use crate::paths::Exit;
 
 mod exec;
 mod files;
+mod helper;
 mod images;
 mod logs;
 mod objects;
 
 pub(crate) use exec::ExecRequest;
 pub(crate) use files::FileEntry;
+pub(crate) use helper::HelperSpec;
 pub(crate) use logs::LogLine;
 pub(crate) use objects::Power;
 

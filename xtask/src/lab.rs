@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::diff::{self, Conflict};
 use crate::cluster::spec::Wanted;
 use crate::cluster::up::{self, Manner};
+use crate::cluster::view::Goal;
 use crate::cluster::{MEMORY, NANO_CPUS, copy, down, logs, look, name, process, run};
 use crate::engine::{Container, Engine};
 use crate::image::{self, Given};
@@ -230,7 +231,7 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         let entries = copy::entries(&file.path, &file.bytes, 0o644);
         files.entry(file.node.clone()).or_default().extend(entries);
     }
-    let manner = Manner { wait: Some(READY), keep_on_failure: false, files };
+    let manner = Manner { wait: Some(READY), keep_on_failure: false, goal: Goal::All, files };
     let made = up::up(&engine, &wanted, &manner, &Stop::never(), &ui).await?;
     if made.nodes == 0 {
         let text = format!("cluster {} is there already and in use", spec.name);

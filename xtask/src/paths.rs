@@ -16,6 +16,8 @@ pub(crate) struct Exit {
 impl Exit {
     /// A check failed: drift, a degraded cluster.
     pub(crate) const FAILED: u8 = 1;
+    /// Not a request that makes sense.
+    pub(crate) const USAGE: u8 = 2;
     /// The engine does not answer, or a program is missing.
     pub(crate) const MISSING: u8 = 3;
     /// No such cluster or node.
@@ -24,6 +26,8 @@ impl Exit {
     pub(crate) const CONFLICT: u8 = 5;
     /// Not done in time.
     pub(crate) const TIMED_OUT: u8 = 6;
+    /// A fault that this machine cannot make, or that had no effect.
+    pub(crate) const NO_EFFECT: u8 = 7;
     /// Some of several objects failed.
     pub(crate) const PARTIAL: u8 = 8;
     /// Stopped by the user.

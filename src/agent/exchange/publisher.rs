@@ -182,7 +182,7 @@ impl Publisher {
             return Ok(Some(at));
         }
         match ask(self.store.refresh(lease)).await {
-            Ok(()) => memory.refresh = Some(Instant::now() + REFRESH),
+            Ok(()) => memory.refresh = self.next_refresh(),
             Err(StoreError::LeaseGone) => (memory.lease, memory.refresh) = (None, None),
             Err(error) => return Err(error),
         }
@@ -236,8 +236,12 @@ impl Publisher {
             return Ok(lease);
         }
         let lease = ask(self.store.grant(TTL)).await?;
-        (memory.lease, memory.refresh) = (Some(lease), Some(Instant::now() + REFRESH));
+        (memory.lease, memory.refresh) = (Some(lease), self.next_refresh());
         Ok(lease)
+    }
+
+    fn next_refresh(&self) -> Option<Instant> {
+        self.store.leases_run_out().then(|| Instant::now() + REFRESH)
     }
 
     /// Commits a plan under `guard`; `presence` goes with its last transaction.

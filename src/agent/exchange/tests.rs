@@ -2,6 +2,7 @@
 //! everything waits.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ struct Switched {
     gone: watch::Sender<bool>,
     /// Every transaction that was tried.
     tried: Mutex<Vec<Txn>>,
+    refreshed: AtomicUsize,
 }
 
 impl Switched {
@@ -76,7 +78,12 @@ impl Store for Switched {
 
     async fn refresh(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.check()?;
+        self.refreshed.fetch_add(1, Ordering::Relaxed);
         self.inner.refresh(lease).await
+    }
+
+    fn leases_run_out(&self) -> bool {
+        self.inner.leases_run_out()
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
@@ -194,6 +201,20 @@ async fn a_host_that_died_is_withdrawn_when_its_lease_ends() {
     shows(&two, &[]).await;
     let after = died.elapsed().as_secs();
     assert!((40..=61).contains(&after), "F1: {after} s after its death, 60 s after a refresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_on_its_own_keeps_its_exports_without_waking_up_for_them() {
+    let alone = Switched { inner: MemoryStore::alone(), ..Switched::default() };
+    let site = Site { store: Arc::new(alone), ..Site::new() };
+    let one = site.start("h1", &[published("a", "1")]);
+    shows(&one, &["h1 a 1"]).await;
+    sleep(Duration::from_secs(20)).await;
+    let refreshed = || site.store.refreshed.load(Ordering::Relaxed);
+    let (revision, before) = (site.revision().await, refreshed());
+    sleep(Duration::from_secs(24 * 3600)).await;
+    shows(&one, &["h1 a 1"]).await;
+    assert_eq!((site.revision().await, refreshed()), (revision, before));
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,7 +91,7 @@ struct Dir {
     /// How many wanted paths lie in it, at any depth.
     uses: usize,
     /// Who wants the entry of this name.
-    names: HashMap<OsString, BTreeSet<u64>>,
+    names: HashMap<OsString, Vec<u64>>,
     /// Who wants every entry.
     all: BTreeSet<u64>,
     watch: Watch,
@@ -157,7 +157,9 @@ impl Book {
         }
         if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name()) {
             self.entry_wanted(parent, |dir| {
-                dir.names.entry(name.to_owned()).or_default().insert(id);
+                // Mostly one, and nothing is as small as room for one.
+                let ids = dir.names.entry(name.to_owned()).or_insert_with(|| Vec::with_capacity(1));
+                ids.push(id);
             });
         }
         if scope != Scope::Entry || want.path.parent().is_none() {
@@ -191,7 +193,7 @@ impl Book {
             && let Some(dir) = self.dirs.get_mut(parent)
             && let Some(ids) = dir.names.get_mut(name)
         {
-            ids.remove(&id);
+            ids.retain(|one| *one != id);
             if ids.is_empty() {
                 dir.names.remove(name);
             }

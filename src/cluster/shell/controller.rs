@@ -21,6 +21,7 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 use crate::store::{Compare, Op, Store, StoreError, Txn};
 
 mod observe;
+mod tell;
 
 use observe::{Memory, Seen};
 
@@ -141,6 +142,9 @@ async fn look(
     let observation = memory.observe(&seen);
     let decision = decide::decide(&observation);
     memory.report(&decision);
+    if decision.action.is_none() {
+        tell::tell(agent, store, (&seen, &fence), &observation, &decision).await?;
+    }
     let Some(action) = decision.action else {
         let forming = observation.learners.iter().any(|l| !l.ready);
         return Ok(if forming { Looked::Forming } else { Looked::Calm });

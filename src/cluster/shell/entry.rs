@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, StopMode, child, controller, member,
-    now_seconds, ports, presence, sight, state, stop,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
+    member, now_seconds, ports, presence, sight, state, stop,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -33,13 +33,10 @@ const CLAIM: Duration = Duration::from_secs(2);
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let listen =
-        if config.flags.no_server { Listen::default() } else { listen(&addresses).await? };
-    let etcd = match config.flags.no_server {
-        true => None,
-        false => Some(child::find(config.etcd_path.as_deref()).await?),
-    };
-    if !config.flags.no_server {
+    let means = means(&config).await?;
+    let mut listen = Listen::default();
+    if matches!(means, Means::Etcd(_)) {
+        listen = listen_at(&addresses).await?;
         child::end_orphans(&folder.etcd_dir()).await;
         ports::are_free(&listen)?;
     }
@@ -57,17 +54,44 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, facts.data, &folder, &contact)?;
-    if first == Start::Found && config.flags.no_server {
-        return Err(StartError::NoSeeds);
+    match (&means, first) {
+        (Means::Client, Start::Found) => return Err(StartError::NoSeeds),
+        (Means::NoEtcd(why), Start::Found | Start::FoundAgain) => {
+            return Err(StartError::NoEtcd { why: why.clone() });
+        }
+        _ => {}
     }
 
     let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
-    let agent = agent(&config, addresses, listen, etcd, folder, endpoints, rpc)?;
+    let agent = agent(&config, addresses, listen, means, folder, endpoints, rpc)?;
     if matches!(contact.answer, Contact::Answers(_)) {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
-    Ok(run(agent, first, config.flags.no_server))
+    Ok(run(agent, first))
+}
+
+/// What a host can do for the cluster.
+enum Means {
+    /// It can serve.
+    Etcd(child::Program),
+    /// It was told never to.
+    Client,
+    /// It has no etcd program; why.
+    NoEtcd(String),
+}
+
+/// Finds etcd. Without any the host is a client; one that was named and is not there, or is too
+/// old, is a mistake.
+async fn means(config: &Config) -> Result<Means, StartError> {
+    if config.flags.no_server {
+        return Ok(Means::Client);
+    }
+    match child::find(config.etcd_path.as_deref()).await {
+        Ok(Some(program)) => Ok(Means::Etcd(program)),
+        Ok(None) => Ok(Means::NoEtcd("no etcd program was found on PATH".into())),
+        Err(error) => Err(error),
+    }
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
@@ -92,7 +116,7 @@ fn addresses(config: &Config) -> Result<Addresses, StartError> {
     })
 }
 
-async fn listen(addresses: &Addresses) -> Result<Listen, StartError> {
+async fn listen_at(addresses: &Addresses) -> Result<Listen, StartError> {
     Ok(Listen {
         client: resolve(&addresses.listen_client).await?,
         peer: resolve(&addresses.listen_peer).await?,
@@ -221,7 +245,7 @@ fn agent(
     config: &Config,
     addresses: Addresses,
     listen: Listen,
-    etcd: Option<child::Program>,
+    means: Means,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
     rpc: Rpc,
@@ -232,6 +256,11 @@ fn agent(
         None => std::env::current_exe().map_err(|e| system("cannot find own program for", e))?,
     };
     let spawner = child::Spawner::start().map_err(|e| system("cannot start a thread for", e))?;
+    let (etcd, no_etcd) = match means {
+        Means::Etcd(program) => (Some(program), None),
+        Means::Client => (None, None),
+        Means::NoEtcd(why) => (None, Some(StartError::NoEtcd { why }.to_string())),
+    };
     let identity = folder.identity();
     let mut status = ClusterStatus::new(Role::Starting, &identity.instance);
     status.etcd = etcd.as_ref().map(|e| e.version.to_string());
@@ -249,6 +278,8 @@ fn agent(
         listen,
         own_url,
         etcd,
+        no_etcd,
+        no_rejoin: config.flags.no_rejoin,
         child_program,
         ideal: config.flags.ideal_size.unwrap_or(IDEAL_SIZE),
         floor: config.flags.min_size.unwrap_or(1),
@@ -262,6 +293,7 @@ fn agent(
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
+        told: Mutex::new(None),
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
@@ -290,25 +322,21 @@ async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
     }
 }
 
-fn run(agent: Arc<Agent>, first: Start, no_server: bool) -> Handle {
+fn run(agent: Arc<Agent>, first: Start) -> Handle {
     let (stop, stopped) = watch::channel(None);
     let handle_parts = (
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
         agent.status.subscribe(),
         Arc::clone(&agent.folder),
+        Operator::new(&agent),
     );
-    let task = tokio::spawn(supervise(agent, first, no_server, stopped));
-    let (store, status, state) = handle_parts;
-    Handle { store, status, state, stop, task }
+    let task = tokio::spawn(supervise(agent, first, stopped));
+    let (store, status, state, operator) = handle_parts;
+    Handle { store, status, state, operator, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.
-async fn supervise(
-    agent: Arc<Agent>,
-    first: Start,
-    no_server: bool,
-    mut wish: watch::Receiver<Option<StopMode>>,
-) {
+async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Option<StopMode>>) {
     // Everything in here ends with this function.
     let mut loops = JoinSet::new();
     loops.spawn(sight::run(Arc::clone(&agent)));
@@ -320,7 +348,7 @@ async fn supervise(
     deciding.spawn(presence::run(Arc::clone(&agent)));
     tokio::select! {
         _ = wish.wait_for(Option::is_some) => {}
-        () = member::run(&agent, first, no_server) => {}
+        () = member::run(&agent, first) => {}
     }
     stop::run(&agent, wish, deciding).await;
     // Aborted tasks hold the state folder until they have really ended.

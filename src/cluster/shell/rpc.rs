@@ -24,6 +24,11 @@ pub(super) struct Probe {
     pub(super) index: u64,
     pub(super) applied: u64,
     pub(super) learner: bool,
+    /// Of its etcd.
+    pub(super) version: String,
+    pub(super) db_bytes: u64,
+    /// Of them, those that hold something.
+    pub(super) db_used_bytes: u64,
 }
 
 /// A member as the list shows it.
@@ -61,6 +66,9 @@ impl Rpc {
             index: status.raft_index(),
             applied: status.raft_applied_index(),
             learner: status.is_learner(),
+            version: status.version().to_owned(),
+            db_bytes: u64::try_from(status.db_size()).unwrap_or_default(),
+            db_used_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or_default(),
         })
     }
 
@@ -92,6 +100,12 @@ impl Rpc {
     pub(super) async fn promote(&self, url: &str, id: u64) -> Result<(), String> {
         let mut client = self.client(url).await.ok_or("no connection")?;
         self.order(url, client.member_promote(id)).await.map(drop)
+    }
+
+    /// Tells the members that one of them is reached elsewhere.
+    pub(super) async fn update(&self, url: &str, id: u64, peer: &[String]) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        self.order(url, client.member_update(id, peer)).await.map(drop)
     }
 
     /// Removes a member.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::child::{self, Exit, Running};
 use super::rpc::Probe;
-use super::{Agent, Serving, now_seconds};
+use super::{Agent, Serving, fault, now_seconds, readdress};
 use crate::cluster::flags::{self, Child, Mode};
 use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{self, ClusterRecord, NominateRecord, PerHost, SizeRecord};
@@ -91,6 +91,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> io::Result<Running> {
     )
     .await?;
     agent.set_child(Some(running.clone()));
+    fault::point("spawned");
     Ok(running)
 }
 
@@ -146,6 +147,7 @@ async fn accept(agent: &Agent, mode: Mode, probe: &Probe) -> io::Result<()> {
     if unexpected(before.cluster_id, probe.cluster) || unexpected(before.member, probe.member) {
         return Ok(());
     }
+    fault::point("ready");
     agent.endpoints.bind(probe.cluster);
     if !probe.learner {
         agent.endpoints.add(&agent.own_url);
@@ -159,6 +161,7 @@ async fn accept(agent: &Agent, mode: Mode, probe: &Probe) -> io::Result<()> {
             i.phase = Phase::Member;
         }
     })?;
+    fault::point("member");
     if mode == Mode::New {
         record_cluster(agent).await;
         agent.folder.update(|i| i.phase = Phase::Member)?;
@@ -213,6 +216,7 @@ async fn record_cluster(agent: &Agent) {
 /// Says what our etcd is, for as long as it runs.
 async fn observe(agent: &Agent) {
     let mut leaderless = None;
+    let mut listed = false;
     loop {
         let probe = agent.rpc.probe(&agent.own_url).await;
         let led = probe.as_ref().is_some_and(|p| p.leader != 0);
@@ -231,6 +235,7 @@ async fn observe(agent: &Agent) {
                 agent.endpoints.add(&agent.own_url);
             }
             agent.say(Role::Voter, None);
+            listed = listed || readdress::through_own(agent).await;
         }
         tokio::time::sleep(if led && !learner { VOTER_POLL } else { LEARNER_POLL }).await;
     }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Agent;
 use super::rpc::{Member, Probe};
+use super::{Agent, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::identity::show_id;
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
@@ -71,15 +71,18 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
     view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
     let Some(members) = members(agent, expected).await else {
-        view.members = earlier.members;
+        view.members.clone_from(&earlier.members);
         view.members.iter_mut().for_each(|m| {
             m.up = false;
+            m.answers = false;
             m.leader = false;
         });
+        view.remember(&earlier, now_seconds());
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
     let stranger = describe(agent, expected, &members, &mut view).await;
+    view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
     {
@@ -145,6 +148,8 @@ async fn describe(
             id: show_id(member.id),
             role: if member.learner { Role::Learner } else { Role::Voter },
             up: probe.as_ref().is_some_and(|p| p.leader != 0),
+            answers: probe.is_some(),
+            since: 0,
             leader: leader == Some(member.id),
             client: member.client.clone(),
             peer: member.peer.clone(),
@@ -163,15 +168,7 @@ fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
         let stranger = show_id(stranger);
         return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
     }
-    let down = |m: &&MemberView| m.role == Role::Voter && !m.up;
-    let missing: Vec<&str> = view.members.iter().filter(down).map(|m| m.host.as_str()).collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let voters = view.members.iter().filter(|m| m.role == Role::Voter).count();
-    let up = voters - missing.len();
-    let waiting = if view.quorum { "" } else { "waiting for quorum: " };
-    Some(format!("{waiting}{up} of {voters} voters up (missing {})", missing.join(", ")))
+    view.missing()
 }
 
 #[cfg(test)]

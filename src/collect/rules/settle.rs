@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
-use crate::spec::{Collected, Fields, Meta};
+use crate::spec::{Collected, Fields};
 
 /// One identity that at least one exporter may have here.
 struct Winner {
@@ -104,7 +105,7 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
         collected: Collected {
             id: kept.id.clone(),
             fields: kept.fields.clone(),
-            meta: Meta::default(),
+            meta: Arc::default(),
             from,
         },
         target: kept.target.clone(),
@@ -113,8 +114,7 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
 
 /// The names of the fields in which not all agree.
 fn differing(group: &[Candidate]) -> String {
-    let all: BTreeSet<&str> =
-        group.iter().flat_map(|candidate| candidate.fields.keys().map(String::as_str)).collect();
+    let all: BTreeSet<&str> = group.iter().flat_map(|candidate| candidate.fields.keys()).collect();
     let differ = |name: &&str| {
         let mut values = group.iter().map(|candidate| candidate.fields.get(name));
         let first = values.next();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::Address;
 use crate::diag::Span;
-use crate::spec::{Export as Marked, Meta, ResourceSpec};
+use crate::spec::{Export as Marked, ResourceSpec};
 
 fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()
@@ -42,7 +42,7 @@ fn spec(name: &str, pairs: &[(&str, &str)], export: Option<Marked>) -> ResourceS
     ResourceSpec {
         id: ResourceId::new("file", name),
         fields: fields(pairs),
-        meta: Meta::default(),
+        meta: Arc::default(),
         receives: BTreeMap::new(),
         export,
         span: Span::default(),
@@ -355,7 +355,7 @@ fn any_export() -> impl Strategy<Value = Arc<Export>> {
         4 => ("(/[ab]{1,2}){0,3}/?", "[ab]?", any::<bool>()).prop_map(|(path, content, base)| {
             let mut fields = fields(&[("path", &path), ("content", &content)]);
             if base {
-                fields.insert("basename".into(), Value::Str("../x".into()));
+                fields.insert("basename", Value::Str("../x".into()));
             }
             Content::Fields(fields)
         }),

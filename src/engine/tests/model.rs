@@ -378,7 +378,7 @@ impl Model {
             let former = old.remove(id);
             let anew = spec.meta.rewatch && anew.contains(id);
             let life = match former {
-                Some(life) if life.spec == *spec && !anew => life,
+                Some(life) if life.spec == **spec && !anew => life,
                 former => {
                     due.watch.insert(id.clone());
                     let mut born = self.born(id, spec);
@@ -396,7 +396,7 @@ impl Model {
         for (id, life) in &mut self.lives {
             life.refreshes.retain(|from, _| {
                 let edge = graph.edges.get(&(from.clone(), id.clone()));
-                let ticks = graph.vertices.get(from).is_some_and(ticks);
+                let ticks = graph.vertices.get(from).is_some_and(|one| ticks(one));
                 edge.is_some_and(|edge| edge.notify || ticks)
             });
         }

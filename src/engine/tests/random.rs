@@ -183,7 +183,7 @@ impl Plan {
         for (at, version) in self.versions.iter().enumerate() {
             if let Some(version) = version {
                 let made = vertex(NAMES[at], *version, meta(at, *version), at == TICKS);
-                graph.vertices.insert(id(NAMES[at]), made);
+                graph.vertices.insert(id(NAMES[at]), Arc::new(made));
             }
         }
         for ((from, to), link) in &self.edges {
@@ -194,7 +194,7 @@ impl Plan {
             let Some(receiver) = graph.vertices.get_mut(&to) else { continue };
             if matches!(link, Link::Receive) {
                 let receive = Receive { from: from.clone(), key: "out".to_owned() };
-                receiver.receives.insert(from.name().to_owned(), receive);
+                Arc::make_mut(receiver).receives.insert(from.name().to_owned(), receive);
             }
             graph.edges.insert((from, to), edge(matches!(link, Link::Notify)));
         }

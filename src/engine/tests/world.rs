@@ -37,7 +37,7 @@ pub(super) fn vertex(name: &str, version: i64, meta: Meta, ticks: bool) -> Verte
     Vertex {
         id: id(name),
         fields: Fields::from([("version".to_owned(), Value::Int(version))]),
-        meta,
+        meta: Arc::new(meta),
         receives: BTreeMap::new(),
         origin: Origin::Local,
         resource: Arc::new(Double { ticks }),
@@ -56,7 +56,7 @@ pub(super) fn id(name: &str) -> ResourceId {
 pub(super) fn receive(graph: &mut Graph, from: &str, to: &str) {
     graph.edges.entry((id(from), id(to))).or_insert(edge(false));
     let receive = Receive { from: id(from), key: "out".to_owned() };
-    let receiver = graph.vertices.get_mut(&id(to)).expect("it is there");
+    let receiver = Arc::make_mut(graph.vertices.get_mut(&id(to)).expect("it is there"));
     receiver.receives.insert("in".to_owned(), receive);
 }
 
@@ -86,7 +86,7 @@ pub(super) fn graph(text: &str) -> Graph {
         let bare = name.trim_end_matches(['!', '*']);
         let version = version.parse().unwrap();
         let made = vertex(bare, version, meta(metas, name.contains('!')), name.contains('*'));
-        graph.vertices.insert(id(bare), made);
+        graph.vertices.insert(id(bare), Arc::new(made));
     }
     for (from, to) in receivers {
         receive(&mut graph, from, to);

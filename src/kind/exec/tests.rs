@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::super::trial::{Given, build, build_values, changed, context, mistakes, would_change};
 use super::super::{Context, Kind, Outcome, Watch};
 use super::OUTPUT_MAX;
-use crate::spec::Value;
+use crate::spec::{Fields, Value};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -466,7 +466,7 @@ async fn what_a_command_prints_is_sent_and_a_fallback_while_it_is_kept_from_runn
     let fallback =
         [cmd.clone(), sh.clone(), ("send_stdout", text("before")), ("ifcmd", text("false"))];
     assert_eq!(sent(&fallback).await, [("stdout".to_owned(), text("before"))].into());
-    assert_eq!(sent(&[cmd, sh, ("ifcmd", text("false"))]).await, [].into());
+    assert_eq!(sent(&[cmd, sh, ("ifcmd", text("false"))]).await, Fields::new());
 }
 
 #[tokio::test]
@@ -481,7 +481,7 @@ async fn a_fallback_does_not_replace_what_the_command_printed_before() {
     changed(exec.run(&cx).await);
     assert_eq!(cx.outbox.take().get("stdout"), Some(&text("real\n")));
     assert_eq!(exec.run(&cx).await, Ok(Outcome::Unchanged));
-    assert_eq!(cx.outbox.take(), [].into());
+    assert_eq!(cx.outbox.take(), Fields::new());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::super::fields::{flag, list, mistake, no_nul, text, too_long};
 use super::super::{FieldError, str_field};
 use super::CONTENT_MAX;
 use super::path::{clean_path, result_path};
-use super::plan::{Body, Fragment, State, Wanted};
+use super::plan::{Body, Declared, Fragment, State, Wanted};
 use crate::ident::ResourceId;
 use crate::spec::Fields;
 
@@ -149,17 +149,15 @@ fn check_content(
     directory: bool,
     state: State,
     errors: &mut Vec<FieldError>,
-) -> Option<Vec<u8>> {
-    let content = str_field(fields, "content")?;
+) -> Option<Declared> {
+    let content = Declared::of(fields)?;
     check_filled("content", directory, state, errors);
-    let mut refuse = |message: String, help| errors.push(mistake("content", message, help));
-    if content.len() > CONTENT_MAX {
-        refuse(
-            format!("`content` has {} bytes; at most {CONTENT_MAX} are possible", content.len()),
-            "ship large files another way",
-        );
+    let bytes = content.bytes().len();
+    if bytes > CONTENT_MAX {
+        let message = format!("`content` has {bytes} bytes; at most {CONTENT_MAX} are possible");
+        errors.push(mistake("content", message, "ship large files another way"));
     }
-    Some(content.as_bytes().to_vec())
+    Some(content)
 }
 
 /// What every field that fills a file refuses.

@@ -43,7 +43,7 @@ impl<'a> Material<'a> {
     pub(super) fn gather(body: &'a Body, job: &Job<'_>) -> Result<Self, Trouble> {
         match body {
             Body::Any | Body::Link(_) | Body::Tree { source: None, .. } => Ok(Material::Any),
-            Body::Content(content) => Ok(Material::Bytes(content)),
+            Body::Content(content) => Ok(Material::Bytes(content.bytes())),
             Body::Copy(source) => copy(source),
             Body::Fragments(fragments) => join(fragments),
             Body::Tree { source: Some(source), .. } => {

@@ -132,7 +132,7 @@ impl Kind for FileKind {
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         let (path, wanted) = check::wanted(id, fields)?;
-        Ok(Arc::new(File { path, wanted: Arc::new(wanted) }))
+        Ok(Arc::new(File { path, wanted }))
     }
 }
 
@@ -140,7 +140,7 @@ impl Kind for FileKind {
 struct File {
     /// Clean and absolute, without a trailing slash.
     path: PathBuf,
-    wanted: Arc<Wanted>,
+    wanted: Wanted,
 }
 
 #[async_trait]

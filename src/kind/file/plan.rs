@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::super::str_field;
+use crate::spec::Fields;
+
 /// The bits that `mode` is compared with: permissions, set-user-id, set-group-id, sticky; never the
 /// type.
 pub(super) const MODE_MASK: u32 = 0o7777;
@@ -34,7 +37,7 @@ pub(super) enum Body {
     /// Whatever it holds.
     Any,
     /// A file with this content.
-    Content(Vec<u8>),
+    Content(Declared),
     /// A file with the content of this one.
     Copy(PathBuf),
     /// A file with the contents of these, one after the other.
@@ -43,6 +46,22 @@ pub(super) enum Body {
     Link(PathBuf),
     /// A directory with what lies in the source, if there is one; with `purge`, and nothing else.
     Tree { source: Option<PathBuf>, purge: bool },
+}
+
+/// A content as it is declared: the fields themselves, so that there is no second copy of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Declared(Fields);
+
+impl Declared {
+    /// The field `content` of these, if they have one.
+    pub(super) fn of(fields: &Fields) -> Option<Self> {
+        str_field(fields, "content").map(|_| Declared(fields.clone()))
+    }
+
+    /// All of it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        str_field(&self.0, "content").unwrap_or_default().as_bytes()
+    }
 }
 
 /// A part of a file.

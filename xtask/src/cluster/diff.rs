@@ -64,6 +64,14 @@ impl Listed {
         Some(Place { subnet, ports: label::get(&network.labels, label::PORTS).parse().ok()? })
     }
 
+    /// How many nodes of a listing that [`Listed::of`] gave were to vote when it was made.
+    pub(crate) fn voters(&self) -> usize {
+        let said = self.networks.first().and_then(|n| n.labels.get(label::VOTERS)?.parse().ok());
+        let marked = |c: &&Container| label::get(&c.labels, label::ROLE) == "voter";
+        // Networks that an older version made do not say it.
+        said.unwrap_or_else(|| self.containers.iter().filter(marked).count())
+    }
+
     /// Whether the cluster of a listing that [`Listed::of`] gave was finished.
     pub(crate) fn finished(&self) -> bool {
         self.volumes.iter().any(|v| label::get(&v.labels, label::ROLE) == "marker")

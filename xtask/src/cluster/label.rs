@@ -9,7 +9,7 @@ pub(crate) const SCHEMA: &str = "dev.quorate.schema";
 pub(crate) const CLUSTER: &str = "dev.quorate.cluster";
 /// Host name of the node.
 pub(crate) const NODE: &str = "dev.quorate.node";
-/// `voter`, `spare`, `network` or `marker`.
+/// `voter`, `spare`, `network`, `marker`, `cut` or `helper`.
 pub(crate) const ROLE: &str = "dev.quorate.role";
 /// Digest of what was wanted of the object.
 pub(crate) const SPEC: &str = "dev.quorate.spec";
@@ -25,6 +25,17 @@ pub(crate) const MADE: &str = "dev.quorate.made";
 pub(crate) const PORTS: &str = "dev.quorate.ports";
 /// How many nodes the cluster has, on the network and the marker.
 pub(crate) const NODES: &str = "dev.quorate.nodes";
+
+/// How many nodes were to vote when the cluster was made, on the network.
+pub(crate) const VOTERS: &str = "dev.quorate.voters";
+/// The node that a cut keeps [`NODE`] from, on the cut's volume.
+pub(crate) const PEER: &str = "dev.quorate.peer";
+/// `drop` or `reject`, on a cut's volume.
+pub(crate) const MODE: &str = "dev.quorate.mode";
+/// When a cut ends, in seconds of Unix time; empty when it is to be healed.
+pub(crate) const UNTIL: &str = "dev.quorate.until";
+/// The node whose timed cuts a helper ends; empty on any other helper.
+pub(crate) const TIMER: &str = "dev.quorate.timer";
 
 /// `running` or `manual`: whether the node's container runs an agent.
 pub(crate) const AGENT: &str = "dev.quorate.agent";

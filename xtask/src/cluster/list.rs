@@ -89,7 +89,8 @@ struct Row {
 }
 
 fn row(name: &str, ours: &Listed) -> Row {
-    let running = ours.containers.iter().filter(|c| c.state == State::Running).count();
+    let nodes = ours.nodes();
+    let running = nodes.iter().filter(|(_, c)| c.state == State::Running).count();
     let lease = (ours.containers.iter().map(|c| &c.labels))
         .chain(ours.networks.iter().map(|n| &n.labels))
         .map(|labels| label::get(labels, label::LEASE))
@@ -100,10 +101,10 @@ fn row(name: &str, ours: &Listed) -> Row {
         (true, "keep") => "ready".to_owned(),
         (true, lease) => format!("ready ({lease})"),
     };
-    let key = ours.containers.first().map(|c| label::get(&c.labels, label::IMAGE_KEY).to_owned());
+    let key = nodes.first().map(|(_, c)| label::get(&c.labels, label::IMAGE_KEY).to_owned());
     Row {
         name: name.to_owned(),
-        nodes: ours.containers.len(),
+        nodes: nodes.len(),
         running,
         state,
         subnet: ours.place().map_or("-".to_owned(), |place| place.cidr()),

@@ -6,10 +6,9 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::diff::Listed;
-use super::name;
-use super::run;
 use super::spec::STATE;
 use super::view::{Node, View};
+use super::{name, process, run};
 use crate::engine::{Answer, Container, Engine, State};
 
 /// How long an agent may take to say how it is.
@@ -62,7 +61,7 @@ pub(crate) async fn nodes(
 
 /// The cluster with what its agents say, asked at once.
 pub(crate) async fn view(engine: &Engine, cluster: &str, ours: &Listed) -> View {
-    let mut view = View::new(cluster, ours);
+    let mut view = View::new(cluster, ours, process::now());
     join_all(view.nodes.iter_mut().map(|node| fill(engine, node))).await;
     view
 }

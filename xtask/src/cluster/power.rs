@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use futures_util::future::join_all;
 
-use super::look;
+use super::{fault, look};
 use crate::engine::{Engine, Power, Trouble};
 use crate::paths::Exit;
 use crate::ui::Ui;
@@ -32,6 +32,10 @@ pub(crate) async fn power(
             }
             Err(failure) => failed.push(format!("{node}: {failure}")),
         }
+    }
+    if matches!(power, Power::Start | Power::Restart) {
+        let names: Vec<String> = nodes.iter().map(|(node, _)| node.clone()).collect();
+        fault::again(engine, cluster, &names).await?;
     }
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);

@@ -69,6 +69,7 @@ impl Wanted {
         labels.insert(label::SPEC.to_owned(), self.network_digest());
         labels.insert(label::PORTS.to_owned(), place.ports.to_string());
         labels.insert(label::NODES.to_owned(), self.nodes.to_string());
+        labels.insert(label::VOTERS.to_owned(), self.voters.to_string());
         spec.labels = labels;
         spec
     }

@@ -12,8 +12,8 @@ use super::diff::{self, Conflict, Listed, Step};
 use super::label::{self, Owner};
 use super::place::{self, Place};
 use super::spec::Wanted;
-use super::view::View;
-use super::{down, gc, look, name, process};
+use super::view::{Goal, Node, View};
+use super::{down, fault, gc, look, name, process};
 use crate::engine::{Engine, FileEntry, Power, Trouble};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -35,6 +35,8 @@ pub(crate) struct Manner {
     pub(crate) wait: Option<Duration>,
     /// Leave everything as it is when it fails.
     pub(crate) keep_on_failure: bool,
+    /// What is waited for.
+    pub(crate) goal: Goal,
     /// Files for nodes that are made, put there before they start.
     pub(crate) files: BTreeMap<String, Vec<FileEntry>>,
 }
@@ -80,9 +82,53 @@ pub(crate) async fn up(
     if steps.is_empty() {
         return Ok(Made { nodes: 0, view: None });
     }
+    make(engine, wanted, manner, &steps, &listed, (stop, ui)).await
+}
+
+/// Makes nodes that a finished cluster does not have yet. The caller holds its lock.
+///
+/// # Errors
+/// As [`up`]; what was there before stays.
+pub(crate) async fn add(
+    engine: &Engine,
+    wanted: &Wanted,
+    manner: &Manner,
+    numbers: &[u8],
+    watched: (&Stop, &Ui),
+) -> anyhow::Result<Made> {
+    let listed = look::list(engine).await?;
+    let steps: Vec<Step> = numbers.iter().map(|number| Step::Make(*number)).collect();
+    make(engine, wanted, manner, &steps, &listed, watched).await
+}
+
+/// Waits for something of a cluster, and changes nothing.
+///
+/// # Errors
+/// It is not reached in time.
+pub(crate) async fn wait_for(
+    engine: &Engine,
+    wanted: &Wanted,
+    manner: &Manner,
+    (stop, ui): (&Stop, &Ui),
+) -> anyhow::Result<()> {
+    let run = Run { engine, wanted, manner, stop, owner: process::me(), made: Mutex::default() };
+    match manner.wait {
+        Some(wait) => run.ready(wait, &manner.goal, ui).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+async fn make(
+    engine: &Engine,
+    wanted: &Wanted,
+    manner: &Manner,
+    steps: &[Step],
+    listed: &Listed,
+    (stop, ui): (&Stop, &Ui),
+) -> anyhow::Result<Made> {
     stop.hold();
     let run = Run { engine, wanted, manner, stop, owner: process::me(), made: Mutex::default() };
-    match run.all(&steps, &listed, ui).await {
+    match run.all(steps, listed, ui).await {
         Ok(made) => Ok(made),
         Err(failure) if manner.keep_on_failure => {
             // Without the marker the next gc would take it for a leftover.
@@ -125,7 +171,8 @@ impl Run<'_> {
             steps.iter().partition(|step| step.number().is_none_or(|n| n <= self.wanted.voters));
         let count = steps.iter().filter(|step| step.number().is_some()).count();
         let phase = ui.phase("nodes", count as u64);
-        let founded = voters.iter().any(|step| matches!(step, Step::Make(_)));
+        let founded = self.manner.goal == Goal::All
+            && voters.iter().any(|step| matches!(step, Step::Make(_)));
         self.nodes(&voters, &place, listed, steps, &phase).await?;
         if let Some(wait) = self.manner.wait
             && founded
@@ -133,18 +180,20 @@ impl Run<'_> {
         {
             // Agents take the first who offer; so that it is the same nodes each time, the others
             // come when the seats are taken.
-            self.ready(wait, &Ui::new(true, true)).await?;
+            self.ready(wait, &Goal::All, &Ui::new(true, true)).await?;
         }
         self.nodes(&spares, &place, listed, steps, &phase).await?;
         drop(phase);
         let seconds = start.elapsed().as_secs_f64();
         ui.line("nodes", &format!("{count} of {count} started  {seconds:.1} s"));
         let view = match self.manner.wait {
-            Some(wait) => Some(self.ready(wait, ui).await?),
+            Some(wait) => Some(self.ready(wait, &self.manner.goal, ui).await?),
             None => None,
         };
         self.check()?;
-        self.marker().await?;
+        if !listed.of(&self.wanted.cluster).finished() {
+            self.marker().await?;
+        }
         self.check()?;
         Ok(Made { nodes: count, view })
     }
@@ -225,10 +274,14 @@ impl Run<'_> {
             found.map(|(_, container)| container.id.clone()).unwrap_or_default()
         };
         match step {
-            Step::Start(number) => Ok(self.engine.power(&id(*number), Power::Start).await?),
+            Step::Start(number) => {
+                self.engine.power(&id(*number), Power::Start).await?;
+                fault::again(self.engine, &self.wanted.cluster, &[name::node(*number)]).await
+            }
             Step::Unpause(number) => Ok(self.engine.power(&id(*number), Power::Unpause).await?),
             Step::Make(number) => {
-                self.make(*number, place, &seeds(*number, place, steps, &ours)).await
+                self.make(*number, place, &seeds(*number, place, steps, &ours)).await?;
+                fault::again(self.engine, &self.wanted.cluster, &[name::node(*number)]).await
             }
             Step::Network | Step::Marker => Ok(()),
         }
@@ -266,23 +319,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn ready(&self, wait: Duration, ui: &Ui) -> anyhow::Result<View> {
+    async fn ready(&self, wait: Duration, goal: &Goal, ui: &Ui) -> anyhow::Result<View> {
         let start = Instant::now();
         let phase = ui.phase("quorum", 0);
         loop {
             let round = tokio::time::Instant::now();
             let view = self.stop.race(async { self.view().await }).await?;
-            let Some(missing) = view.missing() else {
+            let Some(missing) = view.lacks(goal) else {
                 drop(phase);
                 if let Some(leader) = view.leader() {
                     let seconds = start.elapsed().as_secs_f64();
-                    let counts = format!("{0} of {0} voters", view.voting());
+                    let counts = format!("{} of {} voters", view.voting(), view.target());
                     ui.line("quorum", &format!("{counts}, leader {leader}  {seconds:.1} s"));
                 }
                 return Ok(view);
             };
             phase.say(&missing);
-            let died = view.nodes.iter().any(|node| node.ended.is_some());
+            let died = |node: &Node| node.ended.is_some() && goal.needs(&node.node);
+            let died = view.nodes.iter().any(died);
             if died || start.elapsed() >= wait {
                 drop(phase);
                 return Err(self.not_ready(&view, &missing, start.elapsed()).await);

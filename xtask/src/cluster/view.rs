@@ -1,7 +1,10 @@
 //! What a cluster looks like: the engine's states and the agents' answers put together. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
+use super::cut::{self, Cut};
 use super::diff::Listed;
 use super::label;
 use super::name;
@@ -27,6 +30,28 @@ pub(crate) struct Node {
     pub(crate) agent: Value,
 }
 
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Every node is as it should be.
+    All,
+    /// These nodes are.
+    There(Vec<String>),
+    /// This node is a member no more, and the others have a quorum.
+    Gone(String),
+}
+
+impl Goal {
+    /// Whether it cannot be reached once this node has ended.
+    pub(crate) fn needs(&self, host: &str) -> bool {
+        match self {
+            Goal::All => true,
+            Goal::There(hosts) => hosts.iter().any(|there| there == host),
+            Goal::Gone(_) => false,
+        }
+    }
+}
+
 /// A cluster as it is seen from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct View {
@@ -38,11 +63,13 @@ pub(crate) struct View {
     pub(crate) voters: usize,
     /// Address and published port of each node.
     pub(crate) addresses: Vec<(String, String)>,
+    /// Who cannot reach whom at this time.
+    pub(crate) cuts: BTreeSet<Cut>,
 }
 
 impl View {
     /// From what the engine lists of one cluster; the agents' answers are filled in later.
-    pub(crate) fn new(cluster: &str, ours: &Listed) -> View {
+    pub(crate) fn new(cluster: &str, ours: &Listed, now: u64) -> View {
         let place = ours.place();
         let nodes: Vec<Node> = (ours.nodes().into_iter())
             .map(|(node, container)| Node {
@@ -61,9 +88,8 @@ impl View {
         View {
             cluster: cluster.to_owned(),
             addresses: nodes.iter().map(address).collect(),
-            voters: (ours.containers.iter())
-                .filter(|c| label::get(&c.labels, label::ROLE) == "voter")
-                .count(),
+            voters: ours.voters().min(nodes.len()),
+            cuts: cut::recorded(ours).into_iter().filter(|cut| cut.holds(now)).collect(),
             nodes,
         }
     }
@@ -71,7 +97,7 @@ impl View {
     /// Whether every node is as it should be and as many vote as wanted.
     pub(crate) fn healthy(&self) -> bool {
         let managed = self.nodes.iter().any(|node| node.managed);
-        let voters = !managed || self.voting() == self.target();
+        let voters = !managed || [self.target(), self.wanted()].contains(&self.voting());
         let all = self.nodes.iter().all(Node::healthy) && self.behind().is_empty();
         !self.nodes.is_empty() && voters && all
     }
@@ -89,9 +115,24 @@ impl View {
     }
 
     /// How many members vote in the end: agents keep that number odd, an even one would not be
-    /// safer. The one that is left over follows as a learner.
-    fn target(&self) -> usize {
-        if self.voters.is_multiple_of(2) { self.voters.saturating_sub(1) } else { self.voters }
+    /// safer. The one that is left over follows as a learner; one that votes already stays a voter
+    /// when others leave.
+    pub(crate) fn target(&self) -> usize {
+        let wanted = self.wanted();
+        if wanted.is_multiple_of(2) { wanted.saturating_sub(1) } else { wanted }
+    }
+
+    /// How many members are wanted to vote, as far as there are nodes for them.
+    fn wanted(&self) -> usize {
+        let said = self.asked().and_then(|node| node.agent["cluster"]["desired"].as_u64());
+        let said = said.and_then(|said| usize::try_from(said).ok());
+        said.map_or(self.voters, |said| said.min(self.nodes.len()))
+    }
+
+    /// The node whose word counts: the leader's, or else the first that knows one.
+    fn asked(&self) -> Option<&Node> {
+        let leads = self.nodes.iter().find(|node| node.leader() == Some(node.node.as_str()));
+        leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()))
     }
 
     /// The leader that the agents name.
@@ -105,9 +146,7 @@ impl View {
     }
 
     fn voters_seen(&self) -> Vec<&str> {
-        let leads = self.nodes.iter().find(|node| node.leader() == Some(node.node.as_str()));
-        let asked = leads.or_else(|| self.nodes.iter().find(|node| node.leader().is_some()));
-        let members = asked.and_then(|node| node.agent["cluster"]["members"].as_array());
+        let members = self.asked().and_then(|node| node.agent["cluster"]["members"].as_array());
         let votes = |member: &&Value| member["role"] == "voter" && member["up"] != false;
         let names = members.into_iter().flatten().filter(votes);
         names.map(|member| member["host"].as_str().unwrap_or_default()).collect()
@@ -127,6 +166,27 @@ impl View {
         Some(what.join(", "))
     }
 
+    /// What is still missing of something that is waited for, as one sentence.
+    pub(crate) fn lacks(&self, goal: &Goal) -> Option<String> {
+        match goal {
+            Goal::All => self.missing(),
+            Goal::There(hosts) => {
+                let of = |node: &&Node| hosts.contains(&node.node) && !node.healthy();
+                let what: Vec<String> = self.nodes.iter().filter(of).map(Node::account).collect();
+                (!what.is_empty()).then(|| what.join(", "))
+            }
+            Goal::Gone(host) if self.nodes.iter().any(|node| node.managed) => {
+                let Some(asked) = self.asked().filter(|node| node.quorum()) else {
+                    return Some("no node has a quorum".to_owned());
+                };
+                let members = asked.agent["cluster"]["members"].as_array();
+                let still = members.into_iter().flatten().any(|m| m["host"] == host.as_str());
+                still.then(|| format!("{host} is a member still"))
+            }
+            Goal::Gone(_) => None,
+        }
+    }
+
     /// The table of `up` and `status`.
     pub(crate) fn table(&self) -> Vec<Vec<String>> {
         let head = ["NAME", "ROLE", "STATE", "ADDRESS", "CLIENT", "FAULTS"];
@@ -138,10 +198,19 @@ impl View {
                 node.condition(),
                 address.clone(),
                 client.clone(),
-                "-".to_owned(),
+                self.faults(node),
             ]);
         }
         rows
+    }
+
+    fn faults(&self, node: &Node) -> String {
+        name::number(&node.node).map_or("-".to_owned(), |n| cut::words(n, &self.cuts))
+    }
+
+    fn unreached(&self, node: &Node) -> Vec<String> {
+        let of = |cut: &&Cut| name::number(&node.node) == Some(cut.node);
+        self.cuts.iter().filter(of).map(|cut| name::node(cut.peer)).collect()
     }
 
     /// What `status --json` prints.
@@ -154,6 +223,7 @@ impl View {
                 "healthy": node.healthy(),
                 "address": address,
                 "client": client,
+                "unreached": self.unreached(node),
                 "exit": node.ended.map(|(code, _)| code),
                 "agent": node.agent,
             })
@@ -251,7 +321,7 @@ mod tests {
 
     fn view(nodes: Vec<Node>, voters: usize) -> View {
         let addresses = nodes.iter().map(|_| ("a".to_owned(), "c".to_owned())).collect();
-        View { cluster: "demo".to_owned(), nodes, voters, addresses }
+        View { cluster: "demo".to_owned(), nodes, voters, addresses, cuts: BTreeSet::new() }
     }
 
     fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {
@@ -288,6 +358,7 @@ mod tests {
                 Some("h3 joining, 2 of 3 voters"),
             ),
             (vec![voter(1, 1), running(2, "learner", Some("h2"), 1)], 2, None),
+            (vec![voter(1, 2), voter(2, 2)], 2, None),
             (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voters")),
             (
                 vec![voter(1, 1), Node { state: State::Paused, ..voter(2, 1) }],
@@ -300,6 +371,38 @@ mod tests {
             assert_eq!(view.healthy(), missing.is_none());
         }
         assert!(!view(vec![], 0).healthy());
+    }
+
+    #[test]
+    fn as_many_are_to_vote_as_the_agents_say_and_as_there_are_nodes_for_and_an_odd_number() {
+        for (nodes, said, target) in
+            [(3, Some(3), 3), (5, Some(3), 3), (5, Some(5), 5), (4, Some(5), 3), (2, Some(3), 1)]
+        {
+            let node = |n| {
+                let mut node = running(n, "voter", Some("h1"), 3);
+                node.agent["cluster"]["desired"] = json!(said);
+                node
+            };
+            assert_eq!(view((1..=nodes).map(node).collect(), 3).target(), target, "{nodes}");
+        }
+        assert_eq!(view(vec![running(1, "voter", None, 0)], 5).target(), 5);
+    }
+
+    #[test]
+    fn a_goal_is_reached_when_its_own_nodes_are_there_or_its_host_is_no_member() {
+        let voter = |n| running(n, "voter", Some("h1"), 3);
+        let dead = Node { state: State::Exited, ..node(2, State::Exited, Value::Null) };
+        let view = view(vec![voter(1), dead, voter(3)], 3);
+        for (goal, lacks) in [
+            (Goal::All, Some("h2 exited, 3 of 3 voters")),
+            (Goal::There(vec!["h3".to_owned()]), None),
+            (Goal::There(vec!["h2".to_owned(), "h3".to_owned()]), Some("h2 exited")),
+            (Goal::Gone("h4".to_owned()), None),
+            (Goal::Gone("h3".to_owned()), Some("h3 is a member still")),
+        ] {
+            assert_eq!(view.lacks(&goal).as_deref(), lacks, "{goal:?}");
+        }
+        assert!(!Goal::Gone("h2".to_owned()).needs("h2") && Goal::All.needs("h2"));
     }
 
     #[test]

@@ -119,6 +119,16 @@ impl Engine {
         }
     }
 
+    /// Sends SIGINT to a container's main process and waits until it has ended.
+    pub(crate) async fn interrupt(&self, id: &str) -> Answer<()> {
+        let options = query::KillContainerOptionsBuilder::new().signal("INT").build();
+        self.docker.kill_container(id, Some(options)).await?;
+        // Ends with an error for every exit code but 0; both mean that it has ended.
+        let _ended =
+            self.docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+        Ok(())
+    }
+
     async fn kill(&self, id: &str) -> Result<(), bollard::errors::Error> {
         let options = query::KillContainerOptionsBuilder::new().signal("KILL").build();
         self.docker.kill_container(id, Some(options)).await?;

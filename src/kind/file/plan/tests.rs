@@ -1,6 +1,7 @@
 //! The plan of one path, as tables.
 
 use super::*;
+use crate::spec::Value;
 use Observed::{Directory, File, Missing, Orphan, Special};
 use State::{Absent, Exists, Undefined};
 
@@ -18,8 +19,9 @@ fn plan(observed: &Observed, wanted: &Wanted, ids: Ids) -> Result<Vec<Action>, P
 }
 
 fn wanted(directory: bool, state: State, content: Option<&str>, mode: Option<u32>) -> Wanted {
-    let content = content.map(|text| text.as_bytes().to_vec());
-    let body = content.map_or(Body::Any, Body::Content);
+    let fields = content.map(|text| ("content", Value::Str(text.to_owned())));
+    let declared = Declared::of(&fields.into_iter().collect());
+    let body = declared.map_or(Body::Any, Body::Content);
     let (owner, group) = (None, None);
     let (recurse, force, parents) = (false, false, false);
     Wanted { directory, state, body, owner, group, mode, recurse, force, parents }

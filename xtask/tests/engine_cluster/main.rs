@@ -18,6 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod faults;
+mod nodes;
+
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
     let socket = std::env::var("DOCKER_HOST").unwrap_or_default();

@@ -1,0 +1,91 @@
+//! Moments and spans of time as people read them.
+//!
+//! Refuses to know what time it is: both ends of a span are given.
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// The time of day of a moment in seconds since 1970: `10:31 UTC`.
+pub fn clock(at: u64) -> String {
+    format!("{:02}:{:02} UTC", at % DAY / HOUR, at % HOUR / MINUTE)
+}
+
+/// The date and time of a moment in seconds since 1970: `2026-11-22 10:31:07 UTC`.
+pub fn date(at: u64) -> String {
+    let (year, month, day) = civil(at / DAY);
+    let (hour, minute, second) = (at % DAY / HOUR, at % HOUR / MINUTE, at % MINUTE);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// A span of time in its largest unit that says something: `3 s`, `12 min`, `5 h`, `9 days`.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / MINUTE),
+        7200..172_800 => format!("{} h", seconds / HOUR),
+        _ => format!("{} days", seconds / DAY),
+    }
+}
+
+/// How long ago a moment was; nothing is in the future, whatever another host's clock says.
+pub fn ago(at: u64, now: u64) -> String {
+    span(now.saturating_sub(at))
+}
+
+/// Year, month and day of a day counted from the first of January 1970.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let mut left = days;
+    let mut year = 1970;
+    loop {
+        let length = 365 + u64::from(leap(year));
+        if left < length {
+            break;
+        }
+        left -= length;
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for length in months {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+fn leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        for (at, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_583_020_799, "2020-02-29 23:59:59 UTC"),
+            (1_795_392_439, "2026-11-23 00:07:19 UTC"),
+        ] {
+            assert_eq!(date(at), expected);
+        }
+        assert_eq!(clock(1_795_392_439), "00:07 UTC");
+    }
+
+    #[test]
+    fn spans_are_told_in_one_unit() {
+        for (seconds, expected) in
+            [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 days")]
+        {
+            assert_eq!(span(seconds), expected);
+        }
+        assert_eq!(ago(10, 5), "0 s");
+    }
+}

@@ -1,0 +1,9 @@
+//! `quorate cluster …` against real agents and a real etcd on loopback, as an operator types it.
+//!
+//! Needs the etcd program: `QUORATE_ETCD`, or on PATH, or fetched below the target folder.
+//! Without one the tests fail.
+
+#[path = "cluster_commands/hosts.rs"]
+mod hosts;
+#[path = "cluster_commands/seen.rs"]
+mod seen;

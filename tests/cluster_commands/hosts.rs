@@ -1,0 +1,225 @@
+//! Hosts of a cluster as child processes, each with its own state folder and ports.
+//!
+//! Refuses to look inside: tests see output, exit codes and files.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
+/// Longer than anything here takes on a loaded machine with two cores.
+pub(crate) const LONG: Duration = Duration::from_secs(40);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn etcd() -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
+    };
+    std::env::var_os("QUORATE_ETCD")
+        .map(PathBuf::from)
+        .or_else(on_path)
+        .or_else(|| target.is_file().then_some(target))
+        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
+}
+
+/// A port that nobody uses, outside the range that outgoing connections take theirs from.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = (std::process::id() % 400) as u16 * 50;
+        let port = 10_000 + (start + offset) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// What a command said.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Said {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Said {
+            code: output.status.code().expect("an exit code"),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    /// Everything, for a failed assertion.
+    pub(crate) fn all(&self) -> String {
+        format!("exit {}\n{}{}", self.code, self.out, self.err)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("no JSON: {}", self.all()))
+    }
+}
+
+/// A host: its folder, its ports, and its agent while it runs.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    dir: tempfile::TempDir,
+    client: u16,
+    peer: u16,
+    agent: Option<Child>,
+}
+
+impl Host {
+    pub(crate) fn new(name: &str) -> Host {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Host { name: name.into(), dir, client: port(), peer: port(), agent: None }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Starts its agent with these further words.
+    pub(crate) fn start(&mut self, words: &[&str]) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .expect("a log");
+        let mut command = program();
+        command
+            .args(["run", "--hostname", &self.name, "--prefix"])
+            .arg(self.state())
+            .args(words)
+            .arg("empty")
+            .env("QUORATE_ETCD", etcd())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.agent = Some(command.spawn().expect("the agent starts"));
+    }
+
+    /// Starts its agent as one of a cluster of this size.
+    pub(crate) fn join(&mut self, size: u16, seed: Option<&str>) {
+        let (size, client) = (size.to_string(), self.url());
+        let peer = format!("http://127.0.0.1:{}", self.peer);
+        let mut words = vec!["--ideal-cluster-size", &size, "--client-urls", &client];
+        words.extend(["--server-urls", &peer, "--dead-after", "3"]);
+        words.extend(seed.iter().flat_map(|seed| ["--seeds", seed]));
+        self.start(&words);
+    }
+
+    /// What `quorate cluster WORDS` says, asked on this host.
+    pub(crate) fn cluster(&self, words: &[&str]) -> Said {
+        let mut command = program();
+        command.arg("cluster").args(words).arg("--prefix").arg(self.state());
+        Said::of(command.env("QUORATE_ETCD", etcd()).output().expect("the program starts"))
+    }
+
+    /// The report of this host, once it is as wanted.
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let said = self.cluster(&["status", "--json"]);
+            let report = serde_json::from_str::<Value>(&said.out).unwrap_or_default();
+            if wanted(&report) {
+                return report;
+            }
+            let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            assert!(started.elapsed() < LONG, "{what}: {}\n{}", said.all(), log());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.agent.as_ref().and_then(|agent| i32::try_from(agent.id()).ok()).expect("an agent")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("a signal");
+    }
+
+    /// Waits for the end of the agent; its exit code.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        let agent = self.agent.as_mut().expect("an agent");
+        loop {
+            if let Some(status) = agent.try_wait().expect("a child") {
+                self.agent = None;
+                return status.code();
+            }
+            assert!(started.elapsed() < LONG, "{} does not end", self.name);
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Ends the agent at once, and with it its etcd.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.end();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            // Its etcd goes with it.
+            agent.kill().expect("the agent is ours to kill");
+            agent.wait().expect("the agent is ours to wait for");
+        }
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUORATE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Hosts `h1` to `hN`, of which `voters` vote; the first founds.
+pub(crate) fn hosts(n: usize, voters: u16) -> Vec<Host> {
+    let mut hosts: Vec<Host> = (1..=n).map(|n| Host::new(&format!("h{n}"))).collect();
+    let seed = hosts[0].url();
+    hosts[0].join(voters, None);
+    for host in hosts.iter_mut().skip(1) {
+        host.join(voters, Some(&seed));
+    }
+    let known = |report: &Value| report["cluster"]["hosts"].as_array().map_or(0, Vec::len) == n;
+    let wanted = usize::from(voters).min(n);
+    for host in &hosts {
+        host.until("all hosts", |report| {
+            up(report) == wanted && known(report) && report["cluster"]["quorum"] == true
+        });
+    }
+    hosts
+}
+
+/// How many voters are up in a report.
+pub(crate) fn up(report: &Value) -> usize {
+    let hosts = report["cluster"]["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    hosts.iter().filter(|one| one["role"] == "voter" && one["member"]["up"] == true).count()
+}
+
+/// A host in a report.
+pub(crate) fn of<'a>(report: &'a Value, host: &str) -> &'a Value {
+    let hosts = report["cluster"]["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    hosts.iter().find(|one| one["host"] == host).unwrap_or(&Value::Null)
+}
