@@ -6,16 +6,22 @@
 
 pub mod address;
 pub mod aftermath;
+pub mod change;
 pub mod claim;
+pub mod clocks;
 pub mod decide;
 pub mod error;
 pub mod flags;
 pub mod identity;
 pub mod keys;
+pub mod ladder;
 pub mod logline;
 pub mod report;
 pub mod request;
+pub mod roles;
+pub mod seen;
 pub mod shell;
+pub mod space;
 pub mod start;
 pub mod status;
 pub mod told;

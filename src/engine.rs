@@ -11,6 +11,7 @@
 //! its successors and looks at those again.
 
 mod agenda;
+mod amend;
 mod bucket;
 mod due;
 mod end;

@@ -14,7 +14,9 @@ mod autoedge;
 mod compile;
 mod cycle;
 
-pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes, stated_edges};
+pub use compile::{
+    Compiled, FieldMistake, amend, compile, compile_with, field_mistakes, stated_edges,
+};
 pub use cycle::declared_cycles;
 
 /// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.

@@ -25,6 +25,7 @@ pub mod file;
 mod gzip;
 mod kv;
 mod line;
+mod moves;
 mod msg;
 mod noop;
 mod password;
@@ -40,6 +41,7 @@ mod unfilled;
 mod value;
 mod way;
 
+pub use moves::{Mover, Moves};
 pub use unfilled::unfilled;
 
 /// How the names of all files begin that the agent makes for a while beside what it manages.
@@ -184,6 +186,8 @@ pub struct Context {
     pub outbox: Outbox,
     /// The paths that the resources of the graph manage.
     pub managed: Managed,
+    /// Where it says that it moves a file into its place, which is then no news to it.
+    pub mover: Mover,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }

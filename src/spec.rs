@@ -74,8 +74,17 @@ pub struct ResourceSpec {
     pub export: Option<Export>,
     /// Where its name stands in the file.
     pub span: Span,
-    /// Where the value of each field stands in the file; may lack any of them.
-    pub field_spans: BTreeMap<String, Span>,
+    /// Where the values of its fields stand in the file, as far as they do.
+    pub field_spans: Vec<(&'static str, Span)>,
+}
+
+impl ResourceSpec {
+    /// Where the value of this field stands in the file, or else the name of the resource.
+    pub fn place(&self, field: Option<&str>) -> Span {
+        let mut places = self.field_spans.iter();
+        let found = places.find(|(name, _)| Some(*name) == field);
+        found.map_or(self.span, |(_, span)| *span)
+    }
 }
 
 /// One edge as declared: `from` runs first.

@@ -41,28 +41,34 @@ pub fn parse(text: &str) -> (Option<Program>, Vec<Diagnostic>) {
 
 /// [`parse`] with these kinds.
 pub fn parse_with(kinds: &[&dyn Kind], text: &str) -> (Option<Program>, Vec<Diagnostic>) {
-    let (program, found, _) = read_with(kinds, text);
+    let (program, found, _) = read_with(kinds, text, |_| ());
     (program, found)
 }
 
 /// [`parse`], and where the text can be cut, so that [`edit`] has to read only a part of a later
 /// one.
 pub fn parse_to_edit(text: &str) -> (Option<Program>, Vec<Diagnostic>, Seams) {
-    let (program, found, document) = read_with(kind::all(), text);
-    let seams = document.filter(|_| found.is_empty()).map(|document| Seams::of(text, &document));
-    (program, found, seams.unwrap_or_default())
+    let (program, found, seams) = read_with(kind::all(), text, |one| Seams::of(text, one));
+    let seams = seams.filter(|_| found.is_empty()).unwrap_or_default();
+    (program, found, seams)
 }
 
-fn read_with(
+/// Reads a text, and shows the document to `look` before it is given up.
+fn read_with<T>(
     kinds: &[&dyn Kind],
     text: &str,
-) -> (Option<Program>, Vec<Diagnostic>, Option<Document>) {
+    look: impl FnOnce(&Document) -> T,
+) -> (Option<Program>, Vec<Diagnostic>, Option<T>) {
     let mut sink = Sink::default();
-    let document = read::document(text, &mut sink);
-    let program = document.as_ref().map(|one| program::read(kinds, &one.root, &mut sink));
+    let (program, looked) = read::document(text, &mut sink)
+        .map(|one| {
+            let looked = look(&one);
+            (program::read(kinds, one.root, &mut sink), looked)
+        })
+        .unzip();
     let Sink { mut found, errors, .. } = sink;
     diag::sort(&mut found);
-    (program.filter(|_| errors == 0), found, document)
+    (program.filter(|_| errors == 0), found, looked)
 }
 
 /// All that is to say about a file, as `quorate check` prints it. A file without an error among

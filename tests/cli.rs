@@ -103,6 +103,7 @@ fn every_flag_of_run_has_its_variable() {
         "allow-even",
         "zone",
         "etcd-strict",
+        "etcd-quota",
         "no-server",
         "dead-after",
         "insecure-network",

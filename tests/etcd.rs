@@ -398,3 +398,65 @@ fn a_killed_agent_leaves_no_etcd_and_rejoins_when_it_is_started_again() {
         stop_all([first, second, third]).await;
     });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_takes_writes_again_within_five_seconds_and_nobody_loses_its_name() {
+    let sites = [Site::new("h1"), Site::new("h2"), Site::new("h3")];
+    let config = |site: &Site, seeds: &[&Site]| {
+        let mut config = site.config(3, seeds);
+        config.flags.quota_bytes = Some(4 << 20);
+        config
+    };
+    let [s1, s2, s3] = &sites;
+    let founder = start(config(s1, &[])).await.expect("a founder");
+    let second = start(config(s2, &[s1])).await.expect("a second host");
+    let third = start(config(s3, &[s1])).await.expect("a third host");
+    healthy(&[&founder, &second, &third], 3).await;
+    let store = Arc::clone(&second.store);
+    let names = async || {
+        let hosts = store.range("/quorate/1/host/").await.expect("the hosts").entries;
+        hosts.into_iter().map(|e| (e.key, e.lease, e.revision)).collect::<Vec<_>>()
+    };
+    let before = names().await;
+    assert_eq!(before.len(), 3);
+
+    let text = "x".repeat(20_000);
+    let mut puts = 0;
+    while put(&store, "/quorate/1/kv/a", &text).await {
+        puts += 1;
+        assert!(puts < 1_000, "the quota is not kept");
+    }
+    let full = Instant::now();
+    while !put(&store, "/quorate/1/kv/a", "after").await {
+        assert!(full.elapsed() < LONG, "nothing is written any more");
+    }
+    let took = full.elapsed();
+    println!("full after {puts} writes, writable again after {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Longer than a name lasts without a refresh.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(names().await, before);
+    assert_eq!(get(&store, "/quorate/1/kv/a").await.as_deref(), Some("after"));
+    stop_all([founder, second, third]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_endpoints_follows_the_voters() {
+    let (sites, handles) = three().await;
+    let listed = async |store: &Arc<dyn Store>| {
+        let text = get(store, "/quorate/1/endpoints").await.unwrap_or_default();
+        sites.iter().filter(|site| text.contains(&site.client_url())).count()
+    };
+    let deadline = Instant::now() + LONG;
+    while listed(&handles[1].store).await != 3 {
+        assert!(Instant::now() < deadline, "not all voters are listed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let [first, second, third] = handles;
+    stop(first, StopMode::Leave).await;
+    while listed(&second.store).await != 2 {
+        assert!(Instant::now() < deadline, "who left is still listed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stop_all([second, third]).await;
+}

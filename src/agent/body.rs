@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
 use super::receivers::{Found, Receivers};
+use super::reload::{Loaded, Reading};
 use super::runs::{Finished, Runs};
-use super::settings::{Input, Settings};
+use super::settings::Settings;
 use super::socket::{Request, Socket, Topic};
-use super::source::{self, Source};
+use super::source::Source;
 use super::start::{Heard, Signals, since_1970};
 use super::watch::{CommandNews, HubError, Touched};
 use super::watches::{SOURCE, Told, Watches};
@@ -54,7 +55,8 @@ pub(super) struct Body {
     /// The digest of the exports that the running graph was made with.
     pub(super) seen: String,
 
-    pub(super) source: Source,
+    pub(super) source: Arc<Source>,
+    pub(super) reading: Reading,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
     pub(super) managed: Managed,
@@ -110,6 +112,7 @@ pub(super) struct Sources {
 
 enum News {
     Finished(Vec<Finished>),
+    Loaded(Loaded),
     Touched(Vec<Touched>),
     HubEnded,
     Exports,
@@ -132,6 +135,7 @@ impl Body {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
+                loaded = self.reading.next() => News::Loaded(loaded),
                 touched = sources.touched.recv(), if !self.deaf => match touched {
                     Some(touched) => News::Touched(and_more(touched, &mut sources.touched)),
                     None => News::HubEnded,
@@ -172,6 +176,7 @@ impl Body {
                     self.touched(touched).await;
                 }
             }
+            News::Loaded(loaded) => self.loaded(loaded).await,
             News::HubEnded => self.hub_ended().await,
             News::Exports => self.exported().await,
             // Whether this completes the exchange is looked at after each of them.
@@ -193,8 +198,7 @@ impl Body {
             News::Signal(Heard::End(signal)) => self.signal(signal).await,
             News::Signal(Heard::Again) => {
                 tracing::info!("asked to look again: the graph file, and all that failed");
-                self.reload().await;
-                self.feed(Event::Revive).await;
+                self.look_again().await;
             }
             News::Due => self.due().await,
             News::OutOfTime => {
@@ -210,7 +214,7 @@ impl Body {
     async fn touched(&mut self, touched: Touched) {
         if touched.id == SOURCE {
             self.watches.source_told(touched.error, Instant::now());
-            return self.reload().await;
+            return self.reload();
         }
         let Some(told) = self.watches.told(touched) else { return };
         let Told { vertex, watching, happened } = told;
@@ -325,16 +329,6 @@ impl Body {
                 return Some(Event::Finished { vertex, run, result, sent: Fields::new() });
             }
         };
-        let context = Context {
-            store: self.store.clone(),
-            host: self.settings.host.clone(),
-            state_dir: self.state_dir.clone(),
-            apply,
-            refresh,
-            outbox: Outbox::default(),
-            managed: self.managed.clone(),
-            cancel: tokio_util::sync::CancellationToken::new(),
-        };
         let mut armed = None;
         if rearm && !polled {
             let lost = self.watches.error_of(&vertex).is_some();
@@ -344,6 +338,17 @@ impl Body {
             let news = lost || self.watches.error_of(&vertex).is_some();
             armed = event.filter(|_| news);
         }
+        let context = Context {
+            store: self.store.clone(),
+            host: self.settings.host.clone(),
+            state_dir: self.state_dir.clone(),
+            apply,
+            refresh,
+            outbox: Outbox::default(),
+            managed: self.managed.clone(),
+            mover: self.watches.mover(&vertex),
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
         self.runs.start(vertex, run, resource, context, timeout);
         armed
     }
@@ -380,7 +385,7 @@ impl Body {
     async fn due(&mut self) {
         let now = Instant::now();
         if self.watches.source_due(now) {
-            self.reload().await;
+            self.reload();
         }
         for vertex in self.watches.due(now) {
             self.feed(Event::Touched(vertex)).await;
@@ -409,28 +414,6 @@ impl Body {
         }
     }
 
-    /// The graph file may have changed: takes it when it is good, keeps the graph when it is not.
-    async fn reload(&mut self) {
-        let Input::Yaml(path) = &self.settings.input else { return };
-        match source::load(path) {
-            Ok((source, _)) if source.text == self.source.text && self.graph_error.is_none() => {}
-            Ok((source, warnings)) => {
-                warn_each(&warnings);
-                tracing::info!("{} changed: graph `{}`", path.display(), source.program.name);
-                self.graph_error = None;
-                self.source = source;
-                self.rebuild().await;
-            }
-            Err(refused) => {
-                if self.graph_error.as_ref() != Some(&refused.summary) {
-                    warn_each(&refused.report);
-                    tracing::error!("{}; the graph before it keeps running", refused.summary);
-                }
-                self.graph_error = Some(refused.summary);
-            }
-        }
-    }
-
     /// Others export something else, or it is known differently. Who collects nothing only notes
     /// it.
     async fn exported(&mut self) {
@@ -443,7 +426,7 @@ impl Body {
     }
 
     /// Compiles the program with what others export, and swaps the graph.
-    async fn rebuild(&mut self) {
+    pub(super) async fn rebuild(&mut self) {
         let program = &self.source.program;
         let host = &self.settings.host;
         let (exports, state) = {
@@ -463,14 +446,7 @@ impl Body {
                 self.collected = desired.collected;
                 self.store_state = state;
                 self.seen = convergence::digest(&exports);
-                let mine = publish::wanted(program);
-                self.to_export = mine.len();
-                let mine = Some(mine);
-                self.publish.send_if_modified(|before| {
-                    let changed = *before != mine;
-                    *before = mine;
-                    changed
-                });
+                self.publish_own();
                 self.look_outside().await;
                 self.swap(desired.graph).await;
             }
@@ -482,6 +458,18 @@ impl Body {
         }
     }
 
+    /// Has what the file exports published.
+    pub(super) fn publish_own(&mut self) {
+        let own = publish::wanted(&self.source.program);
+        self.to_export = own.len();
+        let own = Some(own);
+        self.publish.send_if_modified(|before| {
+            let changed = *before != own;
+            *before = own;
+            changed
+        });
+    }
+
     /// Makes a graph the running one. What says the same as before goes on with the resource that
     /// it has, which may remember its runs.
     async fn swap(&mut self, mut graph: Graph) {
@@ -489,13 +477,19 @@ impl Body {
         if self.generation > 0 && graph == *self.graph {
             return;
         }
-        self.graph = Arc::new(graph);
-        let graph = self.graph.clone();
-        self.managed = Managed::new(move || graph.managed_paths());
+        self.run_graph(Arc::new(graph)).await;
+        self.neighbours_changed().await;
+    }
+
+    /// Has the engine run another graph.
+    pub(super) async fn run_graph(&mut self, graph: Arc<Graph>) {
+        // The old one is given up once what is different in the new one has begun.
+        let _old = std::mem::replace(&mut self.graph, graph.clone());
+        let managing = graph.clone();
+        self.managed = Managed::new(move || managing.managed_paths());
         self.generation += 1;
         self.graph_since = since_1970();
-        self.feed(Event::Graph(self.graph.clone())).await;
-        self.neighbours_changed().await;
+        self.feed(Event::Graph(graph)).await;
     }
 
     /// Has those looked at to whom it matters what else is in the graph.
@@ -568,7 +562,7 @@ async fn changed(cluster: &mut Option<watch::Receiver<ClusterStatus>>) {
 }
 
 /// A report of several lines as log lines.
-fn warn_each(report: &str) {
+pub(super) fn warn_each(report: &str) {
     for line in report.lines().filter(|line| !line.trim().is_empty()) {
         tracing::warn!("{line}");
     }

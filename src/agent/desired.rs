@@ -8,7 +8,7 @@ use crate::collect::{self, Export};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
 use crate::ident::HostName;
-use crate::spec::{Collected, Meta, Program, Semaphore};
+use crate::spec::{Collected, Meta, Program, ResourceSpec, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
 pub(super) struct Desired {
@@ -66,4 +66,19 @@ pub(super) fn compile(
     };
     messages.extend(compiled.messages);
     Ok(Desired { graph: compiled.graph, messages, notes: compiled.notes, collected })
+}
+
+/// `graph` with what these resources of the file say now; `None` when more than they has to be
+/// compiled.
+pub(super) fn amend(
+    graph: &Arc<Graph>,
+    resources: &[ResourceSpec],
+    everywhere: &Everywhere,
+) -> Option<Arc<Graph>> {
+    if everywhere.is_usual() {
+        return graph::amend(graph, resources);
+    }
+    let mut resources = resources.to_vec();
+    resources.iter_mut().for_each(|one| everywhere.apply(Arc::make_mut(&mut one.meta)));
+    graph::amend(graph, &resources)
 }

@@ -13,6 +13,7 @@ mod last_resort;
 mod metrics;
 mod pool;
 mod receivers;
+mod reload;
 mod report;
 mod runs;
 mod settings;

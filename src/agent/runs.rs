@@ -112,8 +112,7 @@ impl Runs {
     /// rest.
     fn pause(&mut self, resource: &ResourceId) -> Duration {
         let Some((ended, soon)) = self.restless.get_mut(resource) else { return Duration::ZERO };
-        *soon =
-            if ended.elapsed() < SOON.max(pause_of(*soon)) { soon.saturating_add(1) } else { 0 };
+        *soon = if ended.elapsed() < memory(*soon) { soon.saturating_add(1) } else { 0 };
         if *soon == FREE + 1 {
             tracing::warn!("{resource} does not come to rest: its runs are slowed down");
         }
@@ -158,6 +157,10 @@ impl Runs {
             Ok(Outcome::Unchanged) => drop(self.restless.remove(resource)),
             _ => {
                 let now = Instant::now();
+                // Now and then those that came to rest are let go: the work of it is shared.
+                if self.restless.len().is_power_of_two() {
+                    self.restless.retain(|_, (ended, soon)| ended.elapsed() < memory(*soon));
+                }
                 self.restless.entry(resource.clone()).or_insert((now, 0)).0 = now;
             }
         }
@@ -222,6 +225,11 @@ fn pause_of(soon: u32) -> Duration {
     }
 }
 
+/// For how long it matters that a run of such a resource ended.
+fn memory(soon: u32) -> Duration {
+    SOON.max(pause_of(soon))
+}
+
 /// The pause before a run that may take that long: most of its time is left to the run itself.
 fn bounded(pause: Duration, timeout: Option<Duration>) -> Duration {
     timeout.map_or(pause, |timeout| pause.min(timeout / 4))
@@ -254,6 +262,7 @@ mod tests {
             host: HostName::parse("h1").unwrap(),
             state_dir: std::path::Path::new("/nonexistent").into(),
             managed: crate::kind::Managed::default(),
+            mover: crate::kind::Mover::default(),
             apply: true,
             refresh: false,
             outbox: Outbox::default(),

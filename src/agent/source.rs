@@ -11,8 +11,8 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use crate::diag::{self, Diagnostic, Severity};
-use crate::spec::Program;
-use crate::yaml::{self, TEXT_BYTES_MAX};
+use crate::spec::{Program, ResourceSpec};
+use crate::yaml::{self, Edit, Seams, TEXT_BYTES_MAX};
 
 /// A graph file that was understood.
 #[derive(Clone, Debug)]
@@ -21,14 +21,32 @@ pub(super) struct Source {
     pub(super) text: String,
     /// What it says.
     pub(super) program: Program,
+    /// Where the text can be cut, to read only what an edit changed.
+    seams: Seams,
 }
 
 impl Source {
     /// No file: a graph without resources.
     pub(super) fn empty() -> Self {
         let program = Program { name: "empty".to_owned(), ..Program::default() };
-        Source { text: String::new(), program }
+        Source { text: String::new(), program, seams: Seams::default() }
     }
+
+    /// Takes over an edit of it, which led to this text.
+    pub(super) fn apply(&mut self, edit: Edit, text: String) {
+        edit.apply(&mut self.program, &mut self.seams);
+        self.text = text;
+    }
+}
+
+/// A graph file that was read again.
+pub(super) enum Again {
+    /// It says the same, to the letter.
+    Same,
+    /// It differs in few resources; the text that it has now.
+    Edited(Edit, String),
+    /// It was read as a whole, with these warnings.
+    Whole(Source, String),
 }
 
 /// Why a graph file is not used.
@@ -42,21 +60,44 @@ pub(super) struct Refused {
 
 /// Reads and checks the file. Warnings are returned rendered beside the program.
 pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
+    understand(path, read_or_refuse(path)?)
+}
+
+/// Reads the file again, which was `before`.
+pub(super) fn load_again(path: &Path, before: &Source) -> Result<Again, Refused> {
+    let text = read_or_refuse(path)?;
+    if text == before.text {
+        return Ok(Again::Same);
+    }
+    if let Some(mut edit) = yaml::edit(&before.text, &before.program, &before.seams, &text) {
+        edit.resources.iter_mut().for_each(forget_places);
+        return Ok(Again::Edited(edit, text));
+    }
+    understand(path, text).map(|(source, warnings)| Again::Whole(source, warnings))
+}
+
+fn read_or_refuse(path: &Path) -> Result<String, Refused> {
+    read(path).map_err(|summary| Refused { report: format!("error: {summary}\n"), summary })
+}
+
+fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
     let name = path.display().to_string();
-    let text =
-        read(path).map_err(|summary| Refused { report: format!("error: {summary}\n"), summary })?;
-    let (program, findings) = yaml::parse(&text);
+    let (program, findings, seams) = yaml::parse_to_edit(&text);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let report = diag::render(&name, &text, &findings, colour);
     match program {
         Some(mut program) => {
-            // Where fields stand is for messages about them, and those were all found.
-            program.resources.iter_mut().for_each(|one| one.field_spans.clear());
+            program.resources.iter_mut().for_each(forget_places);
             program.resources.shrink_to_fit();
-            Ok((Source { text, program }, report))
+            Ok((Source { text, program, seams }, report))
         }
         None => Err(Refused { summary: summary(&name, &findings), report }),
     }
+}
+
+/// Where fields stand is for messages about them, and those were all found.
+fn forget_places(resource: &mut ResourceSpec) {
+    resource.field_spans = Vec::new();
 }
 
 /// The text of a graph file; the error is a sentence that begins with the file's name. Never waits

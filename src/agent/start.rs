@@ -14,6 +14,7 @@ use super::ladder::{Signal, Stage};
 use super::last_resort;
 use super::metrics;
 use super::receivers::Receivers;
+use super::reload::Reading;
 use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
 use super::socket::Socket;
@@ -136,7 +137,8 @@ impl Agent {
             state_dir: Arc::from(state_dir),
             instance,
             store,
-            source,
+            source: Arc::new(source),
+            reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),
             managed: crate::kind::Managed::default(),

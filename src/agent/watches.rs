@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::watch::{Commands, HubHandle, POLL, Scope, Touched, Wanted, WatchError};
 use crate::engine::VertexId;
-use crate::kind::Watch;
+use crate::kind::{Mover, Watch};
 
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
@@ -167,6 +167,13 @@ impl Watches {
     /// Why the vertex is not watched in full: one broken watch is enough.
     pub(super) fn error_of(&self, vertex: &VertexId) -> Option<String> {
         self.broken.get(vertex)?.values().next().cloned()
+    }
+
+    /// What a run of the vertex announces its moves with, for the path that it watches first: the
+    /// one that it manages.
+    pub(super) fn mover(&self, vertex: &VertexId) -> Mover {
+        let first = self.held.get(vertex).and_then(|held| held.hub.first());
+        first.map_or_else(Mover::default, |id| self.hub.mover(*id))
     }
 
     /// A new id for one of the watches of a vertex.

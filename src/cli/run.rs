@@ -157,6 +157,10 @@ pub(super) struct Args {
     /// Stay out when the others have removed this member, instead of joining as a new one
     #[arg(long, global = true, env = "QUORATE_NO_REJOIN", help_heading = "Cluster")]
     no_rejoin: bool,
+    /// How many MiB this host's etcd may store; give all hosts the same [default: 2048]
+    #[arg(long, global = true, env = "QUORATE_ETCD_QUOTA", value_name = "MIB",
+        value_parser = clap::value_parser!(u64).range(4..=8_192), help_heading = "Cluster")]
+    etcd_quota: Option<u64>,
     /// Never run an etcd here; needs --seeds
     #[arg(
         long,
@@ -340,6 +344,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         allow_even: args.allow_even,
         zone: args.zone,
         etcd_strict: args.etcd_strict,
+        quota_bytes: args.etcd_quota.map(|mib| mib << 20),
         no_server: args.no_server,
         no_rejoin: args.no_rejoin,
         insecure_network,

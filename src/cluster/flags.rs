@@ -3,10 +3,15 @@
 //! Refuses to leave anything to etcd's defaults that differ between versions or that could found a
 //! cluster by accident.
 
+use serde::{Deserialize, Serialize};
+
 use super::identity::Identity;
 
+/// How many characters of the instance are in a member's name.
+const INSTANCE: usize = 8;
+
 /// A version of etcd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
     /// The first number.
     pub major: u16,
@@ -29,6 +34,15 @@ impl Version {
             digits.get(..end)?.parse().ok()
         };
         Some(Version { major: next()?, minor: next()?, patch: next()? })
+    }
+
+    /// An etcd of this version can join a cluster whose oldest member has `oldest`. Older versions
+    /// refuse to start, and 3.6 takes a promoted learner for a learner still when one of the 3.5
+    /// before 3.5.26 promoted it (etcd-io/etcd#19557).
+    pub fn may_join(self, oldest: Version) -> bool {
+        let (has, least) = ((self.major, self.minor), (oldest.major, oldest.minor));
+        let forgets = oldest < Version { major: 3, minor: 5, patch: 26 };
+        has == least || (has > least && !(has >= (3, 6) && forgets))
     }
 
     /// Reads the first line that `etcd --version` prints.
@@ -63,6 +77,8 @@ pub struct Child<'a> {
     /// etcd is to check changes of members itself: it refuses what our own rules allow, so growth
     /// takes 5 s a voter.
     pub strict: bool,
+    /// How many bytes its data may have.
+    pub quota: u64,
     /// The data folder, absolute.
     pub data_dir: &'a str,
     /// Listened on for clients; addresses, no names.
@@ -77,7 +93,24 @@ pub struct Child<'a> {
 
 /// The name of a host's member. etcd does not care; `--initial-cluster` needs it to be unique.
 pub fn member_name(identity: &Identity) -> String {
-    format!("{}-{}", identity.hostname, identity.short())
+    name_of(&identity.hostname, &identity.instance)
+}
+
+/// The name of the member of an instance on a host.
+pub fn name_of(host: &str, instance: &str) -> String {
+    format!("{host}-{}", instance.get(..INSTANCE).unwrap_or(instance))
+}
+
+/// The host in a member's name.
+pub fn host_of(name: &str) -> &str {
+    // The dash as well.
+    name.len().checked_sub(INSTANCE + 1).and_then(|end| name.get(..end)).unwrap_or(name)
+}
+
+/// Whether one of our agents gave a member this name.
+pub fn is_ours(name: &str) -> bool {
+    let tail = name.strip_prefix(host_of(name)).and_then(|tail| tail.strip_prefix('-'));
+    tail.is_some_and(|tail| tail.len() == INSTANCE && tail.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// The arguments of the child.
@@ -111,7 +144,7 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
         ("log-level", "info"),
         ("heartbeat-interval", "100"),
         ("election-timeout", "1000"),
-        ("quota-backend-bytes", "2147483648"),
+        ("quota-backend-bytes", &child.quota.to_string()),
         ("auto-compaction-mode", "periodic"),
         ("auto-compaction-retention", "1h"),
         ("max-txn-ops", "512"),
@@ -156,6 +189,7 @@ mod tests {
             identity,
             mode,
             strict: false,
+            quota: 2_147_483_648,
             data_dir: "/s/etcd",
             listen_client: &clients,
             listen_peer: &urls,
@@ -188,6 +222,37 @@ mod tests {
         assert!(Version::parse("3.3.27") < Some(OLDEST));
         assert!(Version::parse("3.6.0-rc.1") > Some(OLDEST));
         assert_eq!(Version::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn the_host_of_a_member_is_its_name_without_the_instance() {
+        assert_eq!(name_of("h1", "9f3c1234-77"), "h1-9f3c1234");
+        for (name, host, ours) in [
+            ("h1-9f3c1234", "h1", true),
+            ("h-1.example-9f3c1234", "h-1.example", true),
+            ("default", "default", false),
+            ("somebodys-etcd", "someb", false),
+            ("", "", false),
+        ] {
+            assert_eq!((host_of(name), is_ours(name)), (host, ours), "{name}");
+        }
+    }
+
+    #[test]
+    fn versions_join_as_the_design_found() {
+        let v = |text| Version::parse(text).unwrap();
+        for (joiner, oldest, may) in [
+            ("3.4.23", "3.4.23", true),
+            ("3.5.16", "3.4.23", true),
+            ("3.4.23", "3.5.30", false),
+            ("3.5.16", "3.5.30", true),
+            ("3.6.1", "3.5.16", false),
+            ("3.6.1", "3.5.26", true),
+            ("3.6.1", "3.4.30", false),
+            ("3.6.1", "3.6.11", true),
+        ] {
+            assert_eq!(v(joiner).may_join(v(oldest)), may, "{joiner} joins {oldest}");
+        }
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct ClusterSettings {
     pub zone: Option<String>,
     /// `--etcd-strict`: etcd itself checks changes of members as well.
     pub etcd_strict: bool,
+    /// `--etcd-quota`: how many bytes the store may take; without it [`QUOTA`].
+    pub quota_bytes: Option<u64>,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--no-rejoin`: a member that the others removed stays out.
@@ -92,6 +94,9 @@ pub struct ClusterSettings {
 
 /// How many voters are wanted when nobody says.
 pub const IDEAL_SIZE: u16 = 5;
+
+/// How many bytes the store may take when nobody says: 2 GiB.
+pub const QUOTA: u64 = 2 << 30;
 
 /// How long a silent voter is waited for when nobody says.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
@@ -184,6 +189,7 @@ struct Agent {
     allow_even: bool,
     zone: Option<String>,
     strict: bool,
+    quota: u64,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,

@@ -108,7 +108,7 @@ pub fn render(told: &Told) -> String {
         lines.push(format!("voter      {}: {}", voter.host, facts.join(", ")));
     }
     for learner in &seen.learners {
-        let state = match (learner.lost, learner.ready) {
+        let state = match (learner.lost.is_some(), learner.ready) {
             (true, _) => "given up",
             (false, true) => "ready",
             (false, false) => "not ready yet",
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn seen(index: u64, up: bool) -> Observation {
-        let voter = Voter { id: 1, host: "h1".into(), up, dead: false, leaving: false, index };
+        let voter = Voter { id: 1, host: "h1".into(), up, index, ..Voter::default() };
         Observation { desired: 1, floor: 1, voters: vec![voter], leader: 1, ..Default::default() }
     }
 

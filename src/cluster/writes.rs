@@ -9,6 +9,7 @@ use super::keys::{
     HistoryRecord, HostRecord, LeaveRecord, NominateRecord, PerHost, QuarantineRecord, SizeRecord,
     VolunteerRecord,
 };
+use super::told::Told;
 use crate::store::{Compare, LeaseId, Op, Txn};
 
 /// How many keys one transaction removes at most; etcd's own bound is 512 for parts of any kind.
@@ -177,6 +178,11 @@ pub fn endpoints(list: &EndpointsRecord, seen: Option<i64>, fence: Fence) -> Opt
     let when = vec![fence.holds(), unchanged(keys::endpoints(), seen)];
     let then = vec![put(keys::endpoints(), keys::write(list), None)];
     (!list.list.is_empty()).then_some(Txn { when, then })
+}
+
+/// Why nothing more is done, for the other hosts to show.
+pub fn tell(told: &Told, fence: Fence) -> Txn {
+    Txn { when: vec![fence.holds()], then: vec![put(keys::decision(), keys::write(told), None)] }
 }
 
 /// Removes what has served its time: orders and wishes whose member is gone, old history. At most

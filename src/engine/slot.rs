@@ -163,6 +163,13 @@ impl Slot {
         &self.vertex.meta
     }
 
+    /// Takes over what is as true of it as of `old`, the form that it had before: somebody changed
+    /// and this resource has not acted on it.
+    pub(super) fn inherit(&mut self, old: &Slot) {
+        self.refreshes = old.refreshes.keys().map(|from| (from.clone(), 1)).collect();
+        self.tick = old.owes_tick();
+    }
+
     /// There is a reason to run that no finished run has seen.
     pub(super) fn is_dirty(&self) -> bool {
         self.events != self.seen

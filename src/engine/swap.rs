@@ -18,6 +18,11 @@ impl Engine {
             return;
         }
         self.generation += 1;
+        if let Some(changed) = self.amended(&new) {
+            self.amend(now, &new, &changed);
+            self.graph = Some(new);
+            return;
+        }
         let (kept, removed) = self.part(&new);
         for slot in &removed {
             self.commands.push(Command::Unwatch(slot.id.clone()));
@@ -31,7 +36,7 @@ impl Engine {
     }
 
     /// A run of a vertex that leaves goes on: with its locks, and to its deadline.
-    fn drain(&mut self, slot: &Slot) {
+    pub(super) fn drain(&mut self, slot: &Slot) {
         let Phase::Running(run) = &slot.phase else { return };
         let resource = &slot.id.resource;
         let deadline = run.deadline.filter(|_| !run.cancelled);
@@ -73,10 +78,7 @@ impl Engine {
             slot.held = self.draining.contains_key(id);
             while let Some(old) = removed.next_if(|old| old.id.resource <= *id) {
                 if old.id.resource == *id {
-                    // Somebody changed and this resource has not acted on it: that is as true of
-                    // its new form.
-                    slot.refreshes = old.refreshes.keys().map(|from| (from.clone(), 1)).collect();
-                    slot.tick = old.owes_tick();
+                    slot.inherit(&old);
                 }
             }
             self.commands.push(Command::Watch(slot.id.clone()));

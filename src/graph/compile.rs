@@ -60,6 +60,29 @@ pub fn compile_with(
     Ok(compiled)
 }
 
+/// `old` with what these resources say now, when that concerns nobody else: each is in the graph,
+/// works at the same place, and receives from the same ones. `None` when it may concern others.
+pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
+    let mut changed = Vec::new();
+    for spec in specs.iter().filter(|spec| !spec.export.as_ref().is_some_and(|one| one.hidden)) {
+        let after = build_local(kind::all(), spec).ok()?;
+        let before = old.vertices.get(&spec.id)?;
+        if **before != after {
+            let alike = before.receives == after.receives
+                && before.origin == after.origin
+                && before.meta.autoedge == after.meta.autoedge
+                && before.resource.hints() == after.resource.hints();
+            changed.push(alike.then_some(after)?);
+        }
+    }
+    if changed.is_empty() {
+        return Some(Arc::clone(old));
+    }
+    let mut new = Graph::clone(old);
+    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), Arc::new(one))));
+    Some(Arc::new(new))
+}
+
 /// A mistake that a kind found in a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMistake {
@@ -115,8 +138,7 @@ fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<D
 
 fn located(spec: &ResourceSpec, mistake: FieldError) -> FieldMistake {
     let FieldError { field, message, help } = mistake;
-    let at = field.and_then(|field| spec.field_spans.get(field)).unwrap_or(&spec.span);
-    let found = Diagnostic::error(*at, format!("{}: {message}", spec.id));
+    let found = Diagnostic::error(spec.place(field), format!("{}: {message}", spec.id));
     FieldMistake { field, diagnostic: Diagnostic { help, ..found } }
 }
 

@@ -78,7 +78,7 @@ fn spec(name: &str) -> ResourceSpec {
         receives: BTreeMap::new(),
         export: None,
         span: at(0),
-        field_spans: BTreeMap::new(),
+        field_spans: Vec::new(),
     }
 }
 
@@ -113,7 +113,7 @@ fn shown(graph: &Graph) -> Vec<String> {
 fn every_mistake_of_every_resource_is_listed_where_it_stands() {
     let mut wrong = program(&["a", "b"], &[("a", "a")]);
     wrong.resources[1].fields.insert("bad".to_owned(), Value::Bool(true));
-    wrong.resources[1].field_spans.insert("bad".to_owned(), at(9));
+    wrong.resources[1].field_spans.push(("bad", at(9)));
     let mistakes = compile_with(KINDS, &wrong, &[]).expect_err("there are mistakes in it");
     let shown: Vec<(usize, &str)> =
         mistakes.iter().map(|one| (one.span.start, one.message.as_str())).collect();

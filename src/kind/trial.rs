@@ -52,6 +52,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
         refresh: false,
         outbox: super::Outbox::default(),
         managed: super::Managed::default(),
+        mover: super::Mover::default(),
         cancel: CancellationToken::new(),
     }
 }

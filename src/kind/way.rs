@@ -30,7 +30,7 @@ const TEMPORARY_TRIES: usize = 16;
 const LINKS_MAX: usize = 40;
 
 /// The bits of a mode that let others put a link into a directory.
-const OTHERS_WRITE: mode_t = 0o022;
+pub(super) const OTHERS_WRITE: mode_t = 0o022;
 
 /// A link that somebody else may have put on the way.
 #[derive(Debug, Error)]

@@ -131,7 +131,7 @@ impl Shift {
 
     fn resource(self, one: &mut ResourceSpec) {
         self.span(&mut one.span);
-        one.field_spans.values_mut().for_each(|span| self.span(span));
+        one.field_spans.iter_mut().for_each(|(_, span)| self.span(span));
         for receive in one.receives.values_mut() {
             self.span(&mut receive.span);
             self.span(&mut receive.from_span);

@@ -60,8 +60,9 @@ pub(super) fn read(
     let subject = format!("a resource of kind `{}`", kind.name());
     let Some(entries) = program::map(item, &subject, "with a `name`", sink) else { return };
     // All keys but the name are mostly fields.
-    let fields = Fields::with_room(entries.len().saturating_sub(1));
-    let mut draft = Draft { fields, ..Draft::default() };
+    let room = entries.len().saturating_sub(1);
+    let (fields, field_spans) = (Fields::with_room(room), Vec::with_capacity(room));
+    let mut draft = Draft { fields, field_spans, ..Draft::default() };
     let before_fields = sink.mark();
     for Entry { key, value } in entries {
         draft.take(kinds, kind, key, value, sink);
@@ -116,7 +117,7 @@ struct Draft {
     hidden: Option<(bool, Span)>,
     exported: Option<(bool, Span)>,
     fields: Fields,
-    field_spans: BTreeMap<String, Span>,
+    field_spans: Vec<(&'static str, Span)>,
 }
 
 impl Draft {
@@ -132,7 +133,7 @@ impl Draft {
         if let Some(field) = kind.fields().iter().find(|field| field.name == name) {
             if let Some(read) = scalar::value(field.ty, name, value, sink) {
                 self.fields.insert(field.name, read);
-                self.field_spans.insert(name.to_owned(), value.span);
+                self.field_spans.push((field.name, value.span));
             }
             return;
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::diag::Span;
 
 /// One value of the document.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) span: Span,
     pub(super) data: Data,
@@ -33,7 +33,7 @@ impl Weight {
 }
 
 /// What a value is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Data {
     Scalar {
         text: String,

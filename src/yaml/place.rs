@@ -2,13 +2,19 @@
 //!
 //! Refuses to walk the whole text for one place.
 
+use std::cell::Cell;
+
 use saphyr_parser::Span as Marks;
 
 use crate::diag::Span;
 
 /// Where characters and lines are, in bytes. One mark for every [`STRIDE`] characters: a text of
 /// nothing but line breaks must not cost many times its size.
-pub(super) struct Places(Vec<Mark>);
+pub(super) struct Places {
+    marks: Vec<Mark>,
+    /// The last character that was asked for: the next one is mostly the one after.
+    last: Cell<(usize, Mark)>,
+}
 
 /// What is known of one character.
 #[derive(Clone, Copy)]
@@ -35,18 +41,21 @@ impl Places {
                 (line, line_start) = (line + 1, index + 1);
             }
         }
-        Places(marks)
+        Places { marks, last: Cell::new((0, Mark { byte: 0, line: 1, line_start: 0 })) }
     }
 
     /// The `index`th character, from 0; the end of the text beyond it.
     fn mark(&self, text: &str, index: usize) -> Mark {
-        let last = self.0.len().saturating_sub(1);
+        let last = self.marks.len().saturating_sub(1);
         let at = (index / STRIDE).min(last);
-        let Some(mut mark) = self.0.get(at).copied() else {
+        let Some(mark) = self.marks.get(at) else {
             return Mark { byte: text.len(), line: 1, line_start: 0 };
         };
+        let (mut number, mut mark) = match self.last.get() {
+            near if (at * STRIDE..=index).contains(&near.0) => near,
+            _ => (at * STRIDE, *mark),
+        };
         let rest = &text[mark.byte..];
-        let mut number = at * STRIDE;
         for c in rest.chars().take(index - number) {
             number += 1;
             mark.byte += c.len_utf8();
@@ -54,6 +63,7 @@ impl Places {
                 (mark.line, mark.line_start) = (mark.line + 1, number);
             }
         }
+        self.last.set((number, mark));
         mark
     }
 
@@ -67,5 +77,33 @@ impl Places {
     pub(super) fn span(&self, text: &str, marks: Marks) -> Span {
         let start = self.at(text, marks.start.index());
         Span { end: self.mark(text, marks.end.index()).byte.max(start.start), ..start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counted(text: &str, index: usize) -> Span {
+        let before: String = text.chars().take(index).collect();
+        let line = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |at| before[..=at].chars().count());
+        Span { start: before.len(), end: before.len(), line, column: index - line_start + 1 }
+    }
+
+    proptest! {
+        #[test]
+        fn places_are_those_of_a_count_from_the_start_in_whatever_order_they_are_asked_for(
+            text in "[aä\n]{0,300}",
+            asked in prop::collection::vec(0_usize..300, 0..20),
+        ) {
+            let places = Places::of(&text);
+            let length = text.chars().count();
+            for index in asked.into_iter().map(|index| index.min(length)) {
+                prop_assert_eq!(places.at(&text, index), counted(&text, index));
+            }
+        }
     }
 }

@@ -14,26 +14,25 @@ use crate::spec::Program;
 
 pub(super) const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
 
-/// All that can be understood of a document; the sink has what cannot.
-pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program {
-    let mut program = Program::default();
-    let Some(entries) = map(root, "a graph file", "with `graph: NAME` and `resources:`", sink)
-    else {
-        return program;
-    };
+/// All that can be understood of a document; the sink has what cannot. What was read is given up
+/// piece by piece: a document of many resources is larger than what it says.
+pub(super) fn read(kinds: &[&dyn Kind], root: Rc<Node>, sink: &mut Sink) -> Program {
+    let (mut program, span) = (Program::default(), root.span);
+    let shape = "with `graph: NAME` and `resources:`";
+    let Some(entries) = owned_map(root, "a graph file", shape, sink) else { return program };
     let mut shelf = Shelf::default();
     let (mut named, mut edges) = (false, Vec::new());
     for Entry { key, value } in entries {
         match key.text.as_str() {
             "graph" => {
                 named = true;
-                program.name = graph_name(value, sink);
+                program.name = graph_name(&value, sink);
             }
             "comment" => {}
             "resources" => resources(kinds, value, &mut program, &mut shelf, sink),
             // Read below, once all kinds that were reported are known.
             "edges" => edges.push(value),
-            "collect" => collect::read(kinds, value, &mut program.collect, sink),
+            "collect" => collect::read(kinds, &value, &mut program.collect, sink),
             "remote" => {
                 let dead = "`remote` does nothing: no version runs graphs over ssh any more";
                 sink.add(Diagnostic::warning(key.span, dead).with_help("remove it"));
@@ -45,10 +44,10 @@ pub(super) fn read(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Program
         }
     }
     for value in edges {
-        edge::read(kinds, &shelf, value, &mut program.edges, sink);
+        edge::read(kinds, &shelf, &value, &mut program.edges, sink);
     }
     if !named {
-        let found = Diagnostic::error(root.span, "the file has no `graph`");
+        let found = Diagnostic::error(span, "the file has no `graph`");
         sink.add(found.with_help("name the graph in the first line: `graph: NAME`"));
     }
     across::check(kinds, &program, &shelf, sink);
@@ -67,7 +66,7 @@ fn graph_name(value: &Node, sink: &mut Sink) -> String {
 
 fn resources(
     kinds: &[&dyn Kind],
-    value: &Node,
+    value: Rc<Node>,
     program: &mut Program,
     shelf: &mut Shelf,
     sink: &mut Sink,
@@ -76,15 +75,17 @@ fn resources(
         return;
     }
     let shape = "of kinds, each with a list of resources";
-    for Entry { key, value } in map(value, "`resources`", shape, sink).unwrap_or_default() {
+    for Entry { key, value } in owned_map(value, "`resources`", shape, sink).unwrap_or_default() {
         let kind = kinds.iter().find(|kind| kind.name() == key.text);
         if kind.is_none() {
             refuse_kind(kinds, "", &key.text, key.span, sink);
             shelf.unknown_kinds.insert(key.text.clone());
         }
-        for item in list(value, &format!("`{}`", key.text), "of resources", sink) {
+        let items = owned_list(value, &format!("`{}`", key.text), "of resources", sink);
+        program.resources.reserve_exact(items.len());
+        for item in items {
             if let Some(kind) = kind {
-                entry::read(kinds, *kind, item, &mut program.resources, shelf, sink);
+                entry::read(kinds, *kind, &item, &mut program.resources, shelf, sink);
             }
         }
     }
@@ -121,6 +122,24 @@ pub(super) fn map<'a>(
     let message = format!("{subject} is a map {shape}, not {}", node.what());
     sink.add(Diagnostic::error(node.span, message));
     None
+}
+
+/// [`map`] with the entries themselves.
+fn owned_map(node: Rc<Node>, subject: &str, shape: &str, sink: &mut Sink) -> Option<Vec<Entry>> {
+    map(&node, subject, shape, sink)?;
+    match Rc::unwrap_or_clone(node).data {
+        Data::Map(entries) => Some(entries),
+        _ => None,
+    }
+}
+
+/// [`list`] with the items themselves.
+fn owned_list(node: Rc<Node>, subject: &str, shape: &str, sink: &mut Sink) -> Vec<Rc<Node>> {
+    list(&node, subject, shape, sink);
+    match Rc::unwrap_or_clone(node).data {
+        Data::List(items) => items,
+        _ => Vec::new(),
+    }
 }
 
 /// The items of a list, none for null; says what the list should be when it is none.

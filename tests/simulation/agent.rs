@@ -143,7 +143,7 @@ impl Agent {
     }
 
     pub(crate) fn vertex(&self, vertex: &VertexId) -> Option<&Vertex> {
-        self.graph.vertices.get(&vertex.resource)
+        self.graph.vertices.get(&vertex.resource).map(|found| &**found)
     }
 
     /// A run has ended; the answer to it.

@@ -3,6 +3,7 @@
 //!
 //! The exit code never depends on how fast the machine is: only on whether everything came back.
 
+mod cluster;
 mod engine;
 mod heal;
 mod spread;
@@ -24,9 +25,11 @@ pub(crate) struct Args {
     /// Show what can be measured
     #[arg(long)]
     list: bool,
-    /// How often
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rounds: u32,
+    /// How often [default: 100, and 20 for `cluster`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: Option<u32>,
+    #[command(flatten)]
+    cluster: cluster::Options,
     /// With `engine`
     #[command(flatten)]
     engine: engine::Options,
@@ -42,21 +45,33 @@ struct Row {
     run: fn(agent: &Path, args: &Args) -> anyhow::Result<ExitCode>,
 }
 
-const ROWS: [Row; 3] = [
+/// How often something is measured unless said otherwise.
+const ROUNDS: u32 = 100;
+/// The same for whole clusters, which take seconds each.
+const CLUSTER_ROUNDS: u32 = 20;
+
+const ROWS: [Row; 4] = [
     Row {
         name: "heal",
         about: "a managed file is deleted or edited, until it is right again",
-        run: |agent, args| heal::run(agent, args.rounds),
+        run: |agent, args| heal::run(agent, args.rounds.unwrap_or(ROUNDS)),
     },
     Row {
         name: "timing",
         about: "graphs of steps that sleep, from start to end, beyond their critical path",
-        run: |agent, args| timing::run(agent, args.rounds),
+        run: |agent, args| timing::run(agent, args.rounds.unwrap_or(ROUNDS)),
     },
     Row {
         name: "engine",
         about: "many files applied, kept and repaired, beside other tools and the machine's limit",
-        run: |agent, args| engine::run(agent, &args.engine, args.rounds),
+        run: |agent, args| engine::run(agent, &args.engine, args.rounds.unwrap_or(ROUNDS)),
+    },
+    Row {
+        name: "cluster",
+        about: "agents form a cluster, lose its leader, stop and restart, beside a script",
+        run: |agent, args| {
+            cluster::run(agent, &args.cluster, args.rounds.unwrap_or(CLUSTER_ROUNDS))
+        },
     },
 ];
 

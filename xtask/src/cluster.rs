@@ -260,6 +260,15 @@ struct NodeManner {
     /// How long it may take
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     wait: Duration,
+    /// Do not wait
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+}
+
+impl NodeManner {
+    fn how(&self, force: bool) -> node::How {
+        node::How { plan: self.plan, force, wait: (!self.no_wait).then_some(self.wait) }
+    }
 }
 
 #[derive(clap::Args)]
@@ -341,12 +350,12 @@ async fn act(
         Verb::Restart(nodes) => power(nodes, Power::Restart).await,
         Verb::Pause(nodes) => power(nodes, Power::Pause).await,
         Verb::Unpause(nodes) => power(nodes, Power::Unpause).await,
-        Verb::Node(NodeVerb::Add { nodes, count, manner: NodeManner { plan, wait } }) => {
-            let how = node::How { plan, wait, force: false };
+        Verb::Node(NodeVerb::Add { nodes, count, manner }) => {
+            let how = manner.how(false);
             node::add(engine, cluster, (&nodes, count), &how, (stop, &ui)).await
         }
-        Verb::Node(NodeVerb::Rm { nodes, force, manner: NodeManner { plan, wait } }) => {
-            let how = node::How { plan, wait, force };
+        Verb::Node(NodeVerb::Rm { nodes, force, manner }) => {
+            let how = manner.how(force);
             node::remove(engine, cluster, &nodes, &how, (stop, &ui)).await
         }
         Verb::Partition(Partition { one, from, one_way, manner }) => {

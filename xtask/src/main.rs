@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod book;
+mod chaos;
 mod cluster;
 mod doctor;
 mod engine;
@@ -45,6 +46,8 @@ enum Verb {
     Tidy(tidy::Args),
     /// Run the tests
     Test(test::Args),
+    /// Break real nodes by schedules while clients write, and compare what they were told
+    Chaos(chaos::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Book(args) => book::run(args),
         Verb::Tidy(args) => tidy::run(args),
         Verb::Test(args) => test::run(args),
+        Verb::Chaos(args) => chaos::run(args),
         Verb::Bench(args) => bench::run(args),
     };
     result.unwrap_or_else(|failure| {

@@ -102,6 +102,14 @@ impl Dir {
         !self.names.is_empty() || !self.all.is_empty()
     }
 
+    /// Takes on another watch and keeps count of those that are refused; gives the one before.
+    fn turn(&mut self, watch: Watch, refused: &mut usize) -> Watch {
+        let is_refused = |watch: &Watch| usize::from(matches!(watch, Watch::Refused(_)));
+        *refused += is_refused(&watch);
+        *refused -= is_refused(&self.watch);
+        std::mem::replace(&mut self.watch, watch)
+    }
+
     fn ids(&self) -> impl Iterator<Item = u64> {
         self.names.values().flatten().chain(&self.all).copied()
     }
@@ -139,6 +147,8 @@ pub(super) struct Book {
     to_list: BTreeSet<PathBuf>,
     /// Directories that found no watch left; tried again when one is given back.
     starved: BTreeSet<PathBuf>,
+    /// How many directories cannot be watched: mostly none, and then nobody's are gone through.
+    refused: usize,
 }
 
 impl Book {
@@ -149,9 +159,17 @@ impl Book {
         let helped = self.remove(id);
         let want = Want { path, scope, found: BTreeSet::new() };
         for dir in want.dirs() {
-            let entry = self.dirs.entry(dir.to_path_buf()).or_default();
-            entry.uses += 1;
-            if matches!(entry.watch, Watch::None | Watch::Refused(Refusal::Limit)) {
+            let arm = match self.dirs.get_mut(dir) {
+                Some(known) => {
+                    known.uses += 1;
+                    matches!(known.watch, Watch::None | Watch::Refused(Refusal::Limit))
+                }
+                None => {
+                    self.dirs.insert(dir.to_path_buf(), Dir { uses: 1, ..Dir::default() });
+                    true
+                }
+            };
+            if arm {
                 self.to_arm.insert(dir.to_path_buf());
             }
         }
@@ -291,7 +309,7 @@ impl Book {
             let Some(dir) = self.dirs.get_mut(&path) else { continue };
             if hopeless {
                 // Its ancestor was just looked for, and is watched for.
-                dir.watch = Watch::Refused(Refusal::Missing);
+                dir.turn(Watch::Refused(Refusal::Missing), &mut self.refused);
                 self.lost(&path);
                 continue;
             }
@@ -325,7 +343,7 @@ impl Book {
         let Some(dir) = self.dirs.get_mut(path) else { return };
         match result {
             Ok(wd) => {
-                dir.watch = Watch::Armed { wd, content };
+                dir.turn(Watch::Armed { wd, content }, &mut self.refused);
                 self.paths.entry(wd).or_default().insert(path.to_path_buf());
                 // First watched, then listed: what comes in between is seen by one or the other.
                 if self.in_tree(path) {
@@ -337,7 +355,7 @@ impl Book {
                 if refusal == Refusal::Limit {
                     self.starved.insert(path.to_path_buf());
                 }
-                dir.watch = Watch::Refused(refusal);
+                dir.turn(Watch::Refused(refusal), &mut self.refused);
                 if missing {
                     self.lost(path);
                 }
@@ -352,7 +370,7 @@ impl Book {
 
     /// Why the id is not fully watched, if so.
     pub(super) fn error(&self, id: u64) -> Option<WatchError> {
-        let want = self.wants.get(&id)?;
+        let want = self.wants.get(&id).filter(|_| self.refused > 0)?;
         let mut deepest = None;
         for path in want.dirs() {
             match self.refused(path) {
@@ -459,7 +477,8 @@ impl Book {
     /// Takes the watch off a directory; the kernel's goes when no other path needs it.
     fn release(&mut self, path: &Path) {
         let Some(dir) = self.dirs.get_mut(path) else { return };
-        let Watch::Armed { wd, .. } = std::mem::take(&mut dir.watch) else { return };
+        let before = dir.turn(Watch::None, &mut self.refused);
+        let Watch::Armed { wd, .. } = before else { return };
         if let Some(paths) = self.paths.get_mut(&wd) {
             paths.remove(path);
             if paths.is_empty() {

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
 use super::polled::{POLL, Polled};
+use crate::kind::{Mover, Moves};
 
 /// How many touched ids wait for the reader beside the set that the hub keeps: enough to hand over
 /// in bulk.
@@ -31,6 +32,9 @@ const COMMAND_QUEUE: usize = 64;
 
 /// How much is read from the kernel at a time, in bytes: about a thousand events.
 const BUFFER: usize = 64 << 10;
+
+/// The longest event, in bytes: its head and a name.
+const EVENT_MAX: usize = 16 + 256;
 
 /// Something happened to what an id wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,7 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct HubHandle {
     commands: mpsc::Sender<Command>,
+    moves: Moves,
 }
 
 impl HubHandle {
@@ -114,7 +119,12 @@ impl HubHandle {
                 }
             }
         });
-        HubHandle { commands }
+        HubHandle { commands, moves: Moves::default() }
+    }
+
+    /// What a run needs to announce moves that this id need not be told of.
+    pub fn mover(&self, id: u64) -> Mover {
+        Mover::new(self.moves.clone(), id)
     }
 
     /// Stops watching for `id`. What was touched before may still be told.
@@ -131,6 +141,9 @@ pub struct Hub {
     descriptors: HashMap<Wd, WatchDescriptor>,
     book: Book,
     pending: Pending,
+    moves: Moves,
+    /// Moves that were announced and have begun, by the kernel's number: whose they are.
+    moving: HashMap<u32, u64>,
     polled: Polled,
     /// When what found no watch left is looked at again.
     poll_at: Option<Instant>,
@@ -149,17 +162,20 @@ impl Hub {
         let inotify = pollable(inotify).map_err(HubError::Runtime)?;
         let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
         let (touched, receiver) = mpsc::channel(TOUCHED_QUEUE);
+        let moves = Moves::default();
         let hub = Hub {
             inotify,
             descriptors: HashMap::new(),
             book: Book::default(),
             pending: Pending::default(),
+            moves: moves.clone(),
+            moving: HashMap::new(),
             polled: Polled::default(),
             poll_at: None,
             room,
         };
         tokio::spawn(hub.run(requests, touched));
-        Ok((HubHandle { commands }, receiver))
+        Ok((HubHandle { commands, moves }, receiver))
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Command>, touched: mpsc::Sender<Touched>) {
@@ -243,10 +259,29 @@ impl Hub {
 
     fn events(&mut self, events: &[Event]) {
         for event in events {
-            let touched = self.book.event(event.wd, event.happened, event.name.as_deref());
+            let mut touched = self.book.event(event.wd, event.happened, event.name.as_deref());
+            if let Some(id) = self.mover(event) {
+                touched.remove(&id);
+            }
             // First the watches, then the word: whoever looks after it was told misses nothing.
             self.carry_out();
             self.pending.extend(touched);
+        }
+    }
+
+    /// Whose announced move ends with this event: that of a temporary name to where it belongs.
+    fn mover(&mut self, event: &Event) -> Option<u64> {
+        if event.happened == Happened::Overflow {
+            self.moves.clear();
+            self.moving.clear();
+        }
+        match event.moved? {
+            Moved::From(number) => {
+                let id = self.moves.take(event.name.as_deref()?)?;
+                self.moving.insert(number, id);
+                None
+            }
+            Moved::To(number) => self.moving.remove(&number),
         }
     }
 
@@ -346,6 +381,14 @@ struct Event {
     wd: Wd,
     happened: Happened,
     name: Option<OsString>,
+    moved: Option<Moved>,
+}
+
+/// One of the two events of a move, with the number that both have.
+#[derive(Clone, Copy)]
+enum Moved {
+    From(u32),
+    To(u32),
 }
 
 /// Waits for that moment, or for ever.
@@ -362,10 +405,17 @@ async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<V
         let mut ready = inotify.readable_mut().await?;
         let read = ready.try_io(|inotify| {
             let events = inotify.get_mut().read_events(buffer)?;
-            Ok(events.map(|event| own(&event)).collect())
+            Ok(events.map(|event| own(&event)).collect::<Vec<_>>())
         });
         match read {
             Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(Ok(events)) => {
+                // There was room for more: whatever comes from now on is told anew.
+                if (events.len() + 1) * EVENT_MAX <= buffer.len() {
+                    ready.clear_ready();
+                }
+                return Ok(events);
+            }
             Ok(result) => return result,
             Err(_would_block) => {}
         }
@@ -388,7 +438,12 @@ fn own(event: &inotify::Event<&OsStr>) -> Event {
         Happened::Content
     };
     let wd = event.wd.get_watch_descriptor_id();
-    Event { wd, happened, name: event.name.map(ToOwned::to_owned) }
+    let moved = match event.mask {
+        mask if mask.contains(EventMask::MOVED_FROM) => Some(Moved::From(event.cookie)),
+        mask if mask.contains(EventMask::MOVED_TO) => Some(Moved::To(event.cookie)),
+        _ => None,
+    };
+    Event { wd, happened, name: event.name.map(ToOwned::to_owned), moved }
 }
 
 /// Who has to be told, in the order of the events, each once: bounded by the number of ids.

@@ -3,23 +3,36 @@
 //! Refuses to act for more than one rule at a time, so that every state in between is one that the
 //! rules have seen.
 
-use super::{Action, Decision, Learner, Observation, Spare, Voter, quorum};
+use std::cmp::Reverse;
+
+use super::{Action, Decision, Learner, Observation, Voter, quorum, reasons};
 
 /// The next change of membership.
 pub fn decide(seen: &Observation) -> Decision {
-    let held = held(seen);
-    if seen.ticket || seen.leader == 0 || !seen.has_quorum() {
-        return Decision { action: None, held };
+    let action = next(seen);
+    let held = reasons::held(seen, action.as_ref());
+    Decision { action, held }
+}
+
+/// The first that a rule wants.
+pub(super) fn next(seen: &Observation) -> Option<Action> {
+    if seen.ticket.is_some() || seen.leader == 0 || !seen.has_quorum() {
+        return None;
     }
-    let rules: [fn(&Observation) -> Option<Action>; 6] =
-        [lost_learner, leaving, dead, shrink, grow, standby];
-    Decision { action: rules.iter().find_map(|rule| rule(seen)), held }
+    let rules: [fn(&Observation) -> Option<Action>; 7] =
+        [lost_learner, stranger, leaving, dead, shrink, grow, standby];
+    rules.iter().find_map(|rule| rule(seen))
 }
 
 /// Rule 1: a learner that cannot become anything goes. Always safe, since it does not vote.
 fn lost_learner(seen: &Observation) -> Option<Action> {
-    let lost = seen.learners.iter().find(|l| l.lost)?;
-    Some(Action::Remove { id: lost.id, why: "the new member did not become ready" })
+    seen.learners.iter().find_map(|l| Some(Action::Remove { id: l.id, why: l.lost?.why() }))
+}
+
+/// Rule 1 as well: a voter that somebody's hand added counts in the quorum and belongs to nobody.
+fn stranger(seen: &Observation) -> Option<Action> {
+    let foreign = seen.voters.iter().find(|v| v.stranger && seen.can_remove(v))?;
+    take_out(seen, foreign, "no host was asked to be this member")
 }
 
 /// Rule 2: a voter wants to go. A ready learner takes its place first, where that keeps the size.
@@ -27,12 +40,10 @@ fn leaving(seen: &Observation) -> Option<Action> {
     let wants = |v: &&Voter| v.leaving;
     // The leader last, so that leadership moves once and not from one leaving host to the next.
     let voter = seen.voters.iter().filter(wants).min_by_key(|v| (v.id == seen.leader, v.id))?;
-    let ready = ready_learner(seen);
     if seen.voters.len() <= seen.target()
-        && seen.can_promote()
-        && let Some(learner) = ready
+        && let Some(promote) = promote_if_possible(seen)
     {
-        return Some(Action::Promote { id: learner.id });
+        return Some(promote);
     }
     if seen.can_remove(voter) {
         return take_out(seen, voter, "it asked to leave");
@@ -41,50 +52,62 @@ fn leaving(seen: &Observation) -> Option<Action> {
 }
 
 /// Rule 3: a dead voter is replaced; without a replacement it goes only if that makes the cluster
-/// safer.
+/// safer. The dead goes before the new one votes, so that the number of voters never inflates.
 fn dead(seen: &Observation) -> Option<Action> {
     let voter = seen.voters.iter().filter(|v| v.dead).min_by_key(|v| v.id)?;
     let (n, up) = (seen.voters.len(), seen.up());
-    if let Some(learner) = ready_learner(seen) {
-        if seen.can_remove(voter) {
+    let slack = up - quorum(n);
+    let can_remove = seen.can_remove(voter);
+    if ready_learner(seen).is_some() {
+        if can_remove {
             return Some(Action::Remove { id: voter.id, why: "dead, and a new member is ready" });
         }
-        let safer = (up + 1).saturating_sub(quorum(n + 1)) > up - quorum(n);
-        return (safer && seen.can_promote()).then_some(Action::Promote { id: learner.id });
+        let after = (up + 1).saturating_sub(quorum(n + 1));
+        // At the floor the dead cannot go first; one more voter in between costs nothing then.
+        let at_floor = n <= seen.least() && after >= slack;
+        return if after > slack || at_floor { promote_if_possible(seen) } else { None };
     }
-    if seen.learners.is_empty() && !seen.spares.is_empty() {
-        return add(seen);
+    let spare = seen.usable().next().is_some();
+    if seen.learners.is_empty() && spare {
+        // With etcd's own check nobody can be added as long as the dead is there.
+        let first = seen.strict && can_remove;
+        let why = "dead, and a volunteer waits";
+        return if first { Some(Action::Remove { id: voter.id, why }) } else { add(seen) };
     }
     let all = seen.voters.iter().filter(|v| v.dead).count();
-    let safer = n > all && up >= quorum(n - all) && up - quorum(n - all) > up - quorum(n);
-    let alone = seen.learners.is_empty() && safer && seen.can_remove(voter);
+    let safer = n > all && up >= quorum(n - all) && up - quorum(n - all) > slack;
+    let alone = seen.learners.is_empty() && safer && can_remove;
     alone.then_some(Action::Remove { id: voter.id, why: "dead, and fewer voters are safer" })
 }
 
-/// Rule 4: fewer voters are wanted. Those that are down go first, the leader last.
+/// Rule 4: fewer voters are wanted. The leader last.
 fn shrink(seen: &Observation) -> Option<Action> {
-    if seen.voters.len() <= usize::from(seen.desired.max(1)) {
+    if !seen.too_many() {
         return None;
     }
-    let mut order: Vec<&Voter> = seen.voters.iter().collect();
-    order.sort_by_key(|v| (v.up, v.id == seen.leader, std::cmp::Reverse(v.id)));
-    let victim = order.into_iter().find(|v| seen.can_remove(v))?;
+    let victim = victims(seen).into_iter().find(|v| seen.can_remove(v))?;
     take_out(seen, victim, "fewer voters are wanted")
 }
 
-/// Rule 5: more voters are wanted and there is a host for it: learner first, then its promotion.
+/// All voters, the most dispensable first: what is down, then who shares a zone, then the newest.
+pub(super) fn victims(seen: &Observation) -> Vec<&Voter> {
+    let mut order: Vec<&Voter> = seen.voters.iter().collect();
+    order.sort_by_key(|v| {
+        let alone = seen.in_zone(v.zone.as_ref()) < 2;
+        (v.up, !v.dead, v.id == seen.leader, alone, Reverse((v.joined, v.id)))
+    });
+    order
+}
+
+/// Rule 5: more voters are wanted and there is a host for it: learner first, then its promotion. As
+/// the target is odd unless even sizes are wanted, an even one is only passed through, with a
+/// further host at hand.
 fn grow(seen: &Observation) -> Option<Action> {
-    let n = seen.voters.len();
-    if n >= seen.target() {
+    if seen.voters.len() >= seen.target() {
         return None;
     }
     let Some(learner) = seen.learners.first() else { return add(seen) };
-    let odd_after = n.is_multiple_of(2);
-    let voter_down = seen.up() < n;
-    // An even size is only passed through: with a further host at hand, or to replace what is down.
-    let passes = odd_after || !seen.spares.is_empty() || voter_down;
-    (learner.ready && learner.stable && passes && seen.can_promote())
-        .then_some(Action::Promote { id: learner.id })
+    if learner.stable { promote_if_possible(seen) } else { None }
 }
 
 /// Rule 6: with two hosts, the second follows without a vote; a learner beyond the wanted size
@@ -107,12 +130,13 @@ fn take_out(seen: &Observation, voter: &Voter, why: &'static str) -> Option<Acti
     seen.voters
         .iter()
         .filter(|v| v.up && v.id != voter.id)
-        .max_by_key(|v| (!v.leaving, v.index, v.id))
+        .max_by_key(|v| (!v.leaving && !v.stranger, v.index, v.id))
         .map(|to| Action::MoveLeader { to: to.id })
 }
 
+/// Rule 1 has seen to it that none of them is lost.
 fn ready_learner(seen: &Observation) -> Option<&Learner> {
-    seen.learners.iter().find(|l| l.ready && !l.lost)
+    seen.learners.iter().find(|l| l.ready)
 }
 
 fn promote_if_possible(seen: &Observation) -> Option<Action> {
@@ -120,47 +144,23 @@ fn promote_if_possible(seen: &Observation) -> Option<Action> {
     seen.can_promote().then_some(Action::Promote { id: learner.id })
 }
 
+/// Adds the volunteer of the emptiest zone that failed least and waits longest.
 fn add(seen: &Observation) -> Option<Action> {
-    seen.spares.iter().min().map(|spare: &Spare| Action::AddLearner { host: spare.host.clone() })
-}
-
-/// Why hosts stay what they are.
-fn held(seen: &Observation) -> Vec<(String, String)> {
-    let n = seen.voters.len();
-    let mut held = Vec::new();
-    let spare_reason = if !seen.has_quorum() {
-        format!("no quorum: {} of {n} voters answer", seen.up())
-    } else if n >= usize::from(seen.desired) {
-        format!("{n} of {} wanted voters serve already", seen.desired)
-    } else if n >= seen.target() {
-        format!("{n} voters serve, and an even number would not be safer; one more host is needed")
-    } else {
-        "waits for its turn: members are added one at a time".to_owned()
-    };
-    held.extend(seen.spares.iter().map(|s| (s.host.clone(), spare_reason.clone())));
-    for learner in seen.learners.iter().filter(|l| !l.lost) {
-        let reason = if !learner.ready {
-            "its etcd is not ready yet"
-        } else if n >= seen.target() {
-            "follows without a vote: an even number of voters would not be safer"
-        } else {
-            "waits for its promotion"
-        };
-        held.push((learner.host.clone(), reason.to_owned()));
+    if seen.strict && seen.up() < seen.voters.len() {
+        // etcd's own check would refuse.
+        return None;
     }
-    for voter in &seen.voters {
-        let reason = match (voter.leaving, voter.dead, voter.up) {
-            (true, ..) if n == 1 => "is the only voter and keeps the data",
-            (true, ..) if !seen.can_remove(voter) => "cannot leave: too few voters would answer",
-            (_, true, _) => "is dead, and no other host can take its place",
-            (_, false, false) => "does not answer",
-            _ => continue,
-        };
-        held.push((voter.host.clone(), reason.to_owned()));
-    }
-    held
+    seen.usable()
+        .min_by_key(|s| (seen.in_zone(s.zone.as_ref()), s.fails, s.since, &s.host))
+        .map(|spare| Action::AddLearner { host: spare.host.clone() })
 }
 
 #[cfg(test)]
+#[path = "goldens.rs"]
+mod goldens;
+#[cfg(test)]
 #[path = "model.rs"]
 mod model;
+#[cfg(test)]
+#[path = "schedules.rs"]
+mod schedules;

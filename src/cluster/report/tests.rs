@@ -36,6 +36,7 @@ fn host_record(n: u64) -> HostRecord {
         zone: None,
         version: "0.1.0".into(),
         etcd: Some("3.4.23".into()),
+        place: String::new(),
     }
 }
 

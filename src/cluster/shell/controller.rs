@@ -10,20 +10,20 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::rpc::Member;
 use super::{Agent, Serving, now_seconds};
-use crate::cluster::decide::{self, Action};
-use crate::cluster::flags;
-use crate::cluster::keys::{
-    self, ChangeKind, ChangeRecord, ControllerRecord, HistoryRecord, NominateRecord, PerHost,
-};
+use crate::cluster::change::{self, Verdict};
+use crate::cluster::clocks::{Clocks, Settings};
+use crate::cluster::decide::{self, Action, Decision};
+use crate::cluster::keys::{self, ChangeKind, ChangeRecord, ControllerRecord, PerHost};
+use crate::cluster::seen::{Kept, Seen};
+use crate::cluster::space::Keeper;
+use crate::cluster::writes::{self, Fence};
 use crate::store::etcd::{Endpoints, EtcdStore};
-use crate::store::{Compare, Op, Store, StoreError, Txn};
+use crate::store::{Store, StoreError};
 
 mod observe;
+mod space;
 mod tell;
-
-use observe::{Memory, Seen};
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
 const CALM: Duration = Duration::from_secs(1);
@@ -31,8 +31,8 @@ const CALM: Duration = Duration::from_secs(1);
 const FORMING: Duration = Duration::from_millis(50);
 /// An observation older than this is not acted on.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long an open change may take before it is called off.
-const TICKET: Duration = Duration::from_secs(15);
+/// Whose own etcd takes longer for a read does not claim to decide.
+const BRISK: Duration = Duration::from_secs(1);
 /// etcd answers that a re-added address was removed when it comes within the same second.
 const SAME_SECOND: Duration = Duration::from_millis(1_100);
 /// Finished changes that are kept.
@@ -50,14 +50,44 @@ enum Looked {
     Acted,
 }
 
-/// A claim to decide; every write about members compares it.
-struct Fence {
-    revision: i64,
+/// One look, and what it rests on.
+struct Look<'a> {
+    agent: &'a Agent,
+    store: &'a EtcdStore,
+    seen: &'a Seen,
+    fence: Fence,
+    at: Instant,
 }
 
-impl Fence {
-    fn holds(&self) -> Compare {
-        Compare::Revision(keys::controller(), self.revision)
+/// What a decider remembers from one look to the next.
+struct Memory {
+    born: Instant,
+    clocks: Clocks,
+    keeper: Keeper,
+    /// The reasons that were told last.
+    said: Vec<(String, String)>,
+}
+
+impl Memory {
+    fn new(agent: &Agent) -> Memory {
+        let settings =
+            Settings { dead_after: agent.dead_after, ideal: agent.ideal, strict: agent.strict };
+        Memory {
+            born: Instant::now(),
+            clocks: Clocks::new(settings),
+            keeper: Keeper::default(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Tells why hosts wait, whenever that changes.
+    fn report(&mut self, decision: &Decision) {
+        if decision.action.is_none() && self.said != decision.held {
+            self.said.clone_from(&decision.held);
+            for (host, reason) in &decision.held {
+                tracing::info!("{host}: {reason}");
+            }
+        }
     }
 }
 
@@ -86,7 +116,7 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
     {
         watchers.spawn(rouse(Arc::clone(&agent.store), prefix, Arc::clone(&wake)));
     }
-    let mut memory = Memory::new(agent.dead_after);
+    let mut memory = Memory::new(agent);
     loop {
         let looked = look(agent, serving, &store, &mut memory).await;
         let pause = match looked {
@@ -94,7 +124,7 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
             Ok(Looked::Forming) => FORMING,
             Ok(Looked::Calm) => CALM,
             Ok(Looked::Follower) => {
-                memory = Memory::new(agent.dead_after);
+                memory = Memory::new(agent);
                 CALM / 2
             }
             Err(error) => {
@@ -132,31 +162,42 @@ async fn look(
     if !ours || own.leader != own.member {
         return Ok(Looked::Follower);
     }
-    let started = Instant::now();
+    let at = Instant::now();
     let Some(seen) = observe::look(agent, store, own).await? else { return Ok(Looked::Calm) };
-    let Some(fence) = claim(agent, store, &seen).await? else { return Ok(Looked::Follower) };
-    tidy(store, &seen, &fence).await?;
-    if let Some((ticket, revision)) = &seen.ticket {
-        return reconcile(agent, store, &seen, &fence, ticket, *revision, memory).await;
+    let now = memory.born.elapsed();
+    let observation = memory.clocks.observe(&seen, now);
+    // Before anything is written: a full store takes nothing.
+    if space::keep(agent, &seen, &observation, &mut memory.keeper, now).await {
+        return Ok(Looked::Acted);
     }
-    let observation = memory.observe(&seen);
+    let Some(fence) = claim(agent, store, &seen, at).await? else { return Ok(Looked::Follower) };
+    let look = Look { agent, store, seen: &seen, fence, at };
+    tidy(&look, &mut memory.clocks, now).await?;
+    if let Some((ticket, revision)) = &seen.ticket {
+        let age = memory.clocks.age(*revision, now);
+        let verdict = change::judge(&seen, ticket, &observation, age);
+        return go_on(&look, ticket, *revision, verdict).await;
+    }
     let decision = decide::decide(&observation);
     memory.report(&decision);
     if decision.action.is_none() {
-        tell::tell(agent, store, (&seen, &fence), &observation, &decision).await?;
+        tell::tell(&look, &observation, &decision).await?;
     }
-    let Some(action) = decision.action else {
-        let forming = observation.learners.iter().any(|l| !l.ready);
-        return Ok(if forming { Looked::Forming } else { Looked::Calm });
-    };
-    if started.elapsed() > FRESH {
-        return Ok(Looked::Acted);
+    match decision.action {
+        Some(action) => act(&look, action).await,
+        None if observation.learners.iter().any(|l| !l.ready) => Ok(Looked::Forming),
+        None => Ok(Looked::Calm),
     }
-    act(agent, store, &seen, &fence, action).await
 }
 
-/// Claims the decision; `None` when the claim to our own name is missing or somebody was quicker.
-async fn claim(agent: &Agent, store: &EtcdStore, seen: &Seen) -> Result<Option<Fence>, StoreError> {
+/// Claims the decision; `None` when the claim to our own name is missing or somebody was quicker,
+/// or our etcd is too slow to be trusted with it.
+async fn claim(
+    agent: &Agent,
+    store: &EtcdStore,
+    seen: &Seen,
+    began: Instant,
+) -> Result<Option<Fence>, StoreError> {
     let Some(host) = *agent.claim.borrow() else { return Ok(None) };
     let wanted = ControllerRecord {
         v: keys::VERSION,
@@ -165,102 +206,104 @@ async fn claim(agent: &Agent, store: &EtcdStore, seen: &Seen) -> Result<Option<F
         member: seen.own.member,
         term: seen.own.term,
     };
-    let condition = match &seen.controller {
-        Some((record, entry)) if *record == wanted && entry.lease == Some(host.lease) => {
-            return Ok(Some(Fence { revision: entry.revision }));
-        }
-        Some((_, entry)) => Compare::Revision(keys::controller(), entry.revision),
-        None => Compare::Missing(keys::controller()),
-    };
-    let put =
-        Op::Put { key: keys::controller(), value: keys::write(&wanted), lease: Some(host.lease) };
-    let done = store.txn(Txn { when: vec![condition], then: vec![put] }).await?;
+    if let Some((record, entry)) = &seen.controller
+        && *record == wanted
+        && entry.lease == Some(host.lease)
+    {
+        return Ok(Some(Fence { revision: entry.revision }));
+    }
+    if began.elapsed() > BRISK {
+        return Ok(None);
+    }
+    let earlier = seen.controller.as_ref().map(|(_, entry)| entry.revision);
+    let done = store.txn(writes::control(&wanted, earlier, host.lease)).await?;
     if done.applied {
         tracing::info!(term = wanted.term, "this host decides about members");
     }
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
 
-/// Removes orders and wishes whose member is gone.
-async fn tidy(store: &EtcdStore, seen: &Seen, fence: &Fence) -> Result<(), StoreError> {
-    let listed = |id: u64| seen.members.iter().any(|m| m.id == id);
-    let orders = seen.nominations.iter().filter(|(_, o)| !listed(o.member));
-    let wishes = seen.leaves.iter().filter(|(_, l)| !listed(l.member));
-    let mut then: Vec<Op> = orders
-        .map(|(host, _)| Op::Delete { key: PerHost::Nominate.of(host) })
-        .chain(wishes.map(|(host, _)| Op::Delete { key: PerHost::Leave.of(host) }))
-        .collect();
-    if then.is_empty() {
-        return Ok(());
+/// Removes what has served its time, and keeps the list of the voters' addresses.
+async fn tidy(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(), StoreError> {
+    let void = |wish: &Kept<keys::LeaveRecord>| {
+        let limit = wish.record.deadline.map(Duration::from_secs);
+        limit.is_some_and(|limit| clocks.age(wish.revision, now) > limit)
+    };
+    if let Some(txn) = writes::sweep(look.seen.stale(void), look.fence) {
+        look.store.txn(txn).await?;
     }
-    then.truncate(64);
-    store.txn(Txn { when: vec![fence.holds()], then }).await.map(drop)
+    let kept = look.seen.endpoints.as_ref().map(|(_, revision)| *revision);
+    let new = look.seen.new_endpoints();
+    if let Some(txn) = new.and_then(|list| writes::endpoints(&list, kept, look.fence)) {
+        look.store.txn(txn).await?;
+    }
+    Ok(())
 }
 
-/// Opens a ticket for the action, carries it out, and closes the ticket.
-async fn act(
-    agent: &Agent,
-    store: &EtcdStore,
-    seen: &Seen,
-    fence: &Fence,
-    action: Action,
-) -> Result<Looked, StoreError> {
-    let (kind, host, member, why) = match action {
-        Action::MoveLeader { to } => {
-            let moved = agent.rpc.move_leader(&agent.own_url, to).await;
-            tracing::info!(to = seen.host_of(to), ?moved, "handing over the leadership");
-            return Ok(Looked::Follower);
-        }
-        Action::AddLearner { host } => (ChangeKind::Add, host, 0, "more voters are wanted"),
-        Action::Promote { id } => (ChangeKind::Promote, seen.host_of(id), id, "it is ready"),
-        Action::Remove { id, why } => (ChangeKind::Remove, seen.host_of(id), id, why),
+/// Opens a ticket for the action and carries it out.
+async fn act(look: &Look<'_>, action: Action) -> Result<Looked, StoreError> {
+    let agent = look.agent;
+    if look.at.elapsed() > FRESH {
+        return Ok(Looked::Acted);
+    }
+    if let Action::MoveLeader { to } = action {
+        let moved = agent.rpc.move_leader(&agent.own_url, to).await;
+        tracing::info!(to = look.seen.host_of(to), ?moved, "handing over the leadership");
+        return Ok(Looked::Follower);
+    }
+    let Some(ticket) = change::ticket(&action, look.seen, &agent.host, now_seconds()) else {
+        return Ok(Looked::Calm);
     };
-    let offer = seen.volunteers.iter().find(|(h, _)| *h == host).map(|(_, v)| v.peer.clone());
-    let ticket = ChangeRecord {
-        v: keys::VERSION,
-        seq: seen.revision,
-        kind,
-        host,
-        member,
-        peer: offer.unwrap_or_default(),
-        by: agent.host.clone(),
-        started: now_seconds(),
-        why: why.into(),
-        deadline: keys::change_deadline(),
-    };
-    let put = Op::Put { key: keys::change(), value: keys::write(&ticket), lease: None };
-    let when = vec![fence.holds(), Compare::Missing(keys::change())];
-    let opened = store.txn(Txn { when, then: vec![put] }).await?;
+    let opened = look.store.txn(writes::open(&ticket, look.fence)).await?;
     if !opened.applied {
         return Ok(Looked::Acted);
     }
-    carry_out(agent, store, seen, fence, &ticket, opened.revision).await
+    order(look, &ticket, opened.revision).await
 }
 
-/// Carries out an open ticket. Its outcome is judged by the next look, unless it is certain.
-async fn carry_out(
-    agent: &Agent,
-    store: &EtcdStore,
-    seen: &Seen,
-    fence: &Fence,
+/// Does what an open ticket needs.
+async fn go_on(
+    look: &Look<'_>,
+    ticket: &ChangeRecord,
+    revision: i64,
+    verdict: Verdict,
+) -> Result<Looked, StoreError> {
+    match verdict {
+        Verdict::Done(order) => {
+            let closing = change::closing(look.seen, ticket, order);
+            close(look, ticket, revision, change::DONE, &closing).await
+        }
+        Verdict::CallOff => {
+            close(look, ticket, revision, change::CALLED_OFF, &writes::Closing::default()).await
+        }
+        Verdict::Order => order(look, ticket, revision).await,
+    }
+}
+
+/// Gives the order of an open ticket. Its outcome is judged by the next look, unless it is certain.
+async fn order(
+    look: &Look<'_>,
     ticket: &ChangeRecord,
     revision: i64,
 ) -> Result<Looked, StoreError> {
-    let (url, id) = (&agent.own_url, ticket.member);
+    if look.at.elapsed() > FRESH {
+        return Ok(Looked::Acted);
+    }
+    let (rpc, url, id) = (&look.agent.rpc, &look.agent.own_url, ticket.member);
     tracing::info!("{} {}: {}", ticket.kind.doing(), ticket.host, ticket.why);
     let outcome = match ticket.kind {
-        ChangeKind::Add => match agent.rpc.add_learner(url, &ticket.peer).await {
-            Ok((id, members)) => {
-                let order = order(seen, ticket, id, &members);
-                return close(store, fence, ticket, revision, "done", Some(order)).await;
-            }
-            Err(why) => Err(why),
-        },
-        ChangeKind::Promote => agent.rpc.promote(url, id).await,
-        ChangeKind::Remove => agent.rpc.remove(url, id).await,
+        ChangeKind::Add => rpc
+            .add_learner(url, &ticket.peer)
+            .await
+            .map(|(id, members)| Some(change::order(look.seen, ticket, id, &members))),
+        ChangeKind::Promote => rpc.promote(url, id).await.map(|()| None),
+        ChangeKind::Remove => rpc.remove(url, id).await.map(|()| None),
     };
     match outcome {
-        Ok(()) => close(store, fence, ticket, revision, "done", None).await,
+        Ok(order) => {
+            let closing = change::closing(look.seen, ticket, order);
+            close(look, ticket, revision, change::DONE, &closing).await
+        }
         Err(why) => {
             tracing::debug!(why, "the change may or may not have been made");
             let pause = if why.contains("not found") { SAME_SECOND } else { FORMING };
@@ -270,98 +313,21 @@ async fn carry_out(
     }
 }
 
-/// What became of a ticket that was found open: done, to be tried again, or called off.
-async fn reconcile(
-    agent: &Agent,
-    store: &EtcdStore,
-    seen: &Seen,
-    fence: &Fence,
-    ticket: &ChangeRecord,
-    revision: i64,
-    memory: &mut Memory,
-) -> Result<Looked, StoreError> {
-    let by_id = seen.members.iter().find(|m| m.id == ticket.member);
-    let by_url = seen.members.iter().find(|m| m.peer == ticket.peer);
-    let (done, order) = match ticket.kind {
-        ChangeKind::Add => {
-            let order = by_url.map(|m| order(seen, ticket, m.id, &seen.members));
-            (order.is_some(), order)
-        }
-        ChangeKind::Promote => (by_id.is_some_and(|m| !m.learner), None),
-        ChangeKind::Remove => (by_id.is_none(), None),
-    };
-    if done {
-        return close(store, fence, ticket, revision, "done", order).await;
-    }
-    let gone = ticket.kind == ChangeKind::Promote && by_id.is_none();
-    if gone || memory.ticket_age(ticket.seq) > TICKET || !still_safe(seen, ticket, memory) {
-        return close(store, fence, ticket, revision, "called off", None).await;
-    }
-    carry_out(agent, store, seen, fence, ticket, revision).await
-}
-
-/// Whether the change may be made in the cluster as it is now; its decision may be old.
-fn still_safe(seen: &Seen, ticket: &ChangeRecord, memory: &mut Memory) -> bool {
-    let observation = memory.observe(seen);
-    match ticket.kind {
-        ChangeKind::Add => observation.has_quorum() && observation.learners.is_empty(),
-        ChangeKind::Promote => observation.has_quorum() && observation.can_promote(),
-        ChangeKind::Remove => {
-            let voter = observation.voters.iter().find(|v| v.id == ticket.member);
-            voter.is_none_or(|v| v.id != observation.leader && observation.can_remove(v))
-        }
-    }
-}
-
-/// The order to an added host, with everybody's list.
-fn order(seen: &Seen, ticket: &ChangeRecord, id: u64, members: &[Member]) -> NominateRecord {
-    let instance = seen
-        .volunteers
-        .iter()
-        .find(|(host, _)| *host == ticket.host)
-        .map(|(_, offer)| offer.instance.clone())
-        .unwrap_or_default();
-    let short = instance.get(..8).unwrap_or(&instance);
-    let own = format!("{}-{short}", ticket.host);
-    let list = members.iter().map(|m| (m.id, m.peer.as_slice()));
-    NominateRecord {
-        v: keys::VERSION,
-        seq: ticket.seq,
-        member: id,
-        uuid: seen.cluster.uuid.clone(),
-        token: seen.cluster.token.clone(),
-        initial_cluster: flags::initial_cluster(list, (id, &own)),
-    }
-}
-
-/// Closes a ticket: its end, its entry in the history and its order to the host are one
-/// transaction.
+/// Closes a ticket, all that follows from its end in one transaction; drops old history.
 async fn close(
-    store: &EtcdStore,
-    fence: &Fence,
+    look: &Look<'_>,
     ticket: &ChangeRecord,
     revision: i64,
     outcome: &str,
-    order: Option<NominateRecord>,
+    closing: &writes::Closing,
 ) -> Result<Looked, StoreError> {
-    let entry =
-        HistoryRecord { change: ticket.clone(), outcome: outcome.into(), ended: now_seconds() };
-    let put = |key, value| Op::Put { key, value, lease: None };
-    let mut then = vec![
-        Op::Delete { key: keys::change() },
-        put(keys::history(ticket.seq), keys::write(&entry)),
-    ];
-    if let Some(order) = order {
-        then.push(put(PerHost::Nominate.of(&ticket.host), keys::write(&order)));
-    }
-    let when = vec![fence.holds(), Compare::Revision(keys::change(), revision)];
-    store.txn(Txn { when, then }).await?;
-    let finished = store.range(&keys::histories()).await?;
+    let ended = change::ended(ticket, outcome, now_seconds());
+    look.store.txn(writes::close(&ended, revision, closing, look.fence)).await?;
+    let finished = look.store.range(&keys::histories()).await?;
     let surplus = finished.entries.len().saturating_sub(HISTORY);
-    let oldest = finished.entries.into_iter().take(surplus.min(64));
-    let then: Vec<Op> = oldest.map(|e| Op::Delete { key: e.key }).collect();
-    if !then.is_empty() {
-        store.txn(Txn { when: vec![fence.holds()], then }).await?;
+    let oldest = finished.entries.into_iter().take(surplus).map(|e| e.key);
+    if let Some(txn) = writes::sweep(oldest, look.fence) {
+        look.store.txn(txn).await?;
     }
     Ok(Looked::Acted)
 }

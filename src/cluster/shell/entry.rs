@@ -210,7 +210,7 @@ async fn peer_port(seed: &Url, members: &[Member]) -> Result<(), StartError> {
     match members.iter().find(|m| m.peer.iter().any(means_seed)) {
         Some(member) => Err(StartError::PeerPort {
             seed: seed.text.clone(),
-            host: sight::host_of(&member.name).into(),
+            host: crate::cluster::flags::host_of(&member.name).into(),
             client: member.client.first().cloned().unwrap_or_default(),
         }),
         None => Ok(()),
@@ -286,6 +286,7 @@ fn agent(
         allow_even: config.flags.allow_even,
         zone: config.flags.zone.clone(),
         strict: config.flags.etcd_strict,
+        quota: config.flags.quota_bytes.unwrap_or(super::QUOTA),
         dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,

@@ -6,42 +6,21 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, MemberAddOptions, ResponseHeader};
+use etcd_client::{
+    AlarmAction, AlarmMember, AlarmOptions, AlarmType, Client, CompactionOptions, ConnectOptions,
+    MemberAddOptions, ResponseHeader,
+};
 use tokio::time::timeout;
+
+use crate::cluster::flags::Version;
+pub(super) use crate::cluster::seen::{Member, Probe};
 
 /// How long a member may take to say how it is.
 pub(super) const PROBE: Duration = Duration::from_millis(500);
 /// How long an order about members may take. etcd itself gives up after 7 s.
 const ORDER: Duration = Duration::from_secs(8);
-
-/// What a member says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Probe {
-    pub(super) cluster: u64,
-    pub(super) member: u64,
-    pub(super) leader: u64,
-    pub(super) term: u64,
-    pub(super) index: u64,
-    pub(super) applied: u64,
-    pub(super) learner: bool,
-    /// Of its etcd.
-    pub(super) version: String,
-    pub(super) db_bytes: u64,
-    /// Of them, those that hold something.
-    pub(super) db_used_bytes: u64,
-}
-
-/// A member as the list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) id: u64,
-    /// Empty until it has started once.
-    pub(super) name: String,
-    pub(super) peer: Vec<String>,
-    /// Empty until it has started once.
-    pub(super) client: Vec<String>,
-    pub(super) learner: bool,
-}
+/// How long a member may take to give its free space back; 2 GiB take seconds.
+const DEFRAGMENT: Duration = Duration::from_secs(60);
 
 /// Connections to members, by URL.
 #[derive(Default)]
@@ -66,9 +45,10 @@ impl Rpc {
             index: status.raft_index(),
             applied: status.raft_applied_index(),
             learner: status.is_learner(),
-            version: status.version().to_owned(),
-            db_bytes: u64::try_from(status.db_size()).unwrap_or_default(),
-            db_used_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or_default(),
+            version: Version::parse(status.version()),
+            db_bytes: bytes(status.db_size()),
+            db_used_bytes: bytes(status.raft_used_db_size()),
+            full: status.errors().iter().any(|text| text.contains("NOSPACE")),
         })
     }
 
@@ -120,6 +100,44 @@ impl Rpc {
         self.order(url, client.move_leader(to)).await.map(drop)
     }
 
+    /// The members that have raised the alarm that they are full.
+    pub(super) async fn full_members(&self, url: &str) -> Result<Vec<u64>, String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        let (get, any) = (AlarmAction::Get, AlarmType::None);
+        let answer = self.order(url, client.alarm(get, any, None)).await?;
+        let full = answer.alarms().iter().filter(|a| a.alarm() == AlarmType::Nospace);
+        Ok(full.map(AlarmMember::member_id).collect())
+    }
+
+    /// Ends that alarm of one member.
+    pub(super) async fn disarm(&self, url: &str, id: u64) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        let mut options = AlarmOptions::new();
+        options.with_member(id);
+        let (end, full) = (AlarmAction::Deactivate, AlarmType::Nospace);
+        self.order(url, client.alarm(end, full, Some(options))).await.map(drop)
+    }
+
+    /// Drops what was overwritten before a revision; the space is free when this returns.
+    pub(super) async fn compact(&self, url: &str, revision: i64) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        let options = CompactionOptions::new().with_physical();
+        match self.order(url, client.compact(revision, Some(options))).await {
+            // Somebody was there before: as good as done.
+            Err(why) if why.contains("compacted") => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Has a member give its free space back to the disk; it is deaf meanwhile.
+    pub(super) async fn defragment(&self, url: &str) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        match timeout(DEFRAGMENT, client.defragment()).await {
+            Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("no answer in time".into()),
+        }
+    }
+
     async fn order<T>(
         &self,
         url: &str,
@@ -169,4 +187,9 @@ fn member(member: &etcd_client::Member) -> Member {
         client: member.client_urls().to_vec(),
         learner: member.is_learner(),
     }
+}
+
+/// etcd counts bytes with a sign.
+fn bytes(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
 }

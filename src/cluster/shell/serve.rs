@@ -72,6 +72,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> io::Result<Running> {
         identity: &identity,
         mode,
         strict: agent.strict,
+        quota: agent.quota,
         data_dir: &data_dir.to_string_lossy(),
         listen_client: &agent.listen.client,
         listen_peer: &agent.listen.peer,

@@ -9,21 +9,13 @@ use std::time::Duration;
 use super::rpc::{Member, Probe};
 use super::{Agent, now_seconds};
 use crate::cluster::decide::quorum;
+use crate::cluster::flags::host_of;
 use crate::cluster::identity::show_id;
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
 use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
 const LOOK: Duration = Duration::from_secs(1);
-/// The characters that [`crate::cluster::flags::member_name`] puts after the host: a dash and eight
-/// of the instance.
-const NAME_TAIL: usize = 9;
-
-/// The host in a member's name.
-pub(super) fn host_of(name: &str) -> &str {
-    name.len().checked_sub(NAME_TAIL).and_then(|end| name.get(..end)).unwrap_or(name)
-}
-
 /// Looks for as long as it is polled.
 pub(super) async fn run(agent: Arc<Agent>) {
     let mut settled = agent.settled.subscribe();
@@ -169,17 +161,4 @@ fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
         return Some(format!("{url} answers for another cluster ({stranger}) and is not used"));
     }
     view.missing()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_of_a_member_is_its_name_without_the_instance() {
-        assert_eq!(host_of("h1-9f3c1234"), "h1");
-        assert_eq!(host_of("h-1.example-9f3c1234"), "h-1.example");
-        assert_eq!(host_of("default"), "default");
-        assert_eq!(host_of(""), "");
-    }
 }

@@ -46,7 +46,7 @@ fn spec(name: &str, pairs: &[(&str, &str)], export: Option<Marked>) -> ResourceS
         receives: BTreeMap::new(),
         export,
         span: Span::default(),
-        field_spans: BTreeMap::new(),
+        field_spans: Vec::new(),
     }
 }
 

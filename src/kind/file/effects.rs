@@ -13,7 +13,7 @@ use nix::unistd::{Group, User};
 use tokio_util::sync::CancellationToken;
 
 use super::super::way::{Way, directory, missing};
-use super::super::{Context, Managed, Outcome};
+use super::super::{Context, Managed, Mover, Outcome};
 use super::material::Material;
 use super::mirror::{Mirror, managed_below};
 use super::place::{Filling, Place, Sort, Unsteady};
@@ -30,6 +30,7 @@ const PARENT_MODE: u32 = 0o755;
 pub(super) struct Job<'a> {
     pub(super) apply: bool,
     pub(super) managed: &'a Managed,
+    pub(super) mover: &'a Mover,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -58,7 +59,8 @@ pub(super) fn run(path: &Path, wanted: &Wanted, cx: &Context) -> Result<Outcome,
     if cx.cancel.is_cancelled() {
         return Err("cancelled before it started".to_owned());
     }
-    let job = Job { apply: cx.apply, managed: &cx.managed, cancel: &cx.cancel };
+    let (managed, mover, cancel) = (&cx.managed, &cx.mover, &cx.cancel);
+    let job = Job { apply: cx.apply, managed, mover, cancel };
     converge(path, wanted, &job)
 }
 
@@ -271,11 +273,11 @@ fn perform<'a>(
             place.make_directory(rights.ids, rights.mode)
         }
         Action::MakeFile(rights) if room.is_some() => {
-            place.replace(Filling::Bytes(&[]), rights.ids, rights.mode, true, make_room)
+            place.replace(Filling::Bytes(&[]), rights, true, make_room, job.mover)
         }
         Action::MakeFile(rights) => place.make_file(rights.ids, rights.mode),
         Action::Write { rights, new } => {
-            place.replace(material.filling(job)?, rights.ids, rights.mode, new, make_room)
+            place.replace(material.filling(job)?, rights, new, make_room, job.mover)
         }
         Action::MakeLink { ids, .. } => match &wanted.body {
             Body::Link(target) => place.link(target, ids, make_room),

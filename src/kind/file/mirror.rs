@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::super::Managed;
+use super::super::{Managed, Mover};
 use super::effects::{Job, Trouble, os_reason};
 use super::place::{Filling, Place, Seen, Sort, Unsteady};
 use super::plan::Ids;
@@ -278,7 +278,7 @@ fn perform(
             let mut original = source.root.at(path)?.open()?;
             let bytes = original.metadata()?.len();
             let filling = Filling::File { file: &mut original, bytes, cancel: job.cancel };
-            root.at(path)?.replace(filling, rights.ids, rights.mode, *new, || Ok(()))
+            root.at(path)?.replace(filling, *rights, *new, || Ok(()), &Mover::default())
         }
         Step::Link { path, target, ids, .. } => root.at(path)?.link(target, *ids, || Ok(())),
         Step::SetOwner(path, ids) => root.at(path)?.chown(*ids),

@@ -18,9 +18,10 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use super::super::Mover;
 use super::super::extras::carry_from;
-use super::super::way::{Temporary, Way, passage, reading};
-use super::plan::{Attributes, Ids, MODE_MASK};
+use super::super::way::{OTHERS_WRITE, Temporary, Way, passage, reading};
+use super::plan::{Attributes, Ids, MODE_MASK, Rights};
 use super::root::go_on;
 
 /// How much is compared at a time, in bytes.
@@ -195,11 +196,12 @@ impl<'a> Place<'a> {
     pub(in crate::kind) fn replace(
         &self,
         filling: Filling<'_>,
-        ids: Ids,
-        mode: Option<u32>,
+        rights: Rights,
         new: bool,
         room: impl FnOnce() -> io::Result<()>,
+        mover: &Mover,
     ) -> io::Result<()> {
+        let Rights { ids, mode } = rights;
         // Nobody else may use it before it has its owner and mode.
         let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
         let (temporary, mut file) = Temporary::file(self.dir, first)?;
@@ -215,7 +217,9 @@ impl<'a> Place<'a> {
         finish(&file, ids, mode)?;
         drop(file);
         room()?;
-        temporary.put(self.name)
+        let name = temporary.name.clone();
+        let put = || temporary.put(self.name);
+        if is_ours_alone(rights) { mover.announced(&name, put) } else { put() }
     }
 
     /// Puts a link in the place of whatever is here, other than a directory.
@@ -292,6 +296,13 @@ pub(in crate::kind) fn open_source(path: &Path) -> io::Result<(File, fs::Metadat
     Ok((file, found))
 }
 
+/// Whether nobody else can have written to a file with these rights by the time that it takes its
+/// place: who hears nothing of the move would not look at that either.
+fn is_ours_alone(rights: Rights) -> bool {
+    let ours = |owner| owner == 0 || owner == Uid::effective().as_raw();
+    rights.ids.uid.is_none_or(ours) && rights.mode.is_some_and(|mode| mode & OTHERS_WRITE == 0)
+}
+
 /// Some file systems say that it is done and keep what was: it would be done again for ever.
 fn stuck(what: &str, same: bool) -> io::Result<()> {
     if same {
@@ -363,6 +374,23 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_is_announced_only_of_what_nobody_else_could_write_to() {
+        let us = Uid::effective().as_raw();
+        for (uid, mode, alone) in [
+            (None, Some(0o644), true),
+            (Some(us), Some(0o4755), true),
+            (Some(0), Some(0o600), true),
+            (Some(us + 1), Some(0o600), false),
+            (None, Some(0o664), false),
+            (None, Some(0o602), false),
+            (None, None, false),
+        ] {
+            let rights = Rights { ids: Ids { uid, gid: None }, mode };
+            assert_eq!(is_ours_alone(rights), alone, "{rights:?}");
+        }
+    }
 
     #[test]
     fn a_copy_is_all_of_its_source_or_refused_and_ends_when_it_is_given_up() {

@@ -140,9 +140,9 @@ pub(in crate::kind) struct Attributes {
 /// The wanted owner, group and mode as numbers; the mode of a copy is its source's unless one is
 /// declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rights {
-    pub(super) ids: Ids,
-    pub(super) mode: Option<u32>,
+pub(in crate::kind) struct Rights {
+    pub(in crate::kind) ids: Ids,
+    pub(in crate::kind) mode: Option<u32>,
 }
 
 /// What is at the path, the last part not followed.

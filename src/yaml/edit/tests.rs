@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::yaml::parse_to_edit;
@@ -163,28 +165,28 @@ fn entry() -> impl Strategy<Value = String> {
         "# a remark\n",
         "\n",
         "  export: true\n",
-        "  recv:\n    comment: {kind: exec, name: x, key: output}\n",
+        "  recv:\n    FIELD: {kind: exec, name: x, key: stdout}\n",
         "  # a remark\n\n",
     ]);
-    let flow = "[a-f]".prop_map(|name| format!("- {{name: {name}, comment: [\n   x]}}\n"));
-    let block =
-        ("(@@)?[a-z]{1,2}", value, more, any::<bool>()).prop_map(|(name, value, more, first)| {
-            match first {
-                true => format!("- name: '{name}'\n  comment: {value}\n{more}"),
-                false => format!("-  comment: {value}\n   name: '{name}'\n{more}")
-                    .replace("\n  ", "\n   "),
-            }
-        });
+    let flow = "[a-z]{3}".prop_map(|name| format!("- {{name: {name}, FIELD: \"x\n   y\"}}\n"));
+    let block = ("(@@)?[a-z]{2}", value, more, any::<bool>()).prop_map(
+        |(name, value, more, name_first)| match name_first {
+            true => format!("- name: '{name}'\n  FIELD: {value}\n{more}"),
+            false => format!("- FIELD: {value}\n  name: '{name}'\n{more}"),
+        },
+    );
     prop_oneof![1 => flow, 5 => block]
 }
 
-fn list(kind: &'static str) -> impl Strategy<Value = String> {
-    (prop::collection::vec(entry(), 0..5), 0usize..3).prop_map(move |(entries, indent)| {
+fn list(kind: &'static str, field: &'static str) -> impl Strategy<Value = String> {
+    (prop::collection::vec(entry(), 0..7), 0usize..3).prop_map(move |(entries, indent)| {
         let deeper = format!("\n  {}", " ".repeat(indent));
-        let all = format!("\n{}", entries.concat()).replace('\n', &deeper);
+        let all = format!("\n{}", entries.concat()).replace('\n', &deeper).replace("FIELD", field);
         format!("  {kind}:{}\n", all.trim_end_matches(' ').trim_end_matches('\n'))
     })
 }
+
+const EXEC: &str = "  exec:\n  - name: x\n    shell: /bin/sh\n    cmd: echo\n";
 
 fn text() -> impl Strategy<Value = String> {
     let head =
@@ -192,12 +194,11 @@ fn text() -> impl Strategy<Value = String> {
     let tail =
         select(vec!["", "edges: []\n", "collect:\n- kind: file\n", "---\n", "# end", "...\n"]);
     let before = select(vec!["", "collect:\n- kind: file\n  pattern: /a/\n"]);
-    (head, before, list("noop"), list("print"), tail, prop::bool::weighted(0.1)).prop_map(
-        |(head, before, one, other, tail, crlf)| {
-            let text = format!("{head}{before}resources:\n{one}{other}{tail}");
+    (head, before, list("noop", "comment"), list("print", "msg"), tail, prop::bool::weighted(0.1))
+        .prop_map(|(head, before, one, other, tail, crlf)| {
+            let text = format!("{head}{before}resources:\n{EXEC}{one}{other}{tail}");
             if crlf { text.replace('\n', "\r\n") } else { text }
-        },
-    )
+        })
 }
 
 /// Puts a piece over a part of a text.
@@ -215,7 +216,7 @@ fn change() -> impl Strategy<Value = (Index, usize, String)> {
         " # r",
         ": ",
         "- ",
-        "  - name: new\n",
+        "  - name: new\n    msg: m\n",
         "- name: new\n",
         "    - name: q\n",
         "&a ",
@@ -243,20 +244,53 @@ fn change() -> impl Strategy<Value = (Index, usize, String)> {
         "edges: []\n",
         "\n  exec:\n  - name: y\n",
     ]);
-    (any::<Index>(), 0usize..40, prop_oneof![pieces.prop_map(str::to_owned), "[a-z ]{0,3}"])
+    (any::<Index>(), 0usize..40, prop_oneof![pieces.prop_map(str::to_owned), "[a-z]{1,3}"])
 }
 
-fn changed(text: &str, (at, cut, piece): &(Index, usize, String)) -> String {
+fn changed(text: &str, (at, size, piece): &(Index, usize, String)) -> String {
     let start = text.floor_char_boundary(at.index(text.len() + 1));
-    let end = text.floor_char_boundary((start + cut % 17).min(text.len())).max(start);
-    // Whole lines as often as not: most other edits are mistakes.
-    let (start, end) = if cut % 2 == 0 {
-        let line = |at: usize| text[..at].rfind('\n').map_or(0, |at| at + 1);
-        (line(start), line(end))
-    } else {
-        (start, end)
-    };
-    format!("{}{piece}{}", &text[..start], &text[end..])
+    let end = text.floor_char_boundary((start + size % 13).min(text.len())).max(start);
+    let line = |at: usize| text[..at].rfind('\n').map_or(0, |at| at + 1);
+    let put = |start, end, piece: &str| format!("{}{piece}{}", &text[..start], &text[end..]);
+    // Most changes at random places are mistakes, so there are others.
+    let dashes = text.match_indices("- ").map(|(at, _)| at);
+    let mut entries = dashes.filter(|at| text[line(*at)..*at].trim().is_empty()).map(line);
+    let entry = entries.find(|at| *at >= start);
+    let words = ["plain", "two", "it", "block", "keeps", "folded", "odd"];
+    let word = words.iter().filter_map(|word| Some((start + text[start..].find(word)?, *word)));
+    match (size % 6, entry) {
+        (0, Some(entry)) => put(entry, entries.next().unwrap_or(text.len()), ""),
+        (1, Some(entry)) => {
+            let indent = text[entry..].len() - text[entry..].trim_start_matches(' ').len();
+            put(entry, entry, &format!("{:indent$}- name: 'n{size}'\n", ""))
+        }
+        (2, _) => put(line(start), line(end), piece),
+        (3, _) => put(start, start, piece),
+        (4, _) => put(start, end, piece),
+        _ => word.min().map_or_else(
+            || text.to_owned(),
+            |(at, word)| put(at, at + word.len(), &format!("w{size}")),
+        ),
+    }
+}
+
+#[test]
+fn most_random_texts_are_right_and_many_changes_of_them_are_read_alone() {
+    let mut runner = TestRunner::deterministic();
+    let (mut right, mut whole, mut moved, mut in_place) = (0, 0, 0, 0);
+    for _ in 0..500 {
+        let text = text().new_tree(&mut runner).unwrap().current();
+        let change = change().new_tree(&mut runner).unwrap().current();
+        let Some(mut known) = Known::new(&text) else { continue };
+        right += 1;
+        match known.edit(&changed(&text, &change)).unwrap() {
+            None => whole += 1,
+            Some(false) => moved += 1,
+            Some(true) => in_place += 1,
+        }
+    }
+    let counts = format!("{right} right: {whole} whole, {moved} moved, {in_place} in place");
+    assert!(right > 250 && moved > 25 && in_place > 25, "{counts}");
 }
 
 proptest! {

@@ -27,8 +27,8 @@ pub(crate) struct How {
     pub(crate) plan: bool,
     /// Remove a node although it cannot leave.
     pub(crate) force: bool,
-    /// How long it may take until the cluster is as it should be.
-    pub(crate) wait: Duration,
+    /// How long it may take until the cluster is as it should be; none does not wait.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// The cluster as it is, as something wanted: what a further node of it looks like.
@@ -107,7 +107,7 @@ pub(crate) async fn add(
     }
     let hosts: Vec<String> = numbers.iter().map(|number| name::node(*number)).collect();
     let manner = Manner {
-        wait: Some(how.wait),
+        wait: how.wait,
         keep_on_failure: false,
         goal: Goal::There(hosts.clone()),
         files: BTreeMap::new(),
@@ -157,8 +157,7 @@ pub(crate) async fn remove(
         engine.remove_container(&container.id).await?;
         ui.line("removed", host);
         let goal = if leaves { Goal::Gone(host.clone()) } else { Goal::There(Vec::new()) };
-        let manner =
-            Manner { wait: Some(how.wait), keep_on_failure: true, goal, files: BTreeMap::new() };
+        let manner = Manner { wait: how.wait, keep_on_failure: true, goal, files: BTreeMap::new() };
         up::wait_for(engine, &wanted, &manner, (stop, ui)).await?;
     }
     Ok(ExitCode::SUCCESS)

@@ -50,6 +50,7 @@ pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     ]);
     if long {
         kinds.push(xtask("heal", &["bench", "heal"]));
+        kinds.push(xtask("chaos", &["chaos", "--seeds", "1..20"]));
         kinds.push(xtask("browser", &["book", "build", "--browser"]));
     }
     kinds

@@ -173,6 +173,36 @@ async fn p35_a_file_that_is_being_written_is_told_when_its_writer_is_done() {
 }
 
 #[tokio::test]
+async fn an_announced_move_is_news_to_all_but_who_made_it_and_the_next_one_to_all() {
+    let mut scene = Scene::new();
+    scene.add(1, "f").await;
+    scene.add(2, "f").await;
+    scene.add(3, "marker").await;
+    let (temporary, mover) = (scene.path(".quorate-1"), scene.hub.mover(1));
+    let (file, elsewhere) = (scene.path("f"), scene.path("elsewhere"));
+    let put = || {
+        fs::write(&temporary, "new").unwrap();
+        fs::rename(&temporary, &file)
+    };
+    mover.announced(Path::new(".quorate-1"), put).unwrap();
+    assert_eq!(scene.drain(3, "marker").await, BTreeSet::from([2]));
+    put().unwrap();
+    assert_eq!(scene.drain(3, "marker").await, BTreeSet::from([1, 2]), "the same name again");
+    // Somebody else takes the announced name elsewhere and puts another file in its place.
+    let stolen = || {
+        fs::write(&temporary, "ours").unwrap();
+        fs::rename(&temporary, &elsewhere).unwrap();
+        fs::write(&temporary, "theirs").unwrap();
+        fs::rename(&temporary, &file)
+    };
+    mover.announced(Path::new(".quorate-1"), stolen).unwrap();
+    assert_eq!(scene.drain(3, "marker").await, BTreeSet::from([1, 2]));
+    mover.announced(Path::new(".quorate-1"), put).unwrap();
+    fs::write(&file, "changed at once").unwrap();
+    assert_eq!(scene.drain(3, "marker").await, BTreeSet::from([1, 2]));
+}
+
+#[tokio::test]
 async fn others_in_the_same_directory_touch_nobody() {
     let mut scene = Scene::new();
     scene.add(1, "mine").await;
@@ -292,6 +322,7 @@ fn context() -> Context {
         refresh: false,
         outbox: crate::kind::Outbox::default(),
         managed: crate::kind::Managed::default(),
+        mover: crate::kind::Mover::default(),
         cancel: CancellationToken::new(),
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn health(agent: &Agent) -> BTreeMap<String, Health> {
 
 fn of(probe: &Probe) -> Health {
     Health {
-        version: probe.version.clone(),
+        version: probe.version.map(|v| v.to_string()).unwrap_or_default(),
         term: probe.term,
         index: probe.index,
         applied: probe.applied,

@@ -181,13 +181,14 @@ pub(super) fn react(
     let repairs = damage(&kept.target, n, rounds)?;
     let mut edits = Vec::new();
     let watch = Watcher::new(&kept.target)?;
-    let text = fs::read_to_string(&kept.site)?;
+    let mut text = fs::read_to_string(&kept.site)?;
     for round in 0..rounds.min(20) {
         let at = (round as usize * 7919 + 1) % n;
         let edited = work::content(at).replace('x', "y");
-        let new = text.replace(work::line(at).as_str(), edited.trim_end());
+        // One value at a time: the edits before it stay.
+        text = text.replace(work::line(at).as_str(), edited.trim_end());
         let beside = kept.site.with_extension("new");
-        fs::write(&beside, &new)?;
+        fs::write(&beside, &text)?;
         thread::sleep(STILL / 5);
         watch.drain()?;
         let started = Instant::now();

@@ -1,0 +1,288 @@
+//! `cargo xtask chaos`: real nodes that are killed, frozen, cut off, leave and join by schedules
+//! that follow from numbers, while clients write and read; then everything is repaired, and what
+//! the clients were told is compared with what is there.
+//!
+//! Faults are the verbs of `cargo xtask cluster`, run as commands: there is no other way to break
+//! a node. Each schedule has a cluster of its own. Every run adds a line to a history file.
+
+mod client;
+mod history;
+mod schedule;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use self::client::Store;
+use self::history::{Op, Verdict};
+use self::schedule::{Action, Event};
+use crate::lab::Lab;
+use crate::paths::{self, Exit};
+
+/// How long a cluster may take from the beginning of its repair until it is healthy.
+const CONVERGED: Duration = Duration::from_secs(15);
+/// After this long nobody waits any more.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+/// How long a verb may take.
+const VERB: Duration = Duration::from_secs(60);
+/// How many vote.
+const VOTERS: &str = "3";
+
+/// What `chaos` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which schedules: `7`, or `1..200` with both ends
+    #[arg(long, default_value = "1..10", value_parser = seeds)]
+    seeds: RangeInclusive<u64>,
+    /// How long each lasts
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    over: Duration,
+    /// How many nodes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=7))]
+    nodes: u8,
+    /// Only print the schedules
+    #[arg(long)]
+    plan: bool,
+    /// The file that gets a line for each schedule [default: chaos/history.jsonl in the target
+    /// folder]
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is no number"));
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last { Err(format!("{first} is beyond {last}")) } else { Ok(first..=last) }
+}
+
+/// What came of one schedule.
+struct Outcome {
+    ops: Vec<Op>,
+    verdict: Verdict,
+    converged: Option<Duration>,
+}
+
+impl Outcome {
+    fn fine(&self) -> bool {
+        self.verdict.fine() && self.converged.is_some_and(|took| took <= CONVERGED)
+    }
+}
+
+/// Runs the schedules; exit code 1 when one of them lost something or did not recover in time.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let folder = paths::target().join("chaos");
+    fs::create_dir_all(&folder)?;
+    let file = args.history.clone().unwrap_or_else(|| folder.join("history.jsonl"));
+    let (mut failed, mut count) = (Vec::new(), 0);
+    for seed in args.seeds.clone() {
+        let events = schedule::plan(seed, args.nodes, args.over);
+        if args.plan {
+            println!("seed {seed}: {}", told(&events));
+            continue;
+        }
+        count += 1;
+        let outcome = one(seed, &events, &args).with_context(|| format!("seed {seed}"))?;
+        println!("{}", line(seed, &events, &outcome));
+        let mut history = OpenOptions::new().append(true).create(true).open(&file)?;
+        writeln!(history, "{}", record(seed, &args, &events, &outcome))?;
+        if !outcome.fine() {
+            failed.push(seed.to_string());
+            println!("{}", blame(&folder, seed, &events, &outcome)?);
+        }
+    }
+    if !args.plan {
+        println!("{} of {count} schedules recovered and lost nothing", count - failed.len());
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = format!("not so with seed {}; again: --seeds N", failed.join(", "));
+    Err(Exit::error(Exit::FAILED, text))
+}
+
+/// One schedule on a cluster of its own, which is gone afterwards.
+fn one(seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
+    let name = format!("chaos-{:04x}-{}", std::process::id() & 0xffff, seed % 1000);
+    let lab = Lab::promised(&name, args.nodes)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(play(&name, events, args));
+    if let Ok(outcome) = &outcome
+        && !outcome.fine()
+    {
+        keep_logs(&lab, seed)?;
+    }
+    lab.down()?;
+    outcome
+}
+
+async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
+    let nodes = args.nodes.to_string();
+    let up = ["up", "--nodes", &nodes, "--voters", VOTERS];
+    must(cluster, &[&up[..], &["--wait", "60s"]].concat()).await?;
+    let status: Value = serde_json::from_str(&must(cluster, &["status", "--json"]).await?)?;
+    let nodes = status["nodes"].as_array().into_iter().flatten();
+    let endpoints = nodes.filter_map(|node| node["client"].as_str().map(str::to_owned)).collect();
+    let store = Store::new(endpoints);
+    let work = store.work();
+    let start = tokio::time::Instant::now();
+    for Event { at, action } in events {
+        tokio::time::sleep_until(start + *at).await;
+        let (exit, text) = verb(cluster, &words(action)).await?;
+        if exit != 0 {
+            bail!("{action}: exit {exit}: {text}");
+        }
+    }
+    tokio::time::sleep_until(start + args.over).await;
+    let repaired = Instant::now();
+    must(cluster, &[&up[..], &["--no-wait"]].concat()).await?;
+    must(cluster, &["heal"]).await?;
+    let converged = converged(cluster, repaired).await?;
+    work.stop().await;
+    let (kept, counter) = store.kept().await.context("nothing can be read at the end")?;
+    let ops = store.ops();
+    let verdict = history::judge(&ops, &kept, counter);
+    Ok(Outcome { ops, verdict, converged })
+}
+
+/// The verb of `cluster` that does it.
+fn words(action: &Action) -> Vec<String> {
+    let host = |n: &u8| format!("h{n}");
+    let all = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match action {
+        Action::Kill(n) => all(&["kill", &host(n)]),
+        Action::KillAll(nodes) => all(&["kill", &schedule::hosts(nodes)]),
+        Action::Stop(n) => all(&["stop", &host(n)]),
+        Action::Start(n) => all(&["start", &host(n)]),
+        Action::Pause(n) => all(&["pause", &host(n)]),
+        Action::Unpause(n) => all(&["unpause", &host(n)]),
+        Action::Leave(n) => all(&["node", "rm", &host(n), "--no-wait"]),
+        Action::Join(n) => all(&["node", "add", &host(n), "--no-wait"]),
+        Action::Cut(nodes) => all(&["partition", &schedule::hosts(nodes)]),
+        Action::Heal => all(&["heal"]),
+    }
+}
+
+/// Waits until the cluster is healthy; how long it took since its repair began, if it did.
+async fn converged(cluster: &str, start: Instant) -> anyhow::Result<Option<Duration>> {
+    // Each look asks every agent and takes its time; there is nothing to be woken by.
+    while start.elapsed() < GIVEN_UP {
+        if verb(cluster, &["status"]).await?.0 == 0 {
+            return Ok(Some(start.elapsed()));
+        }
+    }
+    Ok(None)
+}
+
+async fn must(cluster: &str, words: &[&str]) -> anyhow::Result<String> {
+    let (exit, text) = verb(cluster, words).await?;
+    if exit == 0 { Ok(text) } else { bail!("{}: exit {exit}: {text}", words.join(" ")) }
+}
+
+/// Runs a verb of `cluster`; its exit code, and what it printed.
+async fn verb(cluster: &str, words: &[impl AsRef<str>]) -> anyhow::Result<(i32, String)> {
+    let mut command = tokio::process::Command::new(paths::program()?);
+    command.arg("cluster").args(words.iter().map(AsRef::as_ref)).env("QUORATE_CLUSTER", cluster);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERB, command.output()).await;
+    let output = output.with_context(|| format!("no end within {} s", VERB.as_secs()))??;
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.code().unwrap_or(-1), format!("{out}{err}")))
+}
+
+fn told(events: &[Event]) -> String {
+    let event = |event: &Event| format!("{:.1} s {}", event.at.as_secs_f64(), event.action);
+    events.iter().map(event).collect::<Vec<_>>().join(", ")
+}
+
+fn line(seed: u64, events: &[Event], outcome: &Outcome) -> String {
+    let verdict = &outcome.verdict;
+    let writes = outcome.ops.iter().filter(|op| !matches!(op.act, history::Act::Read { .. }));
+    let writes = writes.count();
+    format!(
+        "seed {seed:<4} {:2} faults  {writes:5} writes  {:5} reads  lost {}  twice {}  stale {}  \
+         largest gap {:4.1} s  converged {}",
+        events.len(),
+        outcome.ops.len() - writes,
+        verdict.lost.len(),
+        verdict.twice.len(),
+        verdict.stale.len(),
+        Duration::from_micros(history::largest_gap(&outcome.ops)).as_secs_f64(),
+        outcome.converged.map_or("never".to_owned(), |took| format!("{:.1} s", took.as_secs_f64())),
+    )
+}
+
+fn record(seed: u64, args: &Args, events: &[Event], outcome: &Outcome) -> Value {
+    let verdict = &outcome.verdict;
+    json!({
+        "schema": 1,
+        "seed": seed,
+        "nodes": args.nodes,
+        "seconds": args.over.as_secs(),
+        "schedule": told(events),
+        "answers": outcome.ops.len(),
+        "lost": verdict.lost.len(),
+        "twice": verdict.twice.len(),
+        "stale": verdict.stale.len(),
+        "clusters": verdict.clusters + 1,
+        "gap_ms": history::largest_gap(&outcome.ops) / 1000,
+        "converged_ms": outcome.converged.map(|took| took.as_millis() as u64),
+        "fine": outcome.fine(),
+    })
+}
+
+/// Keeps the whole history of a schedule that went wrong; says where, and what was wrong first.
+fn blame(folder: &Path, seed: u64, events: &[Event], outcome: &Outcome) -> anyhow::Result<String> {
+    let path = folder.join(format!("seed-{seed}.json"));
+    let ops: Vec<Value> = outcome.ops.iter().map(Op::json).collect();
+    fs::write(&path, json!({"schedule": told(events), "ops": ops}).to_string())?;
+    let verdict = &outcome.verdict;
+    let first = |list: &[String]| list.first().cloned();
+    let reason = first(&verdict.lost).map(|lost| format!("write {lost} was lost"));
+    let reason = reason.or_else(|| first(&verdict.stale));
+    let reason = reason.or_else(|| {
+        verdict.twice.first().map(|to| format!("the counter was swapped to {to} twice"))
+    });
+    let late = || format!("not healthy within {} s", CONVERGED.as_secs());
+    let reason = reason.unwrap_or_else(late);
+    Ok(format!("  {reason}; schedule: {}\n  all of it: {}", told(events), path.display()))
+}
+
+/// What the nodes wrote, beside the history.
+fn keep_logs(lab: &Lab, seed: u64) -> anyhow::Result<()> {
+    let folder = paths::target().join("chaos").join(format!("seed-{seed}"));
+    fs::create_dir_all(&folder)?;
+    for node in lab.nodes() {
+        let lines = lab.logs(&node).unwrap_or_default();
+        fs::write(folder.join(format!("{node}.log")), lines.join("\n"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_one_number_or_a_range_with_both_its_ends() {
+        for (text, wanted) in [
+            ("7", Some(7..=7)),
+            ("1..200", Some(1..=200)),
+            ("3..3", Some(3..=3)),
+            ("3..2", None),
+            ("", None),
+            ("a..b", None),
+        ] {
+            assert_eq!(seeds(text).ok(), wanted, "{text}");
+        }
+    }
+}
