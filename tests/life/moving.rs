@@ -23,7 +23,7 @@ fn a_killed_cluster_writes_again_when_any_two_of_three_are_back() {
         let writer = Writer::start(&[one, two]);
         writer.goes_on(1);
         println!("{order:?}: writes after {:?}", began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(3), "{order:?}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{order:?}: {:?}", began.elapsed());
         writer.end();
         let third = start(three);
         healthy(&[&first, &second, &third], 3);
@@ -52,7 +52,7 @@ fn a_member_that_moves_is_listed_at_its_new_address_and_nobody_waits() {
             });
         }
         println!("h{} is listed anew after {:?}", n + 1, began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
         healthy(&agents.iter().collect::<Vec<_>>(), 3);
         assert_eq!(hosts[n].identity("member"), id, "it is the same member");
         writer.goes_on(20);

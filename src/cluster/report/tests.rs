@@ -27,7 +27,6 @@ fn host_record(n: u64) -> HostRecord {
         v: 1,
         instance: format!("instance-{n}"),
         machine: String::new(),
-        place: String::new(),
         boot: String::new(),
         pid: 100 + u32::try_from(n).unwrap(),
         started: NOW - 60 * n - 600,

@@ -64,7 +64,8 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
 
     let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
     let agent = agent(&config, addresses, listen, means, folder, endpoints, rpc)?;
-    if matches!(contact.answer, Contact::Answers(_)) {
+    // Without a leader nothing can be claimed, and it may be us whom the others wait for.
+    if contact.led {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
@@ -161,6 +162,8 @@ struct Contacted {
     answer: Contact,
     stranger: Option<(String, u64)>,
     ours: Option<u64>,
+    /// One of those that answered knows a leader.
+    led: bool,
 }
 
 /// Asks everybody known once, all at the same time.
@@ -170,11 +173,14 @@ async fn contact(
     addresses: &Addresses,
     identity: &Identity,
 ) -> Result<Contacted, StartError> {
-    let asked = known.iter().map(|url| async move { (url, rpc.members(url).await) });
+    let asked = known.iter().map(|url| async move {
+        let (list, probe) = tokio::join!(rpc.members(url), rpc.probe(url));
+        (url, list, probe)
+    });
     let answers = futures_util::future::join_all(asked).await;
-    let mut contacted =
-        Contacted { answer: Contact::Silent, stranger: None, ours: identity.cluster_id };
-    for (url, answer) in answers {
+    let ours = identity.cluster_id;
+    let mut contacted = Contacted { answer: Contact::Silent, stranger: None, ours, led: false };
+    for (url, answer, probe) in answers {
         let Some((cluster, members)) = answer else { continue };
         if let Some(seed) = addresses.seeds.iter().find(|s| s.text == *url) {
             peer_port(seed, &members).await?;
@@ -190,6 +196,7 @@ async fn contact(
         // One list that has us is enough to try: etcd itself knows whether it was removed.
         let listed = listed || contacted.answer == Contact::Answers(Listed::Yes);
         contacted.answer = Contact::Answers(if listed { Listed::Yes } else { Listed::No });
+        contacted.led |= probe.is_some_and(|probe| probe.leader != 0);
     }
     Ok(contacted)
 }

@@ -25,6 +25,8 @@ const LEARNER_POLL: Duration = Duration::from_millis(200);
 const VOTER_POLL: Duration = Duration::from_secs(1);
 /// How long a new member may take until it has a leader; a hung peer would block it for ever.
 const JOIN: Duration = Duration::from_secs(30);
+/// How long a member may be without a leader before that is said.
+const LEADERLESS: Duration = Duration::from_secs(3);
 /// The pause before something that another host must do first is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -103,17 +105,22 @@ async fn end(running: &Running, why: &str) -> End {
     End::Abandoned(why.to_owned())
 }
 
-/// Waits until our etcd answers and has a leader.
+/// Waits until our etcd answers and has a leader. A member that starts without a quorum serves
+/// nobody before there is one, so its silence is judged by what the others say.
 async fn ready(agent: &Agent) -> Probe {
     let mut waiting = Instant::now();
     loop {
-        if let Some(probe) = agent.rpc.probe(&agent.own_url).await {
-            if probe.leader != 0 {
-                return probe;
-            }
-            if waiting.elapsed() > Duration::from_secs(3) {
-                waiting = Instant::now();
-                let reason = "waiting for a leader: too few members answer";
+        let probe = agent.rpc.probe(&agent.own_url).await;
+        let answers = probe.is_some();
+        if let Some(probe) = probe.filter(|probe| probe.leader != 0) {
+            return probe;
+        }
+        if waiting.elapsed() > LEADERLESS {
+            waiting = Instant::now();
+            let member = agent.folder.identity().phase == Phase::Member;
+            let quorum = agent.status.borrow().cluster.as_ref().is_some_and(|c| c.quorum);
+            if answers || (member && !quorum) {
+                let reason = "waiting for quorum: too few members answer";
                 agent.say(Role::Waiting, Some(reason.into()));
             }
         }
@@ -226,7 +233,7 @@ async fn observe(agent: &Agent) {
         }
         let since = *leaderless.get_or_insert_with(Instant::now);
         let learner = probe.as_ref().is_some_and(|p| p.learner);
-        if !led && since.elapsed() > Duration::from_secs(3) {
+        if !led && since.elapsed() > LEADERLESS {
             let reason = "waiting for quorum: this host's etcd knows no leader";
             agent.say(Role::Waiting, Some(reason.into()));
         } else if led && learner {
