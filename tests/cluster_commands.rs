@@ -3,7 +3,15 @@
 //! Needs the etcd program: `QUORATE_ETCD`, or on PATH, or fetched below the target folder.
 //! Without one the tests fail.
 
+#[path = "cluster_commands/changed.rs"]
+mod changed;
 #[path = "cluster_commands/hosts.rs"]
 mod hosts;
+#[path = "cluster_commands/kept.rs"]
+mod kept;
+#[path = "cluster_commands/rolled.rs"]
+mod rolled;
 #[path = "cluster_commands/seen.rs"]
 mod seen;
+#[path = "cluster_commands/writer.rs"]
+mod writer;

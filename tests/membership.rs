@@ -18,7 +18,7 @@ mod world;
 use world::World;
 
 /// How many seeds are tried when nobody asks for more.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 fn asked(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -24,6 +24,7 @@ use super::watch::{CommandNews, HubError, Touched};
 use super::watches::{SOURCE, Told, Watches};
 use super::{EXIT_FAILED, EXIT_TIME, desired};
 use crate::cluster::ClusterStatus;
+use crate::cluster::shell::Order;
 use crate::collect::convergence::{self, Said};
 use crate::collect::publish::{self, Published};
 use crate::diag;
@@ -98,6 +99,8 @@ pub(super) struct Body {
     pub(super) code: u8,
     /// The engine has nothing under way any more.
     pub(super) stopped: bool,
+    /// The order to start anew when everything has ended.
+    pub(super) again: Option<Order>,
 }
 
 /// What the loop waits for, besides runs and time.
@@ -108,6 +111,8 @@ pub(super) struct Sources {
     pub(super) socket: Socket,
     pub(super) signals: Signals,
     pub(super) keys: mpsc::Receiver<Follow>,
+    /// What people want of this agent.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 enum News {
@@ -121,6 +126,7 @@ enum News {
     Cluster,
     Keys(Follow),
     Asked(Request),
+    Ordered(Order),
     Signal(Heard),
     Due,
     OutOfTime,
@@ -147,6 +153,7 @@ impl Body {
                 () = changed(&mut self.cluster) => News::Cluster,
                 Some(follow) = sources.keys.recv() => News::Keys(follow),
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
+                Some(order) = sources.orders.recv() => News::Ordered(order),
                 signal = sources.signals.next() => News::Signal(signal),
                 () = until(next) => News::Due,
                 () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
@@ -194,6 +201,11 @@ impl Body {
                 if request.answer.send(answer).is_err() {
                     tracing::debug!("a client went away before its answer");
                 }
+            }
+            News::Ordered(Order::Leave) => self.ordered(Signal::Interrupt).await,
+            News::Ordered(order) => {
+                self.again = Some(order);
+                self.ordered(Signal::Terminate).await;
             }
             News::Signal(Heard::End(signal)) => self.signal(signal).await,
             News::Signal(Heard::Again) => {
@@ -501,6 +513,13 @@ impl Body {
         let minding: Vec<VertexId> = vertices.filter(|id| minds(&id.resource)).cloned().collect();
         for vertex in minding {
             self.feed(Event::Touched(vertex)).await;
+        }
+    }
+
+    /// A person wants the end; who is ending already is not hurried by that.
+    async fn ordered(&mut self, end: Signal) {
+        if self.stage == Stage::Running {
+            self.signal(end).await;
         }
     }
 

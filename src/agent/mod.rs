@@ -5,6 +5,7 @@
 //! collector's, who is a member is the cluster's decision. Refuses to keep a task for a resource
 //! that is idle.
 
+mod again;
 mod body;
 mod desired;
 pub mod exchange;
@@ -52,11 +53,14 @@ pub fn run(settings: Settings) -> u8 {
     };
     // As a task, the loop shares a thread with what wakes it more often than not.
     let agent = runtime.spawn(start::run(settings));
-    let code = runtime.block_on(agent).unwrap_or_else(|failure| {
+    let end = runtime.block_on(agent).unwrap_or_else(|failure| {
         eprintln!("error: the agent's loop ended: {failure}");
-        EXIT_FAILED
+        start::End::Exit(EXIT_FAILED)
     });
     // A blocking call that hangs (a dead network file system) must not keep the agent from ending.
     runtime.shutdown_background();
-    code
+    match end {
+        start::End::Exit(code) => code,
+        start::End::Again { order, folder, host } => again::start(&order, &folder, &host),
+    }
 }

@@ -22,27 +22,45 @@ use super::source::{self, Source};
 use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
+use crate::cluster::ClusterStatus;
 use crate::cluster::shell::{self as cluster, StopMode, state};
 use crate::collect::convergence;
 use crate::engine::{Engine, Options};
+use crate::ident::HostName;
 use crate::store::follow::{self, Follow};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, Store};
 
+/// How an agent ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With this code.
+    Exit(u8),
+    /// To be started anew, with the same arguments.
+    Again {
+        /// Who wanted it so, and what is to be done in between.
+        order: cluster::Order,
+        /// The state folder.
+        folder: PathBuf,
+        /// Whose it is.
+        host: HostName,
+    },
+}
+
 /// Runs an agent from start to end.
-pub(super) async fn run(settings: Settings) -> u8 {
+pub(super) async fn run(settings: Settings) -> End {
     let source = match first_source(&settings.input) {
         Ok(source) => source,
         Err(report) => {
             eprint!("{report}");
-            return EXIT_FAILED;
+            return End::Exit(EXIT_FAILED);
         }
     };
     match Agent::start(settings, source).await {
         Ok(agent) => agent.run().await,
         Err(refusal) => {
             eprintln!("error: {}", refusal.sentence);
-            refusal.code
+            End::Exit(refusal.code)
         }
     }
 }
@@ -84,6 +102,24 @@ enum Membership {
 }
 
 impl Membership {
+    /// What people want of this agent; nothing, ever, without a cluster.
+    fn take_orders(&mut self) -> mpsc::Receiver<cluster::Order> {
+        match self {
+            Membership::Cluster(handle) => {
+                std::mem::replace(&mut handle.orders, mpsc::channel(1).1)
+            }
+            Membership::Alone { .. } => mpsc::channel(1).1,
+        }
+    }
+
+    /// What this host is in the cluster, if there is one.
+    fn status(&self) -> Option<tokio::sync::watch::Receiver<ClusterStatus>> {
+        match self {
+            Membership::Cluster(handle) => Some(handle.status.clone()),
+            Membership::Alone { .. } => None,
+        }
+    }
+
     /// Who answers for the cluster, if there is one.
     fn operator(&self) -> Option<cluster::Operator> {
         match self {
@@ -106,13 +142,13 @@ impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
         refuse_open_metrics(settings.metrics)?;
         let folder = state_dir(&settings)?;
-        let (membership, store, folder) = membership(&settings, folder).await?;
+        let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
-        let instance = folder.identity().instance;
         let (changes, changed) = tokio::sync::watch::channel(0);
         let socket = Socket::listen(&state_dir, changed, membership.operator()).map_err(|why| {
             Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
         })?;
+        let orders = membership.take_orders();
         let signals = signals()?;
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
@@ -122,10 +158,7 @@ impl Agent {
         say_hello(&settings, &state_dir);
         let metrics = serve_metrics(settings.metrics, &socket).await?;
         let body = Body {
-            cluster: match &membership {
-                Membership::Cluster(handle) => Some(handle.status.clone()),
-                Membership::Alone { .. } => None,
-            },
+            cluster: membership.status(),
             publish: exchange.publish.clone(),
             exports: exchange.exports.clone(),
             published: exchange.published.clone(),
@@ -135,7 +168,7 @@ impl Agent {
             engine: engine(&settings),
             settings,
             state_dir: Arc::from(state_dir),
-            instance,
+            instance: folder.identity().instance,
             store,
             source: Arc::new(source),
             reading: Reading::default(),
@@ -164,10 +197,11 @@ impl Agent {
             stage: Stage::Running,
             code: EXIT_DONE,
             stopped: false,
+            again: None,
         };
         Ok(Agent {
             body,
-            sources: Sources { touched, commands, socket, signals, keys },
+            sources: Sources { touched, commands, socket, signals, keys, orders },
             exchange,
             membership,
             _metrics: metrics,
@@ -175,7 +209,7 @@ impl Agent {
     }
 
     /// The loop, then the way out: what still runs, the exchange, the membership.
-    async fn run(mut self) -> u8 {
+    async fn run(mut self) -> End {
         self.body.run(&mut self.sources).await;
         let mut stage = self.body.stage;
         if stage == Stage::Killed {
@@ -199,7 +233,14 @@ impl Agent {
                 }
             }
         }
-        stage.exit_code(self.body.code)
+        match (stage, self.body.again) {
+            // A signal that came meanwhile wins.
+            (Stage::Stopping { leave: false }, Some(order)) => {
+                let host = self.body.settings.host;
+                End::Again { order, folder: self.body.state_dir.to_path_buf(), host }
+            }
+            _ => End::Exit(stage.exit_code(self.body.code)),
+        }
     }
 }
 

@@ -26,6 +26,31 @@ impl Which {
         self.find(Topic::Status).map(|(folder, _)| folder)
     }
 
+    /// The state folder that is meant, whether its agent runs or not.
+    pub(super) fn state_folder(&self) -> Result<PathBuf, String> {
+        let around = Surroundings::read();
+        if let Some(folder) = &self.prefix {
+            return Ok(folder.clone());
+        }
+        if let Some(name) = &self.hostname {
+            let host = HostName::parse(name).map_err(|why| format!("--hostname {name}: {why}"))?;
+            return Ok(around.state_dir(&host));
+        }
+        let mut folders = kept(&around);
+        match folders.len() {
+            0 => Err("no agent has left its state on this host; name the folder with --prefix"
+                .to_owned()),
+            1 => Ok(folders.remove(0)),
+            n => {
+                let names = folders.iter().map(|at| at.display().to_string());
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(format!(
+                    "{n} agents have their state on this host; choose with --prefix: {names}"
+                ))
+            }
+        }
+    }
+
     /// What the agent answers.
     pub(super) fn answer(&self, topic: Topic) -> Result<String, String> {
         self.find(topic).map(|(_, answer)| answer)
@@ -70,6 +95,20 @@ fn ask(folder: &Path, topic: Topic) -> Result<(PathBuf, String), String> {
 
 /// The folders in which an agent of this user may have its socket.
 fn candidates(around: &Surroundings) -> Vec<PathBuf> {
+    let mut folders = possible(around);
+    folders.retain(|folder| folder.join(socket::NAME).exists());
+    folders
+}
+
+/// The folders in which an agent of this user has left its state.
+fn kept(around: &Surroundings) -> Vec<PathBuf> {
+    let mut folders = possible(around);
+    folders.retain(|folder| folder.join("identity.json").exists());
+    folders
+}
+
+/// The folders in which an agent of this user may have its state.
+fn possible(around: &Surroundings) -> Vec<PathBuf> {
     let root = around.state_root();
     let mut folders = vec![root.clone()];
     folders.extend(around.state_directory.clone());
@@ -78,7 +117,7 @@ fn candidates(around: &Surroundings) -> Vec<PathBuf> {
     // A socket in somebody else's folder would answer what that user likes.
     let me = nix::unistd::geteuid().as_raw();
     let own = |folder: &PathBuf| std::fs::symlink_metadata(folder).is_ok_and(|of| of.uid() == me);
-    folders.retain(|folder| own(folder) && folder.join(socket::NAME).exists());
+    folders.retain(own);
     folders.sort();
     folders.dedup();
     folders

@@ -14,8 +14,16 @@ use crate::agent::socket;
 use crate::agent::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::request::{Answer, Request};
 
+mod change;
 mod explain;
+mod follow;
+mod history;
+mod recover;
+mod rejoin;
+mod roll;
+mod snapshot;
 mod status;
+mod token;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 no agent answers, or something went wrong; 2 bad usage; 3 refused, with the \
@@ -24,7 +32,17 @@ reason; 4 not reached in time.";
 const EXAMPLES: &str = "\
 Examples:
   quorate cluster status                     every host and member, what is under way, and why not
+  quorate cluster size 5                     how many voters are wanted
+  quorate cluster leave h3                   a host leaves in good order
+  quorate cluster remove h3                  a host that is dead for good
+  quorate cluster move-leader h2             another voter leads
+  quorate cluster away h2 2h                 h2 is not dead, only away
+  quorate cluster roll                       every agent starts anew, one at a time
+  quorate cluster snapshot save              everything that the cluster holds, into a file
+  quorate cluster recover --lost-quorum      more than half of the voters are gone for good
+  quorate cluster history                    what was changed, and why
   quorate cluster explain                    what the deciding host saw, and its reasons
+  quorate cluster token                      a token for a host that is to join
 
 The agent of this host is asked; choose with --hostname or --prefix when there are several.
 
@@ -43,15 +61,48 @@ pub(super) struct Args {
 enum Verb {
     /// Show every host and member, what is under way, and why nothing is
     Status(status::Args),
+    /// Show or change how many voters are wanted
+    Size(change::Size),
+    /// Have a host leave the cluster in good order
+    Leave(change::Leave),
+    /// Take a dead host's member out of the cluster
+    Remove(change::Remove),
+    /// Hand the leadership to another voter
+    MoveLeader(change::MoveLeader),
+    /// Say that a host will be away for a while, and is not dead
+    Away(change::Away),
+    /// Start all agents anew, one at a time, while writing goes on
+    Roll(roll::Args),
+    /// Save, list and restore snapshots of everything that the cluster holds
+    Snapshot(snapshot::Args),
+    /// Found the cluster anew after a quorum was lost for good
+    Recover(recover::Args),
+    /// Have this host forget its cluster, so that it joins another
+    Rejoin(rejoin::Args),
+    /// List the changes of members that came to an end
+    History(history::Args),
     /// Show what the deciding host saw, what it does next, and why it does no more
     Explain(explain::Args),
+    /// Make a one-time token that lets a host join, and get its certificate
+    Token(token::Args),
 }
 
 /// Carries out a verb.
 pub(super) fn run(args: &Args) -> ExitCode {
     let done = match &args.verb {
         Verb::Status(args) => status::run(args),
+        Verb::Size(args) => change::size(args),
+        Verb::Leave(args) => change::leave(args),
+        Verb::Remove(args) => change::remove(args),
+        Verb::MoveLeader(args) => change::move_leader(args),
+        Verb::Away(args) => change::away(args),
+        Verb::Roll(args) => roll::run(args),
+        Verb::Snapshot(args) => snapshot::run(args),
+        Verb::Recover(args) => recover::run(args),
+        Verb::Rejoin(args) => rejoin::run(args),
+        Verb::History(args) => history::run(args),
         Verb::Explain(args) => explain::run(args),
+        Verb::Token(args) => token::run(args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -17,7 +17,9 @@ mod listen;
 mod listing;
 mod run;
 mod schema;
+mod state;
 mod status;
+mod tls;
 mod watch;
 
 /// The graph or the configuration is refused, or something went wrong while running.
@@ -35,6 +37,12 @@ Examples:
   quorate run --hostname h2 --seeds http://127.0.0.1:2379 --client-urls http://127.0.0.1:2381 \\
       --server-urls http://127.0.0.1:2382 yaml site.yaml
                                              join it from a second terminal
+  quorate run --client-urls https://h1:2379 --server-urls https://h1:2380 yaml site.yaml
+                                             found a cluster with TLS
+  quorate cluster token                      a token, for one host that is to join it
+  quorate run --seeds https://h1:2379 --token TOKEN --client-urls https://h2:2379 \\
+      --server-urls https://h2:2380 yaml site.yaml
+                                             join it from another host
   quorate status                             what the agent of this host is doing
   quorate status --watch                     the same, again after each change
   quorate cluster status                     who is in the cluster, and why nothing happens
@@ -68,6 +76,8 @@ enum Command {
     Status(Box<status::Args>),
     /// Show and change the cluster of this host
     Cluster(Box<cluster::Args>),
+    /// Put the state of an agent that does not run aside
+    State(state::Args),
     /// Draw the graph of a file, or the one that the agent of this host runs
     Graph(graph::Args),
     /// Print the JSON Schema of graph files
@@ -97,6 +107,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::State(args) => state::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {
@@ -126,6 +137,31 @@ fn print_error(message: impl std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_verb_of_the_cluster_shows_examples_and_takes_json() {
+        fn look(command: &clap::Command, seen: &mut usize) {
+            let verbs: Vec<&clap::Command> = command.get_subcommands().collect();
+            verbs.iter().for_each(|verb| look(verb, seen));
+            if verbs.is_empty() {
+                let name = command.get_name();
+                let json = command.get_arguments().any(|one| one.get_id() == "json");
+                assert!(json, "{name} has no --json");
+                *seen += 1;
+            }
+            // The verbs of `snapshot` are shown together.
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let shown = help.contains("Examples:") && help.contains("Exit codes:");
+            let together = ["save", "list", "restore"].contains(&command.get_name());
+            assert!(shown || together, "{}: {help}", command.get_name());
+        }
+        let tree = Cli::command();
+        let mut seen = 0;
+        look(tree.find_subcommand("cluster").unwrap(), &mut seen);
+        let state = tree.find_subcommand("state").unwrap();
+        look(state.find_subcommand("reset").unwrap(), &mut seen);
+        assert!(seen >= 15, "{seen}");
+    }
 
     #[test]
     fn the_command_tree_is_consistent() {

@@ -175,6 +175,9 @@ pub(super) struct Args {
     #[arg(long, global = true, env = "QUORATE_INSECURE_NETWORK", help_heading = "Cluster")]
     insecure_network: bool,
 
+    #[command(flatten)]
+    tls: super::tls::Args,
+
     /// Exit once nothing has changed for this many seconds
     #[arg(
         long,
@@ -349,6 +352,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         no_rejoin: args.no_rejoin,
         insecure_network,
         dead_after: args.dead_after.map(Duration::from_secs),
+        tls: args.tls.into(),
     });
     let converged = match (args.converged_timeout, args.converger_timeout) {
         (Some(seconds), _) => converged(seconds, !args.converged_timeout_no_exit),

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::StartError;
+use super::tls::{TlsError, join};
 
 /// The port for clients when none is given.
 pub const CLIENT_PORT: u16 = 2379;
@@ -101,6 +102,8 @@ pub struct Typed<'a> {
     pub seeds: &'a [String],
     /// `--insecure-network`.
     pub insecure: bool,
+    /// The flag that asks for TLS, if one does.
+    pub asks_for_tls: Option<&'static str>,
 }
 
 /// What to listen on and what to tell others.
@@ -116,16 +119,20 @@ pub struct Addresses {
     pub peer: Vec<String>,
     /// Where to ask for the cluster; our own URLs are left out.
     pub seeds: Vec<Url>,
+    /// All of them are `https`; none is, otherwise.
+    pub tls: bool,
 }
 
 /// Judges the URLs of an agent that may run etcd.
 pub fn choose(typed: Typed<'_>) -> Result<Addresses, StartError> {
-    let listen_client = parse_all(CLIENT_FLAG, typed.client, CLIENT_PORT)?;
-    let listen_peer = parse_all(PEER_FLAG, typed.peer, PEER_PORT)?;
-    let client =
-        advertised("--advertise-client-urls", typed.advertise_client, &listen_client, CLIENT_PORT)?;
-    let peer =
-        advertised("--advertise-server-urls", typed.advertise_peer, &listen_peer, PEER_PORT)?;
+    let asks = asks_for_tls(&typed);
+    let tls = asks.is_some();
+    let listen_client = parse_all((CLIENT_FLAG, CLIENT_PORT), typed.client, tls)?;
+    let listen_peer = parse_all((PEER_FLAG, PEER_PORT), typed.peer, tls)?;
+    let flag = ("--advertise-client-urls", CLIENT_PORT);
+    let client = advertised(flag, typed.advertise_client, &listen_client, tls)?;
+    let flag = ("--advertise-server-urls", PEER_PORT);
+    let peer = advertised(flag, typed.advertise_peer, &listen_peer, tls)?;
     if let Some(url) = listen_client.iter().find(|c| listen_peer.iter().any(|p| same(c, p))) {
         return Err(StartError::BadUrl {
             flag: PEER_FLAG,
@@ -133,43 +140,82 @@ pub fn choose(typed: Typed<'_>) -> Result<Addresses, StartError> {
             why: "clients and members need different ports",
         });
     }
-    for url in listen_client.iter().chain(&listen_peer) {
-        if url.tls {
-            return Err(StartError::TlsMissing { url: url.text.clone() });
-        }
-        if !typed.insecure && !url.is_loopback() {
-            return Err(StartError::InsecureNetwork { url: url.text.clone() });
-        }
-    }
-    let mut seeds = seeds(typed.seeds)?;
+    let mut seeds = parse_seeds(typed.seeds, tls)?;
+    let served = listen_client.iter().chain(&listen_peer);
+    refuse_open(served.clone(), typed.insecure)?;
+    refuse_mixed(served.chain(&client).chain(&peer).chain(&seeds), asks)?;
     let remote = seeds.iter().any(|s| !s.is_loopback());
     for (flag, urls) in [(CLIENT_FLAG, &client), (PEER_FLAG, &peer)] {
         if let Some(url) = urls.iter().find(|u| remote && u.is_loopback()) {
+            let scheme = if tls { "https" } else { "http" };
             let (url, port) = (url.text.clone(), url.port);
-            return Err(StartError::LoopbackAdvertised { url, flag, port });
+            return Err(StartError::LoopbackAdvertised { url, flag, scheme, port });
         }
     }
     seeds.retain(|s| !listen_client.iter().chain(&client).any(|own| same(own, s)));
     let texts = |urls: Vec<Url>| urls.into_iter().map(|u| u.text).collect();
-    Ok(Addresses { listen_client, listen_peer, client: texts(client), peer: texts(peer), seeds })
+    let (client, peer) = (texts(client), texts(peer));
+    Ok(Addresses { listen_client, listen_peer, client, peer, seeds, tls })
 }
 
-/// Judges the seeds alone, for an agent that never serves.
-pub fn seeds(typed: &[String]) -> Result<Vec<Url>, StartError> {
-    let mut seeds = Vec::new();
-    for text in typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty()) {
-        let url = Url::parse("--seeds", text, CLIENT_PORT)?;
-        if url.tls {
-            return Err(StartError::TlsMissing { url: url.text });
-        }
-        seeds.push(url);
+/// Judges the seeds of an agent that never serves.
+pub fn choose_client(typed: Typed<'_>) -> Result<Addresses, StartError> {
+    let asks = asks_for_tls(&typed);
+    let tls = asks.is_some();
+    let seeds = parse_seeds(typed.seeds, tls)?;
+    refuse_open(seeds.iter(), typed.insecure)?;
+    refuse_mixed(seeds.iter(), asks)?;
+    let (listen_client, listen_peer, client, peer) = Default::default();
+    Ok(Addresses { listen_client, listen_peer, client, peer, seeds, tls })
+}
+
+/// What asks for TLS: a flag, or the first URL that says so.
+fn asks_for_tls(typed: &Typed<'_>) -> Option<String> {
+    let lists =
+        [typed.client, typed.peer, typed.advertise_client, typed.advertise_peer, typed.seeds];
+    let mut urls = lists.into_iter().flatten().flat_map(|list| list.split(','));
+    let url = urls.find(|url| url.starts_with("https://")).map(str::to_owned);
+    typed.asks_for_tls.map(str::to_owned).or(url)
+}
+
+/// Whoever reaches an address beyond this machine could read and write everything there.
+fn refuse_open<'a>(urls: impl Iterator<Item = &'a Url>, insecure: bool) -> Result<(), StartError> {
+    let mut open = urls.filter(|url| !url.tls && !insecure && !url.is_loopback());
+    open.next().map_or(Ok(()), |url| Err(StartError::OpenNetwork { url: url.text.clone() }))
+}
+
+/// One door without a lock is no better than none with one.
+fn refuse_mixed<'a>(
+    mut urls: impl Iterator<Item = &'a Url>,
+    asks: Option<String>,
+) -> Result<(), StartError> {
+    let Some(asks) = asks else { return Ok(()) };
+    let plain = urls.find(|url| !url.tls).map(|url| url.text.clone());
+    plain.map_or(Ok(()), |url| Err(TlsError::Mixed { url, asks }.into()))
+}
+
+fn parse_seeds(typed: &[String], tls: bool) -> Result<Vec<Url>, StartError> {
+    parse_list(("--seeds", CLIENT_PORT), typed, tls)
+}
+
+/// Where joiners get their certificates: where clients are served, on a port of its own.
+pub fn join_urls(addresses: &Addresses, named: Option<u16>) -> Result<Vec<Url>, StartError> {
+    let Some(first) = addresses.listen_client.first() else { return Ok(Vec::new()) };
+    let refuse = |why| StartError::BadUrl { flag: join::FLAG, url: first.text.clone(), why };
+    let port = join::port(first.port, named);
+    let port = port.ok_or_else(|| refuse("there is no port two above; name another"))?;
+    let served = addresses.listen_client.iter().chain(&addresses.listen_peer);
+    if served.clone().any(|url| url.port == port) {
+        return Err(refuse("joiners, clients and members need different ports; name another"));
     }
-    Ok(seeds)
+    let urls = addresses.listen_client.iter().filter_map(|url| join::beside(url, Some(port)));
+    Ok(urls.collect())
 }
 
 /// Replaces names by what they resolved to, for listening. Several names may share an address.
-pub fn listen_urls(resolved: &[SocketAddr]) -> Vec<String> {
-    let mut urls: Vec<String> = resolved.iter().map(|a| format!("http://{a}")).collect();
+pub fn listen_urls(resolved: &[SocketAddr], tls: bool) -> Vec<String> {
+    let scheme = if tls { "https" } else { "http" };
+    let mut urls: Vec<String> = resolved.iter().map(|a| format!("{scheme}://{a}")).collect();
     urls.sort();
     urls.dedup();
     urls
@@ -179,29 +225,40 @@ fn same(a: &Url, b: &Url) -> bool {
     a.port == b.port && (a.host == b.host || (a.address().is_some() && a.address() == b.address()))
 }
 
-fn parse_all(flag: &'static str, typed: &[String], port: u16) -> Result<Vec<Url>, StartError> {
-    let texts: Vec<&str> =
-        typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty()).collect();
-    if texts.is_empty() {
-        return Ok(vec![Url::parse(flag, "127.0.0.1", port)?]);
+/// A flag and the port for its URLs that name none.
+type Flag = (&'static str, u16);
+
+fn parse_all(flag: Flag, typed: &[String], tls: bool) -> Result<Vec<Url>, StartError> {
+    let urls = parse_list(flag, typed, tls)?;
+    match urls.is_empty() {
+        true => parse_list(flag, &["127.0.0.1".to_owned()], tls),
+        false => Ok(urls),
     }
-    texts.into_iter().map(|t| Url::parse(flag, t, port)).collect()
+}
+
+fn parse_list((flag, port): Flag, typed: &[String], tls: bool) -> Result<Vec<Url>, StartError> {
+    let texts = typed.iter().flat_map(|s| s.split(',')).filter(|s| !s.is_empty());
+    let scheme = |text: &str| match tls && !text.contains("://") {
+        true => format!("https://{text}"),
+        false => text.to_owned(),
+    };
+    texts.map(|text| Url::parse(flag, &scheme(text), port)).collect()
 }
 
 fn advertised(
-    flag: &'static str,
+    flag: Flag,
     typed: &[String],
     listen: &[Url],
-    port: u16,
+    tls: bool,
 ) -> Result<Vec<Url>, StartError> {
     let urls = if typed.iter().all(String::is_empty) {
         listen.to_vec()
     } else {
-        parse_all(flag, typed, port)?
+        parse_all(flag, typed, tls)?
     };
     match urls.iter().find(|u| u.address().is_some_and(|a| a.is_unspecified())) {
         Some(url) => Err(StartError::BadUrl {
-            flag,
+            flag: flag.0,
             url: url.text.clone(),
             why: "every address of this host can be listened on but not advertised",
         }),
@@ -227,6 +284,7 @@ mod tests {
             advertise_peer: &[],
             seeds: &seeds,
             insecure,
+            asks_for_tls: None,
         };
         match choose(typed) {
             Ok(chosen) => {
@@ -285,11 +343,49 @@ mod tests {
             ("127.0.0.1:5", "127.0.0.1:5", false, "clients and members need different ports"),
             ("localhost:5", "127.0.0.1:5", false, "clients and members need different ports"),
             ("0.0.0.0:5", "127.0.0.1:6", true, "listened on but not advertised"),
-            ("https://127.0.0.1:5", "127.0.0.1:6", false, "asks for TLS"),
+            ("https://127.0.0.1:5", "http://127.0.0.1:6", false, "asks for it; write https://"),
         ] {
             let said = judged(&[client], &[peer], &[], insecure);
             assert!(said.contains(want), "{client} {peer}: {said}");
         }
+    }
+
+    #[test]
+    fn with_tls_the_network_needs_no_flag_and_every_url_is_https() {
+        let said = judged(&["https://h1"], &["h1"], &["h2", "10.0.0.7:5"], false);
+        assert_eq!(said, "https://h1:2379 https://h1:2380 https://h2:2379,https://10.0.0.7:5");
+        let said = judged(&[], &[], &["https://127.0.0.1:5"], false);
+        assert_eq!(said, "https://127.0.0.1:2379 https://127.0.0.1:2380 https://127.0.0.1:5");
+        for (client, peer, seeds, plain) in [
+            ("https://h1", "http://127.0.0.1:2", "", "http://127.0.0.1:2"),
+            ("https://h1", "h1", "http://h2", "http://h2:2379"),
+            ("http://127.0.0.1:1", "", "https://127.0.0.1:3", "http://127.0.0.1:1"),
+        ] {
+            let said = judged(&[client], &[peer], &[seeds], false);
+            let want = format!("{plain} is without TLS, but https://");
+            assert!(said.starts_with(&want), "{client} {peer} {seeds}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_client_needs_the_flag_for_a_seed_on_the_network_too() {
+        let judged = |seed: &str, insecure, asks_for_tls| {
+            let typed = Typed {
+                client: &[],
+                peer: &[],
+                advertise_client: &[],
+                advertise_peer: &[],
+                seeds: &texts(&[seed]),
+                insecure,
+                asks_for_tls,
+            };
+            choose_client(typed).map_or_else(|e| e.to_string(), |a| a.seeds[0].text.clone())
+        };
+        assert!(judged("http://h1", false, None).contains("is reachable from the network without"));
+        assert_eq!(judged("http://h1", true, None), "http://h1:2379");
+        assert_eq!(judged("http://127.0.0.1", false, None), "http://127.0.0.1:2379");
+        assert_eq!(judged("h1", false, Some("--token")), "https://h1:2379");
+        assert!(judged("http://h1", true, Some("--token")).contains("but --token asks for it"));
     }
 
     #[test]

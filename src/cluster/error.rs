@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::tls::TlsError;
+
 /// Why the start is refused.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -117,13 +119,15 @@ pub enum StartError {
     /// Others could not reach what would be advertised.
     #[error(
         "this agent would advertise {url}, which other hosts cannot reach; pass {flag} \
-        http://ADDRESS:{port}"
+        {scheme}://ADDRESS:{port}"
     )]
     LoopbackAdvertised {
         /// The URL.
         url: String,
         /// The flag to change.
         flag: &'static str,
+        /// The scheme to use with it.
+        scheme: &'static str,
         /// The port to use with it.
         port: u16,
     },
@@ -136,14 +140,18 @@ pub enum StartError {
         /// The URL.
         url: String,
     },
-    /// Certificates are not built yet.
+    /// The same for what could have them.
     #[error(
-        "{url} asks for TLS, which this version does not serve; use http with --insecure-network"
+        "{url} is reachable from the network without certificates; write https:// for TLS, or pass \
+        --insecure-network if that is what you want"
     )]
-    TlsMissing {
+    OpenNetwork {
         /// The URL.
         url: String,
     },
+    /// Certificates, tokens, or what a seed shows.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The seed is a peer port.
     #[error("{seed} is the peer port of {host}; pass --seeds {client}, its port for clients")]
     PeerPort {
@@ -214,6 +222,7 @@ impl StartError {
         match self {
             StartError::BadUrl { .. } | StartError::NoSeeds => 2,
             StartError::Io { .. } => 1,
+            StartError::Tls(error) => error.exit_code(),
             _ => 3,
         }
     }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use super::tls::Files;
 
 /// How many characters of the instance are in a member's name.
 const INSTANCE: usize = 8;
@@ -89,6 +90,8 @@ pub struct Child<'a> {
     pub client: &'a [String],
     /// Told to members.
     pub peer: &'a [String],
+    /// The files towards clients and among members; `None` without TLS.
+    pub tls: Option<&'a (Files, Files)>,
 }
 
 /// The name of a host's member. etcd does not care; `--initial-cluster` needs it to be unique.
@@ -113,6 +116,14 @@ pub fn is_ours(name: &str) -> bool {
     tail.is_some_and(|tail| tail.len() == INSTANCE && tail.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
+/// Whether a member's name is of the form that [`member_name`] gives.
+pub fn is_member_name(name: &str) -> bool {
+    let tail = name.rsplit_once('-').map(|(host, instance)| (host.is_empty(), instance));
+    tail.is_some_and(|(nobody, instance)| {
+        !nobody && instance.len() == 8 && instance.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
 /// The arguments of the child.
 pub fn arguments(child: &Child<'_>) -> Vec<String> {
     let name = member_name(child.identity);
@@ -127,7 +138,7 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
     let mut listen_client = child.listen_client.to_vec();
     listen_client.push("unix://client:0".into());
     let token = child.identity.token.as_deref().unwrap_or_default();
-    [
+    let mut arguments: Vec<String> = [
         ("name", name.as_str()),
         ("data-dir", child.data_dir),
         ("listen-client-urls", &listen_client.join(",")),
@@ -153,7 +164,23 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
     ]
     .iter()
     .map(|(flag, value)| format!("--{flag}={value}"))
-    .collect()
+    .collect();
+    if let Some((client, peer)) = child.tls {
+        arguments.extend(certificates("", client));
+        // The whole interface for clients is served to members too.
+        arguments.extend(certificates("peer-", peer));
+    }
+    arguments
+}
+
+/// Both sides have to show a certificate.
+fn certificates(side: &str, files: &Files) -> [String; 4] {
+    [
+        format!("--{side}cert-file={}", files.cert.display()),
+        format!("--{side}key-file={}", files.key.display()),
+        format!("--{side}trusted-ca-file={}", files.authority.display()),
+        format!("--{side}client-cert-auth=true"),
+    ]
 }
 
 /// The variables that the child may see. `ETCD_NAME` would end it and `ETCD_SNAPSHOT_COUNT` would
@@ -195,6 +222,7 @@ mod tests {
             listen_peer: &urls,
             client: &clients,
             peer: &urls,
+            tls: None,
         })
     }
 
@@ -212,6 +240,50 @@ mod tests {
         assert!(said.contains(&"--initial-cluster=h1-9f3c1234=http://10.0.0.1:2380".into()));
         assert!(said.contains(&"--initial-cluster-token=t".into()));
         assert!(said.contains(&"--strict-reconfig-check=false".into()));
+    }
+
+    #[test]
+    fn members_of_ours_are_told_by_their_names() {
+        let identity = Identity::new("9f3c1234-77".into(), "h1".into(), String::new());
+        assert!(is_member_name(&member_name(&identity)));
+        for name in ["default", "infra1", "etcd-node-1", "-9f3c1234", ""] {
+            assert!(!is_member_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn with_tls_both_sides_show_certificates_to_clients_and_among_members() {
+        let files = |side: &str| Files {
+            cert: format!("{side}.crt").into(),
+            key: format!("{side}.key").into(),
+            authority: format!("{side}.ca").into(),
+        };
+        let identity = Identity::new("9f3c1234-77".into(), "h1".into(), String::new());
+        let urls = ["https://h1:1".to_owned()];
+        let said = arguments(&Child {
+            identity: &identity,
+            mode: Mode::New,
+            strict: false,
+            data_dir: "/s/etcd",
+            listen_client: &urls,
+            listen_peer: &urls,
+            client: &urls,
+            peer: &urls,
+            tls: Some(&(files("c"), files("p"))),
+            quota: 2_147_483_648,
+        });
+        for want in [
+            "--cert-file=c.crt",
+            "--key-file=c.key",
+            "--trusted-ca-file=c.ca",
+            "--client-cert-auth=true",
+            "--peer-cert-file=p.crt",
+            "--peer-key-file=p.key",
+            "--peer-trusted-ca-file=p.ca",
+            "--peer-client-cert-auth=true",
+        ] {
+            assert!(said.contains(&want.to_owned()), "{want}: {said:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,11 @@ pub fn endpoints() -> String {
     format!("{PREFIX}endpoints")
 }
 
+/// What is known of a token.
+pub fn token(id: &str) -> String {
+    format!("{PREFIX}token/{}", encode_segment(id))
+}
+
 /// One kind of key that exists once per host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerHost {
@@ -69,6 +74,8 @@ pub enum PerHost {
     Away,
     /// A host that failed to join and is left alone for a while.
     Quarantine,
+    /// What a person wants a host's agent to do.
+    Order,
 }
 
 impl PerHost {
@@ -80,6 +87,7 @@ impl PerHost {
             PerHost::Leave => "leave",
             PerHost::Away => "away",
             PerHost::Quarantine => "quarantine",
+            PerHost::Order => "order",
         }
     }
 
@@ -343,6 +351,19 @@ pub struct QuarantineRecord {
     pub fails: u32,
     /// Why, for people.
     pub why: String,
+}
+
+/// `order/H`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRecord {
+    /// [`VERSION`]
+    pub v: u32,
+    /// `leave` or `restart`.
+    pub what: String,
+    /// The host on which it was asked for.
+    pub by: String,
+    /// Seconds since 1970, for people.
+    pub at: u64,
 }
 
 /// `history/SEQ`

@@ -77,8 +77,12 @@ pub enum Event {
     Done,
     /// It was not.
     Failed,
-    /// The child has ended.
-    ChildEnded,
+    /// The child has ended; `removed` when its last lines say that its member was taken out. Any
+    /// other end says nothing about that, and the data may still be needed.
+    ChildEnded {
+        /// Its member is no longer in the cluster.
+        removed: bool,
+    },
     /// A further wish.
     Wish(Mode),
     /// Time has passed.
@@ -147,9 +151,9 @@ impl Ladder {
         }
         match event {
             Event::Wish(mode) => self.wish(mode, now),
-            Event::ChildEnded => {
+            Event::ChildEnded { removed } => {
                 self.child = false;
-                self.child_ended(now)
+                self.child_ended(removed, now)
             }
             Event::Done => self.ended(true, now),
             Event::Failed => self.ended(false, now),
@@ -171,17 +175,19 @@ impl Ladder {
         }
     }
 
-    fn child_ended(&mut self, now: Duration) -> Vec<Command> {
+    fn child_ended(&mut self, removed: bool, now: Duration) -> Vec<Command> {
         match self.step {
-            // As it does when it learns of its removal.
-            Step::Part | Step::Wait | Step::RemoveSelf | Step::Settle => {
-                self.left = true;
-                self.enter(Step::Archive, now)
-            }
+            Step::Settle => self.archive(now),
+            Step::Part | Step::Wait | Step::RemoveSelf if removed => self.archive(now),
             Step::Kill if self.left && self.mode < Mode::Hurry => self.enter(Step::Archive, now),
             Step::Term | Step::Kill => self.enter(Step::Over, now),
             _ => Vec::new(),
         }
+    }
+
+    fn archive(&mut self, now: Duration) -> Vec<Command> {
+        self.left = true;
+        self.enter(Step::Archive, now)
     }
 
     /// A command has ended, well or not.
@@ -189,6 +195,7 @@ impl Ladder {
         let next = match (self.step, well) {
             (Step::Ask, true) => Step::Part,
             (Step::Part, _) => Step::Wait,
+            (Step::RemoveSelf, true) if !self.child => return self.archive(now),
             (Step::RemoveSelf, true) => Step::Settle,
             // The next start finishes it.
             (Step::Ask | Step::RemoveSelf, false) => Step::Note,
@@ -255,6 +262,8 @@ impl Ladder {
 mod tests {
     use super::*;
 
+    const ENDED: Event = Event::ChildEnded { removed: false };
+    const REMOVED: Event = Event::ChildEnded { removed: true };
     const VOTER: Standing = Standing { child: true, member: true, alone: false, quorum: true };
 
     /// The commands when each event comes a second after the last, except that time passes to the
@@ -274,13 +283,13 @@ mod tests {
     #[test]
     fn staying_notes_hands_over_gives_back_and_ends_the_child() {
         use Command::{Exit, HandOver, Kill, Note, Revoke, Term};
-        use Event::{ChildEnded, Done, Failed, Time};
-        let all = [Done, Done, Done, ChildEnded];
+        use Event::{Done, Failed, Time};
+        let all = [Done, Done, Done, ENDED];
         assert_eq!(way(Mode::Stay, VOTER, &all).0, [Note, HandOver, Revoke, Term, Exit(0)]);
         // Whatever fails, the child ends; in 1 + 2 + 1 + 5 s at most.
-        let none = [Failed, Failed, Failed, ChildEnded];
+        let none = [Failed, Failed, Failed, ENDED];
         assert_eq!(way(Mode::Stay, VOTER, &none).0, [Note, HandOver, Revoke, Term, Exit(0)]);
-        let late = [Time, Time, Time, Time, ChildEnded];
+        let late = [Time, Time, Time, Time, ENDED];
         let (said, seconds) = way(Mode::Stay, VOTER, &late);
         assert_eq!(said, [Note, HandOver, Revoke, Term, Kill, Exit(0)]);
         assert_eq!(seconds, 9);
@@ -289,11 +298,11 @@ mod tests {
     #[test]
     fn leaving_waits_for_the_removal_and_takes_it_into_its_own_hand() {
         use Command::{Archive, Ask, Exit, HandOver, Kill, RemoveSelf, Revoke};
-        use Event::{ChildEnded, Done, Time};
-        let removed = [Done, Done, ChildEnded, Done, Done];
+        use Event::{Done, Time};
+        let removed = [Done, Done, REMOVED, Done, Done];
         let said = way(Mode::Leave, VOTER, &removed).0;
         assert_eq!(said, [Ask, HandOver, Archive, Revoke, Exit(0)]);
-        let by_itself = [Done, Done, Time, Done, Time, ChildEnded, Done, Done];
+        let by_itself = [Done, Done, Time, Done, Time, ENDED, Done, Done];
         let (said, seconds) = way(Mode::Leave, VOTER, &by_itself);
         assert_eq!(said, [Ask, HandOver, RemoveSelf, Kill, Archive, Revoke, Exit(0)]);
         assert_eq!(seconds, 11);
@@ -302,14 +311,14 @@ mod tests {
     #[test]
     fn who_cannot_leave_stays_and_keeps_its_data() {
         use Command::{Ask, Exit, HandOver, Note, RemoveSelf, Revoke, Term};
-        use Event::{ChildEnded, Done, Failed, Time};
+        use Event::{Done, Failed, Time};
         let stays = [Note, HandOver, Revoke, Term, Exit(0)];
-        let all = [Done, Done, Done, ChildEnded];
+        let all = [Done, Done, Done, ENDED];
         let alone = Standing { alone: true, ..VOTER };
         assert_eq!(way(Mode::Leave, alone, &all).0, stays);
         let lost = Standing { quorum: false, ..VOTER };
         assert_eq!(way(Mode::Leave, lost, &all).0, stays);
-        let refused = [Done, Done, Time, Failed, Done, Done, Done, ChildEnded];
+        let refused = [Done, Done, Time, Failed, Done, Done, Done, ENDED];
         let said = way(Mode::Leave, VOTER, &refused).0;
         assert_eq!(said[..3], [Ask, HandOver, RemoveSelf]);
         assert_eq!(said[3..], stays);
@@ -319,25 +328,37 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_keeps_the_data_when_etcd_ends_for_another_reason() {
+        use Command::{Archive, Ask, Exit, HandOver, Note, RemoveSelf, Revoke};
+        use Event::{Done, Failed, Time};
+        let killed = [Done, Done, ENDED, Time, Failed, Done, Done, Done];
+        let said = way(Mode::Leave, VOTER, &killed).0;
+        assert_eq!(said, [Ask, HandOver, RemoveSelf, Note, HandOver, Revoke, Exit(0)]);
+        let removed = [Done, Done, ENDED, Time, Done, Done, Done];
+        let said = way(Mode::Leave, VOTER, &removed).0;
+        assert_eq!(said, [Ask, HandOver, RemoveSelf, Archive, Revoke, Exit(0)]);
+    }
+
+    #[test]
     fn a_second_wish_skips_the_waits_and_a_third_kills() {
         use Command::{Ask, Exit, Kill, Term};
-        use Event::{ChildEnded, Time, Wish};
-        let hurried = [Wish(Mode::Hurry), ChildEnded];
+        use Event::{Time, Wish};
+        let hurried = [Wish(Mode::Hurry), ENDED];
         assert_eq!(way(Mode::Leave, VOTER, &hurried).0, [Ask, Term, Exit(130)]);
-        let (said, seconds) = way(Mode::Leave, VOTER, &[Wish(Mode::Hurry), Time, ChildEnded]);
+        let (said, seconds) = way(Mode::Leave, VOTER, &[Wish(Mode::Hurry), Time, ENDED]);
         assert_eq!((said, seconds), (vec![Ask, Term, Kill, Exit(130)], 1));
-        let third = [Wish(Mode::Hurry), Wish(Mode::Now), ChildEnded];
+        let third = [Wish(Mode::Hurry), Wish(Mode::Now), ENDED];
         assert_eq!(way(Mode::Leave, VOTER, &third).0, [Ask, Term, Kill, Exit(137)]);
-        assert_eq!(way(Mode::Now, VOTER, &[ChildEnded]).0, [Kill, Exit(137)]);
+        assert_eq!(way(Mode::Now, VOTER, &[ENDED]).0, [Kill, Exit(137)]);
         // A softer wish changes nothing.
-        let softer = [Wish(Mode::Now), Wish(Mode::Stay), ChildEnded];
+        let softer = [Wish(Mode::Now), Wish(Mode::Stay), ENDED];
         assert_eq!(way(Mode::Leave, VOTER, &softer).0, [Ask, Kill, Exit(137)]);
     }
 
     #[test]
     fn every_way_ends_and_only_once_the_child_is_gone() {
-        use Event::{ChildEnded, Done, Failed, Time};
-        let events = [Done, Failed, Time, ChildEnded, Event::Wish(Mode::Hurry)];
+        use Event::{Done, Failed, Time};
+        let events = [Done, Failed, Time, ENDED, REMOVED, Event::Wish(Mode::Hurry)];
         for seed in 0..20_000_usize {
             let mode = [Mode::Stay, Mode::Leave, Mode::Hurry, Mode::Now][seed % 4];
             let mut now = Duration::ZERO;
@@ -347,9 +368,9 @@ mod tests {
                 let mut event = if n < 6 { events[dice % events.len()] } else { Time };
                 dice /= events.len();
                 if said.last() == Some(&Command::Kill) {
-                    event = ChildEnded;
+                    event = ENDED;
                 }
-                ended |= event == ChildEnded;
+                ended |= matches!(event, Event::ChildEnded { .. });
                 now = ladder.until().unwrap_or(now);
                 said.extend(ladder.step(now, event));
             }

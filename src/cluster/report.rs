@@ -165,6 +165,12 @@ pub struct Records {
 }
 
 impl Records {
+    /// What the host that decides now wrote; nothing of an earlier one.
+    pub fn current(&self) -> Option<&Told> {
+        let now = self.controller.as_ref()?;
+        self.told.as_ref().filter(|told| now.host == told.by && now.term == told.term)
+    }
+
     /// The prefixes to read, all at one revision.
     pub fn prefixes() -> [String; 10] {
         [
@@ -341,10 +347,7 @@ fn blank(name: &str, records: &Records) -> HostReport {
 /// Why a host stays what it is, the decider's reasons first.
 fn reasons(host: &HostReport, facts: &Facts<'_>, records: &Records) -> Vec<String> {
     let mut why: Vec<String> = Vec::new();
-    let current = records.told.as_ref().filter(|told| {
-        records.controller.as_ref().is_some_and(|now| now.host == told.by && now.term == told.term)
-    });
-    let held = current.iter().flat_map(|told| &told.held);
+    let held = records.current().into_iter().flat_map(|told| &told.held);
     why.extend(held.filter(|one| one.host == host.host).map(|one| one.reason.clone()));
     if let Some(leave) = records.leaves.get(&host.host)
         && host

@@ -4,40 +4,52 @@
 //! Refuses to decide: every choice is made by the pure part of [`crate::cluster`] from what is read
 //! here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
 use super::decide::quorum;
 use super::identity::show_id;
+use super::recover::Recovery;
+use super::tls::TlsFlags;
 use super::told::Told;
 use super::{ClusterStatus, Role, writes};
 use crate::ident::HostName;
 use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
 
+mod adopt;
 pub mod child;
 mod controller;
 mod entry;
 mod fault;
 mod member;
 mod operate;
+mod orders;
 mod ports;
 mod presence;
+mod private;
 mod readdress;
+mod records;
+pub mod recovery;
+pub mod reset;
 mod rpc;
 mod serve;
 mod sight;
 mod silence;
+pub mod snapshots;
 pub mod state;
 mod stop;
+mod tls;
 
 pub use entry::start;
 pub use operate::Operator;
+pub use tls::mint;
 
 /// What an agent that clusters was told.
 #[derive(Clone, Debug)]
@@ -90,6 +102,8 @@ pub struct ClusterSettings {
     /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
     /// replaced; without it [`DEAD_AFTER`]. The host that decides goes by its own.
     pub dead_after: Option<Duration>,
+    /// Certificates, token and password.
+    pub tls: TlsFlags,
 }
 
 /// How many voters are wanted when nobody says.
@@ -114,6 +128,37 @@ pub enum StopMode {
     Now,
 }
 
+/// What a person wants the agent to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Leave the cluster and end.
+    Leave,
+    /// Start anew, with the same arguments.
+    Restart,
+    /// Recover the state folder while no agent runs on it, and start anew.
+    Recover {
+        /// Names the outcome in the state folder.
+        request: String,
+        /// What is to be done.
+        recovery: Recovery,
+    },
+}
+
+impl Order {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Order::Leave => "leave",
+            Order::Restart => "restart",
+            Order::Recover { .. } => "recover",
+        }
+    }
+
+    /// What another host may order; data are recovered only from where they lie.
+    fn parse(word: &str) -> Option<Order> {
+        [Order::Leave, Order::Restart].into_iter().find(|order| order.as_str() == word)
+    }
+}
+
 /// A running membership. Dropping it without [`Handle::stop`] kills the child.
 pub struct Handle {
     /// The store. Its calls wait, within a bound, while the cluster forms.
@@ -124,6 +169,8 @@ pub struct Handle {
     pub state: Arc<state::StateFolder>,
     /// Answers requests about the cluster.
     pub operator: Operator,
+    /// What the agent is wanted to do.
+    pub orders: mpsc::Receiver<Order>,
     stop: watch::Sender<Option<StopMode>>,
     task: JoinHandle<()>,
 }
@@ -195,22 +242,35 @@ struct Agent {
     endpoints: Arc<Endpoints>,
     store: Arc<EtcdStore>,
     rpc: rpc::Rpc,
+    tls: tls::Credentials,
     spawner: child::Spawner,
     child: Mutex<Option<child::Running>>,
     status: watch::Sender<ClusterStatus>,
     /// What this host wrote last about its decisions.
     told: Mutex<Option<Told>>,
+    /// What a person wants this agent to do.
+    orders: mpsc::Sender<Order>,
     /// The cluster is known, and is the one that this folder belongs to.
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<writes::Claim>>,
     serving: watch::Sender<Option<Serving>>,
 }
 
-/// What etcd listens on.
+/// What is listened on.
 #[derive(Clone, Debug, Default)]
 struct Listen {
     client: Vec<String>,
     peer: Vec<String>,
+    /// By us, for joiners.
+    join: Vec<String>,
+}
+
+impl Listen {
+    /// The addresses where etcd listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let urls = self.client.iter().chain(&self.peer);
+        urls.filter_map(|url| url.split_once("://")?.1.parse().ok()).collect()
+    }
 }
 
 impl Agent {

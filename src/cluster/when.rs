@@ -28,6 +28,28 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
+/// A span of time as a person types it: `90s`, `30m`, `2h`, `1d`, or seconds; a week at most.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_span(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => MINUTE,
+        "h" => HOUR,
+        "d" => DAY,
+        other => {
+            return Err(format!("`{other}` is no unit of time; 90s, 30m, 2h and 1d are known"));
+        }
+    };
+    let count: u64 = digits.parse().map_err(|_| "a time is a number and a unit: 90s, 30m, 2h")?;
+    match count.checked_mul(unit) {
+        Some(seconds) if seconds <= 7 * DAY => Ok(seconds),
+        _ => Err("a host that is away for more than a week is better removed".to_owned()),
+    }
+}
+
 /// How long ago a moment was; nothing is in the future, whatever another host's clock says.
 pub fn ago(at: u64, now: u64) -> String {
     span(now.saturating_sub(at))
@@ -77,6 +99,18 @@ mod tests {
             assert_eq!(date(at), expected);
         }
         assert_eq!(clock(1_795_392_439), "00:07 UTC");
+    }
+
+    #[test]
+    fn spans_are_read_in_each_unit_and_bounded() {
+        for (text, seconds) in
+            [("90s", 90), ("90", 90), ("30m", 1800), ("2h", 7200), ("1d", 86_400)]
+        {
+            assert_eq!(parse_span(text), Ok(seconds));
+        }
+        for text in ["", "h", "2w", "8d", "99999999999999999999s", "-1h", "ü"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use super::keys::{
     self, AwayRecord, ChangeRecord, ClusterRecord, ControllerRecord, EndpointsRecord,
-    HistoryRecord, HostRecord, LeaveRecord, NominateRecord, PerHost, QuarantineRecord, SizeRecord,
-    VolunteerRecord,
+    HistoryRecord, HostRecord, LeaveRecord, NominateRecord, OrderRecord, PerHost, QuarantineRecord,
+    SizeRecord, VolunteerRecord,
 };
 use super::told::Told;
 use crate::store::{Compare, LeaseId, Op, Txn};
@@ -122,6 +122,14 @@ pub fn away(host: &str, note: &AwayRecord, claim: Option<Claim>) -> Txn {
     Txn {
         when: claim.into_iter().map(|claim| claim.holds(host)).collect(),
         then: vec![put(PerHost::Away.of(host), keys::write(note), None)],
+    }
+}
+
+/// An order to a host's agent; it ends with the claim of the agent that it was meant for.
+pub fn order(host: &str, order: &OrderRecord, claim: Claim) -> Txn {
+    Txn {
+        when: vec![claim.holds(host)],
+        then: vec![put(PerHost::Order.of(host), keys::write(order), Some(claim.lease))],
     }
 }
 

@@ -273,6 +273,8 @@ impl Running {
                 command.uid(*uid);
             });
         }
+        // The agent's own key to the cluster is nobody else's.
+        command.env_remove("QUORATE_TOKEN");
         command.args(&line.args).envs(&line.env).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         line.cwd.iter().for_each(|cwd| {

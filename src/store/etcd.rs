@@ -16,9 +16,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Committed, Compare, Entry, LeaseId, Op, Snapshot, Store, StoreError, Txn, Watched};
 
+mod access;
 mod endpoints;
 mod watching;
 
+pub use access::Access;
 pub use endpoints::{Bound, Endpoints};
 
 /// Entries per page of a range: large enough that a usual cluster is one page, small enough for one
@@ -300,6 +302,10 @@ fn by_code(code: i32, message: &str) -> Failure {
     const OUT_OF_RANGE: i32 = 11;
     const UNAUTHENTICATED: i32 = 16;
     match code {
+        // What the password was exchanged for has run out; a new channel gets a new one.
+        UNAUTHENTICATED if message.contains("invalid auth token") => {
+            Failure::Switch(message.to_owned())
+        }
         NOT_FOUND if message.contains("lease") => Failure::Final(StoreError::LeaseGone),
         OUT_OF_RANGE if message.contains("compacted") => Failure::Final(StoreError::Compacted),
         INVALID_ARGUMENT | NOT_FOUND | PERMISSION_DENIED | OUT_OF_RANGE | UNAUTHENTICATED => {
@@ -336,6 +342,8 @@ mod tests {
             (5, "etcdserver: requested lease not found", true),
             (11, "etcdserver: mvcc: required revision has been compacted", true),
             (3, "etcdserver: duplicate key given in txn request", true),
+            (16, "etcdserver: invalid auth token", false),
+            (16, "etcdserver: user name is empty", true),
         ] {
             let said = matches!(by_code(code, message), Failure::Final(_));
             assert_eq!(said, is_final, "{code} {message}");

@@ -169,6 +169,12 @@ impl Host {
         }
     }
 
+    /// Signals the agent and waits for its end.
+    pub(crate) fn end_with(&mut self, with: Signal) -> Option<i32> {
+        self.signal(with);
+        self.end()
+    }
+
     /// Ends the agent at once, and with it its etcd.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
@@ -184,6 +190,13 @@ impl Drop for Host {
             agent.wait().expect("the agent is ours to wait for");
         }
     }
+}
+
+/// What `quorate state reset WORDS` says about this host's folder.
+pub(crate) fn state_reset(host: &Host, words: &[&str]) -> Said {
+    let mut command = program();
+    command.args(["state", "reset"]).args(words).arg("--prefix").arg(host.state());
+    Said::of(command.output().expect("the program starts"))
 }
 
 fn program() -> Command {

@@ -356,11 +356,12 @@ impl World {
     /// Goes on on the way out; false at its end.
     fn climb(&mut self, i: usize, agent: &mut Agent) -> bool {
         let now = self.clock(agent);
-        let gone = agent.child_ended.take().is_some();
+        let ended = agent.child_ended.take();
         let Some(mut ladder) = agent.ladder.take() else { return true };
         let mut commands = Vec::new();
-        if gone {
-            commands.extend(ladder.step(now, ladder::Event::ChildEnded));
+        if let Some(next) = ended {
+            let removed = next == Next::Rejoin("removed");
+            commands.extend(ladder.step(now, ladder::Event::ChildEnded { removed }));
         }
         if ladder.until().is_some_and(|until| until <= now) {
             commands.extend(ladder.step(now, ladder::Event::Time));
@@ -431,7 +432,7 @@ impl World {
             }
             ladder::Command::Term | ladder::Command::Kill => {
                 self.hosts[i].child = None;
-                Some(ladder::Event::ChildEnded)
+                Some(ladder::Event::ChildEnded { removed: false })
             }
             ladder::Command::Exit(code) => {
                 self.note(format_args!("{name}: exits with {code}"));

@@ -155,18 +155,21 @@ impl World {
         let Pending { seen, fence, at, what } = pending;
         let fresh = self.now - at <= FRESH;
         match what {
-            What::Act(Action::MoveLeader { to }) if fresh => {
-                if self.probe(self.hosts[i].group, to).is_some() && self.etcd.member(to).is_some() {
-                    self.etcd.elect(to, self.now);
-                    self.note(format_args!("{to} leads now, handed over"));
-                }
+            What::Act(Action::MoveLeader { to }) if fresh && self.can_lead(i, to) => {
+                self.etcd.elect(to, self.now);
+                self.note(format_args!("{to} leads now, handed over"));
             }
             What::Act(action) if fresh => {
                 let name = self.hosts[i].name.clone();
                 let seconds = self.now / 1000;
                 let Some(ticket) = change::ticket(&action, &seen, &name, seconds) else { return };
+                let busy = self.etcd.get(&keys::change()).is_some();
                 let Ok(opened) = self.write(i, &writes::open(&ticket, fence)) else { return };
+                if opened.applied && busy {
+                    self.blame("I3: a second change is opened".into());
+                }
                 if opened.applied {
+                    self.judge_claim(fence);
                     decider.clocks.age(opened.revision, self.clock(agent));
                     self.order(i, decider, &seen, (&ticket, opened.revision), fence);
                 }
@@ -178,6 +181,10 @@ impl World {
         }
     }
 
+    fn can_lead(&self, i: usize, to: u64) -> bool {
+        self.probe(self.hosts[i].group, to).is_some() && self.etcd.member(to).is_some()
+    }
+
     fn order(
         &mut self,
         i: usize,
@@ -186,9 +193,11 @@ impl World {
         (ticket, revision): (&ChangeRecord, i64),
         fence: Fence,
     ) {
-        let luck = match self.ask(i) {
-            Some(Luck::Lost) | None => return,
-            Some(luck) => luck,
+        // Orders about members get lost more often: what becomes of them is the point.
+        let luck = match (self.ask(i), self.dice.below(10)) {
+            (Some(Luck::Lost) | None, _) | (_, 0) => return,
+            (_, 1) => Luck::Mute,
+            (Some(luck), _) => luck,
         };
         if ticket.kind == ChangeKind::Remove {
             self.judge_removal(ticket);
@@ -227,8 +236,19 @@ impl World {
         fence: Fence,
     ) {
         let ended = change::ended(ticket, change::DONE, self.now / 1000);
-        let _unanswered = self.write(i, &writes::close(&ended, revision, closing, fence));
+        let done = self.write(i, &writes::close(&ended, revision, closing, fence));
+        if done.is_ok_and(|done| done.applied) {
+            self.judge_claim(fence);
+        }
         decider.look_at = self.now;
+    }
+
+    /// Who opens or closes a change has the newest claim to decide.
+    fn judge_claim(&mut self, fence: Fence) {
+        let newest = self.etcd.get(&keys::controller()).map(|e| e.revision);
+        if newest.is_none_or(|newest| newest != fence.revision) {
+            self.blame("a decider whose claim is gone has changed something".into());
+        }
     }
 
     /// I1 and I5 by what is true, unless a fault was too recent to be known.

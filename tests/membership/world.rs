@@ -143,7 +143,8 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.trace, "{:>7}.{} {what}", self.now / 1000, self.now / 100 % 10);
+        let _written =
+            writeln!(self.trace, "{:>7}.{} {what}", self.now / 1000, self.now / 100 % 10);
     }
 
     /// Something must never happen and did.
@@ -156,6 +157,9 @@ impl World {
         if self.now < TROUBLE {
             if self.now > 20_000 && self.dice.one_in(100) {
                 self.misfortune();
+            }
+            if self.etcd.get(&keys::change()).is_some() && self.dice.one_in(10) {
+                self.interrupt();
             }
         } else if self.now == TROUBLE {
             self.heal();
@@ -365,7 +369,8 @@ impl World {
                 let peers = self.etcd.members.iter().flat_map(|m| m.peer.clone());
                 let mut peers: Vec<String> = peers.collect();
                 let mut list = self.hosts[i].folder.list.clone();
-                (peers.sort(), list.sort());
+                peers.sort();
+                list.sort();
                 if self.etcd.member(id).is_none() || peers != list {
                     return Some(Next::Rejoin("stale"));
                 }
@@ -441,19 +446,32 @@ impl World {
         self.hosts.iter_mut().for_each(|h| h.group = 0);
     }
 
+    /// Whoever leads is killed while a change is open.
+    fn interrupt(&mut self) {
+        let Some(i) = self.etcd.leader.and_then(|leader| self.host_of(leader)) else { return };
+        self.disturbed = self.now;
+        let name = self.hosts[i].name.clone();
+        self.note(format_args!("{name}: killed while it changes something"));
+        self.kill(i);
+        self.hosts[i].back_at = self.now + 1_000 + self.dice.below(30_000);
+    }
+
     fn wish(&mut self, i: usize, mode: ladder::Mode) {
         if let Some(agent) = &mut self.hosts[i].agent {
             agent.wish = agent.wish.max(Some(mode));
         }
     }
 
-    /// The data of a member are gone, when the others can bear it.
+    /// The data of a member are gone, when the others can bear it. While a healthy voter is being
+    /// taken out they cannot: the observation that its removal rests on may be two seconds old.
     fn lose_disk(&mut self, i: usize) {
         let voters = self.etcd.voters();
         let whole = |id: &u64| self.hosts.iter().any(|h| h.folder.data == Some(*id));
         let healthy = voters.iter().all(|id| whole(id) && self.host_of(*id).is_some());
         let all_up = self.votes(0) == voters.len() && voters.len() >= 3;
-        if !healthy || !all_up || self.etcd.get(&keys::change()).is_some() {
+        let leaving = !self.etcd.range(&PerHost::Leave.all()).is_empty();
+        let shrinks = leaving || voters.len() > self.desired();
+        if !healthy || !all_up || shrinks || self.etcd.get(&keys::change()).is_some() {
             return;
         }
         let name = self.hosts[i].name.clone();
@@ -513,7 +531,8 @@ impl World {
         let mut listed: Vec<u64> =
             list.map(|l| l.list.iter().map(|e| e.member).collect()).unwrap_or_default();
         let mut all = voters.clone();
-        (listed.sort_unstable(), all.sort_unstable());
+        listed.sort_unstable();
+        all.sort_unstable();
         check(listed == all, format!("the list of endpoints is {listed:?} of {all:?}"))?;
         let left = self.etcd.range(&PerHost::Leave.all()).len();
         check(left == 0, format!("{left} wishes to leave are left"))?;

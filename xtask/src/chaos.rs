@@ -126,7 +126,8 @@ fn one(seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
 
 async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
     let nodes = args.nodes.to_string();
-    let up = ["up", "--nodes", &nodes, "--voters", VOTERS];
+    // The clients have no certificates.
+    let up = ["up", "--insecure", "--nodes", &nodes, "--voters", VOTERS];
     must(cluster, &[&up[..], &["--wait", "60s"]].concat()).await?;
     let status: Value = serde_json::from_str(&must(cluster, &["status", "--json"]).await?)?;
     let nodes = status["nodes"].as_array().into_iter().flatten();

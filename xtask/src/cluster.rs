@@ -34,6 +34,7 @@ mod power;
 pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod spec;
+mod token;
 pub(crate) mod up;
 pub(crate) mod view;
 
@@ -173,6 +174,9 @@ struct Up {
     /// No way out of the cluster's network; no published ports either
     #[arg(long)]
     internal: bool,
+    /// Agents without TLS
+    #[arg(long)]
+    insecure: bool,
     #[command(flatten)]
     given: Given,
 }
@@ -402,7 +406,7 @@ async fn bring_up(
         nodes: up.nodes,
         voters: up.voters.unwrap_or(3).min(up.nodes),
         lease: Lease::Keep,
-        agent: Agent::Running,
+        agent: if up.insecure { Agent::Insecure } else { Agent::Running },
         internal: up.internal,
         memory: MEMORY,
         nano_cpus: NANO_CPUS,

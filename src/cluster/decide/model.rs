@@ -197,8 +197,8 @@ impl Model {
         let replaceable = helper && !stuck;
         let bad = |v: &&Voter| v.dead || v.leaving;
         assert!(!replaceable || !seen.voters.iter().any(|v| bad(&v)), "I8: left alone: {self:?}");
-        let foreign = seen.voters.iter().any(|v| v.stranger && seen.can_remove(v));
-        assert!(!foreign, "I8: a stranger stays: {self:?}");
+        let may_go = |v: &&Voter| (v.stranger || v.leaving) && seen.can_remove(v);
+        assert_eq!(seen.voters.iter().find(may_go), None, "I8: may go and stays: {self:?}");
         if seen.voters.iter().all(|v| v.up && !v.leaving && !v.stranger) {
             assert!(n >= seen.target().max(1), "I8: too few: {self:?}");
             assert!(n <= usize::from(seen.desired).max(seen.least()), "I8: too many: {self:?}");

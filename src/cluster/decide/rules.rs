@@ -35,17 +35,22 @@ fn stranger(seen: &Observation) -> Option<Action> {
     take_out(seen, foreign, "no host was asked to be this member")
 }
 
-/// Rule 2: a voter wants to go. A ready learner takes its place first, where that keeps the size.
+/// Rule 2: voters want to go. A ready learner takes the place of one first, where that keeps the
+/// size.
 fn leaving(seen: &Observation) -> Option<Action> {
-    let wants = |v: &&Voter| v.leaving;
-    // The leader last, so that leadership moves once and not from one leaving host to the next.
-    let voter = seen.voters.iter().filter(wants).min_by_key(|v| (v.id == seen.leader, v.id))?;
+    let mut leavers: Vec<&Voter> = seen.voters.iter().filter(|v| v.leaving).collect();
+    if leavers.is_empty() {
+        return None;
+    }
+    // Who is down costs nothing and may be what keeps the others. The leader goes last, so that
+    // leadership moves once and not from one leaving host to the next.
+    leavers.sort_by_key(|v| (v.up, v.id == seen.leader, v.id));
     if seen.voters.len() <= seen.target()
         && let Some(promote) = promote_if_possible(seen)
     {
         return Some(promote);
     }
-    if seen.can_remove(voter) {
+    if let Some(voter) = leavers.into_iter().find(|v| seen.can_remove(v)) {
         return take_out(seen, voter, "it asked to leave");
     }
     if seen.learners.is_empty() { add(seen) } else { promote_if_possible(seen) }

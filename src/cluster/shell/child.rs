@@ -101,7 +101,7 @@ fn on_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|file| file.is_file())
 }
 
-fn scrubbed(mut command: Command) -> Command {
+pub(super) fn scrubbed(mut command: Command) -> Command {
     command.env_clear();
     command.envs(std::env::vars_os().filter(|(k, _)| k.to_str().is_some_and(keeps_variable)));
     command

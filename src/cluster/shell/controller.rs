@@ -107,7 +107,8 @@ pub(super) async fn run(agent: Arc<Agent>) {
 
 async fn lead(agent: &Arc<Agent>, serving: &Serving) {
     // Only our own etcd: whoever decides must be the one that leads.
-    let own = Endpoints::new(vec![agent.own_url.clone()], Some(serving.cluster), true);
+    let (url, access) = (vec![agent.own_url.clone()], Arc::clone(&agent.tls.access));
+    let own = Endpoints::reached(url, Some(serving.cluster), true, access);
     let store = EtcdStore::new(own);
     let wake = Arc::new(Notify::new());
     let mut watchers = JoinSet::new();

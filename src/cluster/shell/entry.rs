@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
-    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, StopMode, child, controller,
-    member, now_seconds, ports, presence, sight, state, stop,
+    Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, Order, StopMode, child,
+    controller, member, now_seconds, orders, ports, presence, sight, snapshots, state, stop, tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -24,6 +24,8 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 
 /// How long the claim to the name may keep the start waiting, when somebody answers.
 const CLAIM: Duration = Duration::from_secs(2);
+/// Orders of people that may wait: each ends the agent, so a second one is refused.
+const ORDERS: usize = 1;
 
 /// Starts clustering. Returns as soon as the start is decided and every refusal is known; the
 /// cluster may still form.
@@ -32,17 +34,25 @@ const CLAIM: Duration = Duration::from_secs(2);
 /// One sentence each; see [`StartError`].
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let addresses = addresses(&config)?;
+    let mut listen = listen(&addresses, config.flags.tls.join_port).await?;
+    let tls = tls::prepare(&config, &addresses, &listen.addresses())?;
+    if !tls.by_authority() {
+        listen.join.clear();
+    }
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let means = means(&config).await?;
-    let mut listen = Listen::default();
-    if matches!(means, Means::Etcd(_)) {
-        listen = listen_at(&addresses).await?;
-        child::end_orphans(&folder.etcd_dir()).await;
-        ports::are_free(&listen)?;
+    let server = server(&config).await?;
+    match &server {
+        Server::Etcd(_) => {
+            child::end_orphans(&folder.etcd_dir()).await;
+            ports::are_free(&listen)?;
+        }
+        _ => listen = Listen::default(),
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
-    let rpc = Rpc::default();
+    let rpc = Rpc::new(Arc::clone(&tls.access));
+    tls.examine(&rpc, &addresses).await?;
+    tls.admit(&addresses.seeds).await?;
     let contact = contact(&rpc, &known, &addresses, &identity).await?;
     let facts = Facts {
         phase: identity.phase,
@@ -54,78 +64,81 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, facts.data, &folder, &contact)?;
-    match (&means, first) {
-        (Means::Client, Start::Found) => return Err(StartError::NoSeeds),
-        (Means::NoEtcd(why), Start::Found | Start::FoundAgain) => {
+    match (&server, first) {
+        (Server::Never, Start::Found) => return Err(StartError::NoSeeds),
+        (Server::NoEtcd(why), Start::Found | Start::FoundAgain) => {
             return Err(StartError::NoEtcd { why: why.clone() });
         }
         _ => {}
     }
+    match first {
+        Start::Found | Start::FoundAgain => tls.found()?,
+        _ => tls.needs_token()?,
+    }
 
-    let endpoints = Endpoints::new(known, identity.cluster_id, !config.flags.no_server);
-    let agent = agent(&config, addresses, listen, means, folder, endpoints, rpc)?;
+    let ours = !config.flags.no_server;
+    let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
+    let (orderer, ordered) = mpsc::channel(ORDERS);
+    let agent = agent(&config, addresses, listen, server, folder, (endpoints, rpc, tls, orderer))?;
     // Without a leader nothing can be claimed, and it may be us whom the others wait for.
     if contact.led {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
-    Ok(run(agent, first))
+    let path = agent.folder.path().to_owned();
+    agent.tls.save().map_err(|source| StartError::Io { what: "cannot write to", path, source })?;
+    Ok(run(agent, first, ordered))
 }
 
 /// What a host can do for the cluster.
-enum Means {
+enum Server {
     /// It can serve.
     Etcd(child::Program),
     /// It was told never to.
-    Client,
+    Never,
     /// It has no etcd program; why.
     NoEtcd(String),
 }
 
 /// Finds etcd. Without any the host is a client; one that was named and is not there, or is too
 /// old, is a mistake.
-async fn means(config: &Config) -> Result<Means, StartError> {
+async fn server(config: &Config) -> Result<Server, StartError> {
     if config.flags.no_server {
-        return Ok(Means::Client);
+        return Ok(Server::Never);
     }
-    match child::find(config.etcd_path.as_deref()).await {
-        Ok(Some(program)) => Ok(Means::Etcd(program)),
-        Ok(None) => Ok(Means::NoEtcd("no etcd program was found on PATH".into())),
-        Err(error) => Err(error),
-    }
+    Ok(match child::find(config.etcd_path.as_deref()).await? {
+        Some(program) => Server::Etcd(program),
+        None => Server::NoEtcd("no etcd program was found on PATH".into()),
+    })
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
-    if config.flags.no_server {
-        let seeds = address::seeds(&config.flags.seeds)?;
-        let none = Vec::new();
-        return Ok(Addresses {
-            listen_client: Vec::new(),
-            listen_peer: Vec::new(),
-            client: none.clone(),
-            peer: none,
-            seeds,
-        });
-    }
-    address::choose(Typed {
+    let typed = Typed {
         client: &config.flags.client_urls,
         peer: &config.flags.server_urls,
         advertise_client: &config.flags.advertise_client_urls,
         advertise_peer: &config.flags.advertise_server_urls,
         seeds: &config.flags.seeds,
         insecure: config.flags.insecure_network,
-    })
+        asks_for_tls: config.flags.tls.asks_for_tls(),
+    };
+    match config.flags.no_server {
+        true => address::choose_client(typed),
+        false => address::choose(typed),
+    }
 }
 
-async fn listen_at(addresses: &Addresses) -> Result<Listen, StartError> {
+async fn listen(addresses: &Addresses, join: Option<u16>) -> Result<Listen, StartError> {
+    let join = if addresses.tls { address::join_urls(addresses, join)? } else { Vec::new() };
     Ok(Listen {
-        client: resolve(&addresses.listen_client).await?,
-        peer: resolve(&addresses.listen_peer).await?,
+        client: resolve(&addresses.listen_client, addresses.tls).await?,
+        peer: resolve(&addresses.listen_peer, addresses.tls).await?,
+        join: resolve(&join, addresses.tls).await?,
     })
 }
 
 /// etcd refuses names to listen on, so they become addresses here.
-async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
+async fn resolve(urls: &[Url], tls: bool) -> Result<Vec<String>, StartError> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for url in urls {
         if let Some(address) = url.address() {
@@ -144,7 +157,7 @@ async fn resolve(urls: &[Url]) -> Result<Vec<String>, StartError> {
         }
         found.extend(answers);
     }
-    Ok(address::listen_urls(&found))
+    Ok(address::listen_urls(&found, tls))
 }
 
 /// Everybody who may know the cluster: who answered last time, then the seeds.
@@ -248,14 +261,16 @@ fn refuse(
     }
 }
 
+/// What an agent acts with.
+type Means = (Arc<Endpoints>, Rpc, tls::Credentials, mpsc::Sender<Order>);
+
 fn agent(
     config: &Config,
     addresses: Addresses,
     listen: Listen,
-    means: Means,
+    server: Server,
     folder: Arc<state::StateFolder>,
-    endpoints: Arc<Endpoints>,
-    rpc: Rpc,
+    (endpoints, rpc, tls, orders): Means,
 ) -> Result<Arc<Agent>, StartError> {
     let system = |what, source| StartError::Io { what, path: folder.path().into(), source };
     let child_program = match &config.child_program {
@@ -263,10 +278,10 @@ fn agent(
         None => std::env::current_exe().map_err(|e| system("cannot find own program for", e))?,
     };
     let spawner = child::Spawner::start().map_err(|e| system("cannot start a thread for", e))?;
-    let (etcd, no_etcd) = match means {
-        Means::Etcd(program) => (Some(program), None),
-        Means::Client => (None, None),
-        Means::NoEtcd(why) => (None, Some(StartError::NoEtcd { why }.to_string())),
+    let (etcd, no_etcd) = match server {
+        Server::Etcd(program) => (Some(program), None),
+        Server::Never => (None, None),
+        Server::NoEtcd(why) => (None, Some(StartError::NoEtcd { why }.to_string())),
     };
     let identity = folder.identity();
     let mut status = ClusterStatus::new(Role::Starting, &identity.instance);
@@ -276,6 +291,10 @@ fn agent(
         .first()
         .map(|url| url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
         .unwrap_or_default();
+    // It is reached where it listens, and shows what it advertises.
+    if let Some(url) = addresses.client.first().and_then(|url| Url::parse("", url, 1).ok()) {
+        tls.access.set_alias(&own_url, &url.host);
+    }
     Ok(Arc::new(Agent {
         host: config.host.to_string(),
         instance: identity.instance,
@@ -298,10 +317,12 @@ fn agent(
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,
         rpc,
+        tls,
         spawner,
         child: Mutex::new(None),
         status: watch::Sender::new(status),
         told: Mutex::new(None),
+        orders,
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
@@ -330,7 +351,7 @@ async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
     }
 }
 
-fn run(agent: Arc<Agent>, first: Start) -> Handle {
+fn run(agent: Arc<Agent>, first: Start, orders: mpsc::Receiver<Order>) -> Handle {
     let (stop, stopped) = watch::channel(None);
     let handle_parts = (
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
@@ -340,7 +361,7 @@ fn run(agent: Arc<Agent>, first: Start) -> Handle {
     );
     let task = tokio::spawn(supervise(agent, first, stopped));
     let (store, status, state, operator) = handle_parts;
-    Handle { store, status, state, operator, stop, task }
+    Handle { store, status, state, operator, orders, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.
@@ -348,8 +369,11 @@ async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Op
     // Everything in here ends with this function.
     let mut loops = JoinSet::new();
     loops.spawn(sight::run(Arc::clone(&agent)));
+    loops.spawn(orders::run(Arc::clone(&agent)));
+    loops.spawn(snapshots::run(Arc::clone(&agent)));
     let endpoints = Arc::clone(&agent.endpoints);
     loops.spawn(async move { endpoints.review().await });
+    loops.spawn(tls::duty::run(Arc::clone(&agent)));
     let mut deciding = JoinSet::new();
     deciding.spawn(controller::run(Arc::clone(&agent)));
     // Ended before the claim is given back, or it would claim the name anew.

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
 use super::serve::{self, End};
-use super::{Agent, fault, now_seconds, readdress, silence};
+use super::{Agent, adopt, fault, now_seconds, readdress, silence, tls};
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_PORT, Url};
 use crate::cluster::aftermath::{self, Cause, Next, Streak};
@@ -159,6 +159,7 @@ fn found(agent: &Agent) -> io::Result<Stage> {
 /// Waits until the cluster answers and is ours.
 async fn seek(agent: &Agent) -> Stage {
     let role = if agent.etcd.is_some() { Role::Volunteer } else { Role::Client };
+    tls::obtained(agent, role).await;
     if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
         let seeds: Vec<String> = known(agent).into_iter().map(|seed| seed.text).collect();
         agent.say(role, Some(format!("waiting for an answer from {}", seeds.join(", "))));
@@ -221,7 +222,11 @@ pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
     let (lists, _) =
         agent.store.read_many(&[keys::cluster()]).await.map_err(|e| unknown(e.to_string()))?;
     let entry = lists.first().and_then(|l| l.first());
-    let record: ClusterRecord = entry.and_then(|e| keys::read(&e.value)).ok_or_else(|| {
+    let record: Option<ClusterRecord> = match entry {
+        Some(entry) => keys::read(&entry.value),
+        None => adopt::record(agent).await,
+    };
+    let record = record.ok_or_else(|| {
         unknown("the cluster there is not one of quorate, or not set up yet".into())
     })?;
     let cluster = agent.endpoints.expected();

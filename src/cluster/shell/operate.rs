@@ -12,8 +12,14 @@ use super::Agent;
 use crate::cluster::request::{Answer, Request};
 
 mod explain;
+mod history;
 mod look;
+mod members;
+mod recover;
+mod size;
+mod snapshot;
 mod status;
+mod token;
 
 /// How many requests are answered at once: each may ask all members and the store.
 const AT_ONCE: usize = 4;
@@ -53,5 +59,15 @@ async fn serve(agent: &Agent, request: &Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Box::new(status::report(agent).await)),
         Request::Explain => explain::answer(agent).await,
+        Request::Token { seconds, uses } => token::answer(agent, *seconds, *uses).await,
+        Request::Size { n, dry } => size::answer(agent, *n, *dry).await,
+        Request::Leave { host, dry } => members::leave(agent, host.as_deref(), *dry).await,
+        Request::Remove { host, force, dry } => members::remove(agent, host, *force, *dry).await,
+        Request::MoveLeader { host } => members::move_leader(agent, host).await,
+        Request::Away { host, seconds } => members::away(agent, host, *seconds).await,
+        Request::Restart { host } => members::restart(agent, host).await,
+        Request::Recover { request, recovery } => recover::answer(agent, request, recovery).await,
+        Request::SnapshotSave => snapshot::save(agent).await,
+        Request::History => history::answer(agent).await,
     }
 }

@@ -9,10 +9,13 @@ use std::path::Path;
 use super::Listen;
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_FLAG, PEER_FLAG};
+use crate::cluster::tls::join;
 
 /// Refuses addresses that are taken or not ours.
 pub(super) fn are_free(listen: &Listen) -> Result<(), StartError> {
-    for (flag, urls) in [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer)] {
+    let all =
+        [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer), (join::FLAG, &listen.join)];
+    for (flag, urls) in all {
         for url in urls {
             let Some(at) = url.split_once("://").and_then(|(_, at)| at.parse().ok()) else {
                 continue;

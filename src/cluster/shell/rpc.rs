@@ -3,7 +3,7 @@
 //! Refuses to try again or elsewhere: an order about members must not be repeated blindly.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::cluster::flags::Version;
 pub(super) use crate::cluster::seen::{Member, Probe};
+use crate::store::etcd::Access;
 
 /// How long a member may take to say how it is.
 pub(super) const PROBE: Duration = Duration::from_millis(500);
@@ -23,12 +24,17 @@ const ORDER: Duration = Duration::from_secs(8);
 const DEFRAGMENT: Duration = Duration::from_secs(60);
 
 /// Connections to members, by URL.
-#[derive(Default)]
 pub(super) struct Rpc {
+    access: Arc<Access>,
     clients: Mutex<HashMap<String, Client>>,
 }
 
 impl Rpc {
+    /// None yet.
+    pub(super) fn new(access: Arc<Access>) -> Self {
+        Rpc { access, clients: Mutex::default() }
+    }
+
     /// How the member at `url` is; `None` when it does not answer in time.
     pub(super) async fn probe(&self, url: &str) -> Option<Probe> {
         let mut client = self.client(url).await?;
@@ -52,6 +58,17 @@ impl Rpc {
         })
     }
 
+    /// How the member `id` is, asked at its port for peers, where etcd answers before it had a
+    /// leader. Asked for its state before it has read in its log that it is a member, etcd 3.4 ends
+    /// in a panic; so the list is asked for first.
+    pub(super) async fn probe_early(&self, url: &str, id: u64) -> Option<Probe> {
+        let (_, members) = self.members(url).await?;
+        if members.iter().all(|one| one.id != id) {
+            return None;
+        }
+        self.probe(url).await
+    }
+
     /// The members as `url` knows them, with the cluster's id.
     pub(super) async fn members(&self, url: &str) -> Option<(u64, Vec<Member>)> {
         let mut client = self.client(url).await?;
@@ -61,6 +78,16 @@ impl Rpc {
         };
         let cluster = list.header().map(ResponseHeader::cluster_id)?;
         Some((cluster, list.members().iter().map(member).collect()))
+    }
+
+    /// The members' names, from the first of `urls` that answers.
+    pub(super) async fn names(&self, urls: &[String]) -> Option<Vec<String>> {
+        for url in urls {
+            if let Some((_, members)) = self.members(url).await {
+                return Some(members.into_iter().map(|member| member.name).collect());
+            }
+        }
+        None
     }
 
     /// Adds a learner; its id and everybody's list.
@@ -92,6 +119,12 @@ impl Rpc {
     pub(super) async fn remove(&self, url: &str, id: u64) -> Result<(), String> {
         let mut client = self.client(url).await.ok_or("no connection")?;
         self.order(url, client.member_remove(id)).await.map(drop)
+    }
+
+    /// Gives a member other peer URLs.
+    pub(super) async fn update(&self, url: &str, id: u64, peer: &[String]) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        self.order(url, client.member_update(id, peer)).await.map(drop)
     }
 
     /// Hands the leadership over; `url` is the leader's.
@@ -138,6 +171,21 @@ impl Rpc {
         }
     }
 
+    /// The database of the member at `url`, piece by piece. Each piece has its own limit: how much
+    /// there is, nobody knows.
+    pub(super) async fn snapshot(
+        &self,
+        url: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), String> {
+        let mut client = self.client(url).await.ok_or("no connection")?;
+        let mut stream = self.order(url, client.snapshot()).await?;
+        while let Some(piece) = self.order(url, stream.message()).await? {
+            take(piece.blob()).map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+
     async fn order<T>(
         &self,
         url: &str,
@@ -165,7 +213,7 @@ impl Rpc {
             .with_connect_timeout(PROBE)
             .with_keep_alive(Duration::from_secs(5), Duration::from_secs(2))
             .with_keep_alive_while_idle(false);
-        let client = Client::connect([url], Some(options)).await.ok()?;
+        let client = self.access.connect(url, options, PROBE).await.ok()?;
         self.guard().insert(url.to_owned(), client.clone());
         Some(client)
     }

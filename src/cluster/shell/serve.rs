@@ -80,6 +80,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> io::Result<Running> {
         listen_peer: &agent.listen.peer,
         client: &agent.addresses.client,
         peer: &agent.addresses.peer,
+        tls: agent.tls.certificates.as_ref(),
     });
     let program = agent.etcd.as_ref().map(|e| e.path.clone()).unwrap_or_else(|| "etcd".into());
     let running = child::spawn(

@@ -62,7 +62,9 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     let earlier = agent.status.borrow().cluster.clone().unwrap_or_default();
     let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
     view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
-    let Some(members) = members(agent, expected).await else {
+    // An etcd that was started without a quorum answers only at its port for peers.
+    let lonely = !earlier.quorum;
+    let Some(members) = members(agent, expected, lonely).await else {
         view.members.clone_from(&earlier.members);
         view.members.iter_mut().for_each(|m| {
             m.up = false;
@@ -73,7 +75,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    let stranger = describe(agent, expected, &members, &mut view).await;
+    let stranger = describe(agent, (expected, lonely), &members, &mut view).await;
     view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
@@ -92,10 +94,13 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
 }
 
 /// The list of the first that answers and belongs to us: our own etcd, then the others.
-async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
+async fn members(agent: &Agent, expected: u64, lonely: bool) -> Option<Vec<Member>> {
     let mut urls = agent.endpoints.urls();
     if agent.serving.borrow().is_some() {
         urls.insert(0, agent.own_url.clone());
+    }
+    if lonely && agent.child().is_some() {
+        urls.extend(agent.listen.peer.iter().cloned());
     }
     for url in urls {
         if let Some((cluster, members)) = agent.rpc.members(&url).await
@@ -110,13 +115,18 @@ async fn members(agent: &Agent, expected: u64) -> Option<Vec<Member>> {
 /// Fills in what the members say; gives the stranger that answers in the place of one of them.
 async fn describe(
     agent: &Agent,
-    expected: u64,
+    (expected, lonely): (u64, bool),
     members: &[Member],
     view: &mut ClusterView,
 ) -> Option<(String, u64)> {
     let asked = members.iter().map(|member| async move {
-        let url = member.client.first()?;
-        agent.rpc.probe(url).await.map(|probe| (url.clone(), probe))
+        if let Some(url) = member.client.first()
+            && let Some(probe) = agent.rpc.probe(url).await
+        {
+            return Some((url.clone(), probe));
+        }
+        let url = member.peer.first().filter(|_| lonely)?;
+        agent.rpc.probe_early(url, member.id).await.map(|probe| (url.clone(), probe))
     });
     let answers = futures_util::future::join_all(asked).await;
     let strange = |(url, probe): &(String, Probe)| {

@@ -10,9 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Agent, Serving, StopMode};
+use crate::cluster::aftermath::Cause;
 use crate::cluster::decide::quorum;
 use crate::cluster::identity::Phase;
 use crate::cluster::keys::{self, AwayRecord, LeaveRecord};
+use crate::cluster::logline::Class;
 use crate::cluster::status::Role;
 use crate::cluster::writes;
 use crate::store::Store;
@@ -94,7 +96,7 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
     let claim = agent.claim.borrow().map(|claim| claim.revision);
     let asked = agent.store.txn(writes::leave(&agent.host, &record, claim)).await;
     let asked = asked.is_ok_and(|done| done.applied);
-    let removed = asked && timeout(REMOVAL, gone(agent)).await.is_ok();
+    let removed = asked && timeout(REMOVAL, gone(agent)).await == Ok(true);
     if !removed && !remove_self(agent, serving).await {
         tracing::warn!("the others did not take this member out; the next start finishes it");
         return false;
@@ -110,10 +112,11 @@ async fn leave(agent: &Agent, serving: &Serving) -> bool {
     true
 }
 
-/// Waits until our etcd has ended, as it does when it learns of its removal.
-async fn gone(agent: &Agent) {
+/// Waits until our etcd has ended, as it does when it learns of its removal; whether it was that.
+/// Any other end says nothing, and the data may still be needed.
+async fn gone(agent: &Agent) -> bool {
     match agent.child() {
-        Some(child) => drop(child.ended().await),
+        Some(child) => child.ended().await.cause() == Cause::Told(Class::Removed),
         None => std::future::pending().await,
     }
 }

@@ -12,6 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::Access;
+
 /// How long a member may take to say what it is.
 const PROBE: Duration = Duration::from_millis(500);
 /// How long to wait between two rounds of asking everybody, at first and at most.
@@ -78,17 +80,29 @@ pub struct Endpoints {
     /// One choice at a time: callers that find no active endpoint wait for the same answer.
     choosing: tokio::sync::Mutex<()>,
     ping: Duration,
+    access: Arc<Access>,
 }
 
 impl Endpoints {
     /// Endpoints at these URLs. `ours` says that their etcd is started by agents. `expected` is the
     /// cluster's id, when it is known; else the first that answers is believed.
     pub fn new(urls: Vec<String>, expected: Option<u64>, ours: bool) -> Arc<Self> {
+        Endpoints::reached(urls, expected, ours, Arc::default())
+    }
+
+    /// The same, with certificates or a password.
+    pub fn reached(
+        urls: Vec<String>,
+        expected: Option<u64>,
+        ours: bool,
+        access: Arc<Access>,
+    ) -> Arc<Self> {
         Arc::new(Endpoints {
             inner: Mutex::new(Inner { initial: urls.clone(), urls, expected, ..Inner::default() }),
             changed: Notify::new(),
             choosing: tokio::sync::Mutex::new(()),
             ping: if ours { PING_OURS } else { PING_OTHERS },
+            access,
         })
     }
 
@@ -238,7 +252,7 @@ impl Endpoints {
             // Pings without a stream would make etcd end the connection.
             .with_keep_alive_while_idle(false)
             .with_require_leader(true);
-        Client::connect([url], Some(options)).await
+        self.access.connect(url, options, PROBE).await
     }
 
     /// Checks the active endpoint and learns the voters' URLs from it, for as long as it is polled.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The least and the most time from one fault to the next.
 const GAP_MS: (u64, u64) = (700, 3500);
+/// One step of so many is a power cut of all: nothing is answered for a while after it.
+const KILL_ALL: u64 = 24;
 /// Fewer nodes than this are not left.
 const LEAST: usize = 4;
 
@@ -121,7 +123,7 @@ impl World {
         } else if calm && up.len() > 2 {
             choices.push(Action::Cut(dice.some(&up)));
         }
-        if dice.below(8) == 0 && paused.is_empty() && !up.is_empty() {
+        if dice.below(KILL_ALL) == 0 && paused.is_empty() && !up.is_empty() {
             choices = vec![Action::KillAll(up)];
         }
         choices

@@ -37,7 +37,7 @@ pub(crate) const UNTIL: &str = "dev.quorate.until";
 /// The node whose timed cuts a helper ends; empty on any other helper.
 pub(crate) const TIMER: &str = "dev.quorate.timer";
 
-/// `running` or `manual`: whether the node's container runs an agent.
+/// `running`, `insecure` or `manual`: whether the node's container runs an agent, and with TLS.
 pub(crate) const AGENT: &str = "dev.quorate.agent";
 
 /// The value of [`SCHEMA`].

@@ -42,7 +42,7 @@ fn wanted(cluster: &str, ours: &Listed) -> Wanted {
         nodes: nodes.iter().filter_map(|(node, _)| name::number(node)).max().unwrap_or(0),
         voters: u8::try_from(ours.voters()).unwrap_or(u8::MAX),
         lease: if get(&labels, label::LEASE) == "book" { Lease::Book } else { Lease::Keep },
-        agent: if of_first(label::AGENT) == "manual" { Agent::Manual } else { Agent::Running },
+        agent: Agent::parse(of_first(label::AGENT)),
         internal: true,
         memory: MEMORY,
         nano_cpus: NANO_CPUS,
@@ -142,7 +142,7 @@ pub(crate) async fn remove(
             return Err(Exit::error(Exit::CONFLICT, text));
         }
         let wanted = wanted(cluster, &ours);
-        let leaves = wanted.agent == Agent::Running && !how.force;
+        let leaves = wanted.agent != Agent::Manual && !how.force;
         if how.plan {
             let first = if leaves { "leave the cluster, then " } else { "" };
             println!("would {first}remove container {}", container.name);

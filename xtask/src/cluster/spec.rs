@@ -14,14 +14,18 @@ pub(crate) const CLIENT_PORT: u16 = 2379;
 pub(crate) const PEER_PORT: u16 = 2380;
 /// The graph that each node runs; empty at first, watched.
 pub(crate) const GRAPH: &str = "/etc/quorate/site.yaml";
+/// Where a node that joins finds its token.
+pub(crate) const TOKEN: &str = "/etc/quorate/token";
 /// The agent's folder.
 pub(crate) const STATE: &str = "/var/lib/quorate";
 
 /// What runs in the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agent {
-    /// `quorate run` as process of the container.
+    /// `quorate run` as process of the container, with TLS.
     Running,
+    /// The same without TLS.
+    Insecure,
     /// Nothing: the node sleeps until a command starts an agent by hand.
     Manual,
 }
@@ -96,8 +100,7 @@ impl Wanted {
         labels.insert(label::NODE.to_owned(), host.clone());
         labels.insert(label::IMAGE_KEY.to_owned(), self.image_key.clone());
         labels.insert(label::SPEC.to_owned(), self.node_digest(number, place));
-        let agent = if self.agent == Agent::Manual { "manual" } else { "running" };
-        labels.insert(label::AGENT.to_owned(), agent.to_owned());
+        labels.insert(label::AGENT.to_owned(), self.agent.as_str().to_owned());
         ContainerSpec {
             name: name::container(&self.cluster, &host),
             image: self.image.clone(),
@@ -148,40 +151,59 @@ impl Wanted {
         match self.agent {
             // Under the engine's init, so it ends at once when it is told to.
             Agent::Manual => ["/bin/sleep", "2147483647"].map(str::to_owned).to_vec(),
-            Agent::Running => agent_command(number, self.voters, &place.address(number), seeds),
+            Agent::Running | Agent::Insecure => self.agent_command(number, place, seeds),
         }
     }
-}
 
-/// The command line of a node's agent.
-pub(crate) fn agent_command(
-    number: u8,
-    voters: u8,
-    address: &str,
-    seeds: &[String],
-) -> Vec<String> {
-    let mut command = vec!["/usr/bin/quorate".to_owned(), "run".to_owned()];
-    let mut flag = |name: &str, value: String| {
-        command.push(name.to_owned());
-        command.push(value);
-    };
-    flag("--hostname", name::node(number));
-    flag("--ideal-cluster-size", voters.to_string());
-    flag("--prefix", STATE.to_owned());
-    flag("--client-urls", client_url(address));
-    flag("--server-urls", format!("http://{address}:{PEER_PORT}"));
-    if !seeds.is_empty() {
-        let urls: Vec<String> = seeds.iter().map(|seed| client_url(seed)).collect();
-        flag("--seeds", urls.join(","));
+    /// The command line of a node's agent.
+    fn agent_command(&self, number: u8, place: &Place, seeds: &[String]) -> Vec<String> {
+        let (tls, address) = (self.agent == Agent::Running, place.address(number));
+        let scheme = if tls { "https" } else { "http" };
+        let client_url = |address: &str| format!("{scheme}://{address}:{CLIENT_PORT}");
+        let mut command = vec!["/usr/bin/quorate".to_owned(), "run".to_owned()];
+        let mut flag = |name: &str, value: String| {
+            command.push(name.to_owned());
+            command.push(value);
+        };
+        flag("--hostname", name::node(number));
+        flag("--ideal-cluster-size", self.voters.to_string());
+        flag("--prefix", STATE.to_owned());
+        flag("--client-urls", client_url(&address));
+        flag("--server-urls", format!("{scheme}://{address}:{PEER_PORT}"));
+        if !seeds.is_empty() {
+            let urls: Vec<String> = seeds.iter().map(|seed| client_url(seed)).collect();
+            flag("--seeds", urls.join(","));
+            if tls {
+                flag("--token-file", TOKEN.to_owned());
+            }
+        }
+        flag("--log-format", "text".to_owned());
+        if !tls {
+            command.push("--insecure-network".to_owned());
+        }
+        command.extend(["yaml".to_owned(), GRAPH.to_owned()]);
+        command
     }
-    flag("--log-format", "text".to_owned());
-    command.push("--insecure-network".to_owned());
-    command.extend(["yaml".to_owned(), GRAPH.to_owned()]);
-    command
 }
 
-fn client_url(address: &str) -> String {
-    format!("http://{address}:{CLIENT_PORT}")
+impl Agent {
+    /// As the label says it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Agent::Running => "running",
+            Agent::Insecure => "insecure",
+            Agent::Manual => "manual",
+        }
+    }
+
+    /// What a label says.
+    pub(crate) fn parse(text: &str) -> Agent {
+        match text {
+            "manual" => Agent::Manual,
+            "insecure" => Agent::Insecure,
+            _ => Agent::Running,
+        }
+    }
 }
 
 /// Sixteen hex digits that stand for a value.
@@ -227,15 +249,28 @@ pub(crate) mod tests {
         assert_eq!(
             first,
             "/usr/bin/quorate run --hostname h1 --ideal-cluster-size 3 --prefix /var/lib/quorate \
-             --client-urls http://10.91.12.11:2379 --server-urls http://10.91.12.11:2380 \
-             --log-format text --insecure-network yaml /etc/quorate/site.yaml"
+             --client-urls https://10.91.12.11:2379 --server-urls https://10.91.12.11:2380 \
+             --log-format text yaml /etc/quorate/site.yaml"
         );
         let seeds = ["10.91.12.11".to_owned(), "10.91.12.12".to_owned()];
         let fourth = wanted.node(4, &PLACE, &seeds, &owner(), 0);
-        let list = "--seeds http://10.91.12.11:2379,http://10.91.12.12:2379 ";
+        let list = "--seeds https://10.91.12.11:2379,https://10.91.12.12:2379 \
+                    --token-file /etc/quorate/token ";
         assert!(fourth.command.join(" ").contains(list));
         assert_eq!(fourth.labels[label::ROLE], "spare");
         assert_eq!(fourth.publish, Some((2379, 24_004)));
+    }
+
+    #[test]
+    fn an_insecure_cluster_has_neither_tls_nor_tokens() {
+        let wanted = Wanted { agent: Agent::Insecure, ..wanted(2) };
+        let second = wanted.node(2, &PLACE, &["10.91.12.11".to_owned()], &owner(), 0);
+        let command = second.command.join(" ");
+        assert!(command.contains("--seeds http://10.91.12.11:2379 --log-format"), "{command}");
+        assert!(command.contains(" --insecure-network "), "{command}");
+        for agent in [Agent::Running, Agent::Insecure, Agent::Manual] {
+            assert_eq!(Agent::parse(agent.as_str()), agent);
+        }
     }
 
     #[test]
@@ -272,6 +307,7 @@ pub(crate) mod tests {
             Wanted { nano_cpus: 1, ..base.clone() },
             Wanted { internal: true, ..base.clone() },
             Wanted { agent: Agent::Manual, ..base.clone() },
+            Wanted { agent: Agent::Insecure, ..base.clone() },
             Wanted { lease: Lease::Book, ..base.clone() },
         ] {
             assert_ne!(other.node_digest(2, &PLACE), digest, "{other:?}");

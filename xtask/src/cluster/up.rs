@@ -7,13 +7,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use tokio::sync::OnceCell;
 
 use super::diff::{self, Conflict, Listed, Step};
 use super::label::{self, Owner};
 use super::place::{self, Place};
-use super::spec::Wanted;
+use super::spec::{Agent, TOKEN, Wanted};
 use super::view::{Goal, Node, View};
-use super::{down, fault, gc, look, name, process};
+use super::{copy, down, fault, gc, look, name, process, token};
 use crate::engine::{Engine, FileEntry, Power, Trouble};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -63,6 +64,7 @@ struct Run<'a> {
     stop: &'a Stop,
     owner: Owner,
     made: Mutex<Vec<Object>>,
+    token: OnceCell<String>,
 }
 
 /// Brings the cluster to what is wanted. The caller holds its lock.
@@ -111,7 +113,7 @@ pub(crate) async fn wait_for(
     manner: &Manner,
     (stop, ui): (&Stop, &Ui),
 ) -> anyhow::Result<()> {
-    let run = Run { engine, wanted, manner, stop, owner: process::me(), made: Mutex::default() };
+    let run = Run::new(engine, wanted, manner, stop);
     match manner.wait {
         Some(wait) => run.ready(wait, &manner.goal, ui).await.map(|_| ()),
         None => Ok(()),
@@ -127,7 +129,7 @@ async fn make(
     (stop, ui): (&Stop, &Ui),
 ) -> anyhow::Result<Made> {
     stop.hold();
-    let run = Run { engine, wanted, manner, stop, owner: process::me(), made: Mutex::default() };
+    let run = Run::new(engine, wanted, manner, stop);
     match run.all(steps, listed, ui).await {
         Ok(made) => Ok(made),
         Err(failure) if manner.keep_on_failure => {
@@ -159,7 +161,12 @@ pub(crate) async fn sweep(engine: &Engine, cluster: &str) -> anyhow::Result<List
     Ok(look::list(engine).await?)
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(engine: &'a Engine, wanted: &'a Wanted, manner: &'a Manner, stop: &'a Stop) -> Self {
+        let (owner, made, token) = (process::me(), Mutex::default(), OnceCell::new());
+        Run { engine, wanted, manner, stop, owner, made, token }
+    }
+
     async fn all(&self, steps: &[Step], listed: &Listed, ui: &Ui) -> anyhow::Result<Made> {
         let start = Instant::now();
         let place = match listed.of(&self.wanted.cluster).place() {
@@ -304,6 +311,12 @@ impl Run<'_> {
         self.remember(Object::Container(id.clone()));
         if let Some(files) = self.manner.files.get(&spec.host) {
             self.engine.upload(&id, "/", files).await?;
+        }
+        if self.wanted.agent == Agent::Running && !seeds.is_empty() {
+            let made = || token::from(self.engine, self.wanted, place, seeds);
+            let token = self.stop.race(self.token.get_or_try_init(made)).await?;
+            let file = copy::entries(TOKEN, token.as_bytes(), 0o600);
+            self.engine.upload(&id, "/", &file).await?;
         }
         self.check()?;
         self.engine.power(&id, Power::Start).await.map_err(|failure| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Named, engine_there};
+use super::{Named, ask, engine_there};
 
 const PUT: &str = "ETCDCTL_API=3 etcdctl --endpoints http://$(hostname):2379 \
                    --command-timeout=2s put";
@@ -33,7 +33,7 @@ fn engine_a_cut_is_shown_to_be_one_and_survives_a_restart_and_heals_without_a_tr
         return;
     }
     let demo = Named::new("cut");
-    demo.expect(0, &["up", "--wait", "60s"]);
+    demo.expect(0, &["up", "--insecure", "--wait", "60s"]);
     let before = routes(&demo);
     let text = demo.expect(0, &["partition", "h3", "--from", "h1,h2"]);
     assert!(text.contains("cut       h3 from h1, h2\nchecked   4 of 4 probes were lost"), "{text}");
@@ -53,7 +53,7 @@ fn engine_a_cut_is_shown_to_be_one_and_survives_a_restart_and_heals_without_a_tr
     demo.expect(0, &["kill", "h1"]);
     let faults = demo.expect(0, &["faults"]);
     assert_eq!(faults.matches(" when it starts ").count(), 1, "{faults}");
-    demo.expect(0, &["up", "--no-wait"]);
+    demo.expect(0, &["up", "--insecure", "--no-wait"]);
     assert_eq!(demo.expect(0, &["faults"]).matches(" in force ").count(), 4);
 
     let healed = demo.expect(0, &["heal"]);
@@ -100,4 +100,43 @@ fn engine_a_timed_cut_ends_by_itself_and_one_that_rejects_fails_at_once() {
     assert!(text.contains("h2 is on both sides of the cut"), "{text}");
     let text = demo.expect(4, &["isolate", "h7"]);
     assert!(text.contains("has no node h7. It has h1, h2, h3"), "{text}");
+}
+
+/// Runs a script in a node's network with the right to change it.
+fn meddle(demo: &Named, node: &str, script: &str) {
+    let name = format!("/quorate-{}-{node}", demo.0);
+    let (_, seen) = ask("GET", "/containers/json", &Value::Null).unwrap();
+    let all = seen.as_array().into_iter().flatten();
+    let mut all = all.filter(|c| c["Names"][0] == name.as_str());
+    let own = all.next().unwrap();
+    let body = serde_json::json!({
+        "Image": own["Image"],
+        "Cmd": ["sh", "-c", script],
+        "HostConfig": {"NetworkMode": format!("container:{}", own["Id"].as_str().unwrap()),
+                       "CapAdd": ["NET_ADMIN"]},
+    });
+    let (status, made) = ask("POST", "/containers/create", &body).unwrap();
+    assert_eq!(status, 201, "{made}");
+    let helper = format!("/containers/{}", made["Id"].as_str().unwrap());
+    assert_eq!(ask("POST", &format!("{helper}/start"), &Value::Null).unwrap().0, 204);
+    let (_, ended) = ask("POST", &format!("{helper}/wait"), &Value::Null).unwrap();
+    assert_eq!(ended["StatusCode"], 0, "{ended}");
+    assert_eq!(ask("DELETE", &helper, &Value::Null).unwrap().0, 204);
+}
+
+#[test]
+fn engine_a_cut_that_something_comes_through_is_undone_and_ends_with_7() {
+    if !engine_there("a cut without effect") {
+        return;
+    }
+    let demo = Named::new("leak");
+    demo.expect(0, &["up", "--nodes", "2", "--voters", "1", "--wait", "60s"]);
+    let before = routes(&demo);
+    let address = demo.expect(0, &["exec", "h2", "--", "hostname -i"]);
+    // What h1 sends to that address is answered by h1 itself then, whatever its routes say.
+    meddle(&demo, "h1", &format!("ip addr add {}/32 dev lo", address.trim()));
+    let text = demo.expect(7, &["partition", "h1", "--from", "h2", "--one-way"]);
+    assert!(text.contains("the cut had no effect: h1 reached h2; undone"), "{text}");
+    assert_eq!(routes(&demo), before);
+    assert_eq!(demo.expect(0, &["faults"]), "no faults\n");
 }

@@ -21,7 +21,7 @@ fn engine_a_node_is_added_takes_the_seat_of_one_that_leaves_and_nothing_is_lost(
         return;
     }
     let demo = Named::new("node");
-    demo.expect(0, &["up", "--wait", "60s"]);
+    demo.expect(0, &["up", "--insecure", "--wait", "60s"]);
     let ctl = "ETCDCTL_API=3 etcdctl --endpoints http://h3:2379";
     demo.expect(0, &["exec", "h3", "--", &format!("{ctl} put kept yes")]);
     let before = demo.left();

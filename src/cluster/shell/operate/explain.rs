@@ -8,7 +8,7 @@ use crate::cluster::shell::Agent;
 
 /// The record of the present decider.
 pub(super) async fn answer(agent: &Agent) -> Answer {
-    let Some((records, _)) = look::records(agent).await else {
+    let Some(records) = look::records(agent).await else {
         let view = agent.status.borrow().cluster.clone().unwrap_or_default();
         let why = view.missing().unwrap_or_else(|| "the store does not answer".into());
         return Answer::Refused(format!("nothing is decided: {why}"));

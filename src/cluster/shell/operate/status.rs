@@ -15,6 +15,6 @@ pub(super) async fn report(agent: &Agent) -> Report {
         host: &agent.host,
         status: &status,
         health: &health,
-        records: records.as_ref().map(|(records, _)| records),
+        records: records.as_ref(),
     })
 }

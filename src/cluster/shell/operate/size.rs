@@ -1,0 +1,63 @@
+//! `quorate cluster size [N]`: how many voters are wanted, compared with what was read.
+//!
+//! Refuses to overwrite what somebody else said at the same moment.
+
+use super::look;
+use crate::cluster::keys::{self, SizeRecord};
+use crate::cluster::plan;
+use crate::cluster::request::{Answer, Planned};
+use crate::cluster::shell::{Agent, now_seconds};
+use crate::cluster::writes;
+use crate::store::Store;
+
+/// Shows the plan for `n`, or for the present size, and writes it unless only shown.
+pub(super) async fn answer(agent: &Agent, n: Option<u16>, dry: bool) -> Answer {
+    let sight = match look::sight(agent).await {
+        Ok(sight) => sight,
+        Err(answer) => return answer,
+    };
+    let Some((before, revision)) = sight.size.clone() else {
+        return Answer::Failed(
+            "the wanted size is not written yet; the cluster still forms".into(),
+        );
+    };
+    let n = n.unwrap_or(before.n);
+    let mut seen = sight.told.seen.clone();
+    seen.desired = n;
+    let plan = plan::plan(&seen);
+    let mut notes: Vec<String> = plan::even(n).filter(|_| !before.allow_even).into_iter().collect();
+    if plan.to < usize::from(n) && n % 2 == 1 {
+        let more = usize::from(n) - plan.to;
+        notes.push(format!("{more} more hosts are needed; they are taken up as soon as they join"));
+    }
+    if plan.to > usize::from(n) {
+        notes.push(format!("{} voters stay, as fewer are not allowed or not safe now", plan.to));
+    }
+    let planned = Planned {
+        wanted: Some(n),
+        wanted_before: Some(before.n),
+        plan,
+        notes,
+        ..Planned::default()
+    };
+    if dry || n == before.n {
+        return Answer::Planned(Box::new(planned));
+    }
+    let mut planned = planned;
+    if n < before.n {
+        planned.notes.push(super::snapshot::before(agent, "size").await);
+    }
+    let record =
+        SizeRecord { v: keys::VERSION, n, by: agent.host.clone(), at: now_seconds(), ..before };
+    match agent.store.txn(writes::resize(&record, Some(revision))).await {
+        Ok(done) if done.applied => {
+            tracing::info!("{n} voters are wanted, {} were", planned.wanted_before.unwrap_or(n));
+            Answer::Planned(Box::new(Planned { begun: true, ..planned }))
+        }
+        Ok(_) => Answer::Refused(
+            "somebody else changed the wanted size at the same moment; see `quorate cluster size`"
+                .into(),
+        ),
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,173 @@
+//! The effects of TLS: files read, certificates made and fetched, seeds looked at.
+//!
+//! Refuses to decide: which files, which sentence, what a token is worth and when to renew are
+//! decided by [`crate::cluster::tls`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::rpc::Rpc;
+use super::state::write_atomically;
+use crate::cluster::address::Addresses;
+use crate::cluster::tls::token::Token;
+use crate::cluster::tls::{Files, Plan, Secret, TlsError};
+use crate::store::etcd::Access;
+
+mod ask;
+mod authority;
+mod check;
+mod config;
+pub(super) mod duty;
+mod files;
+mod join;
+mod mint;
+mod pin;
+mod prepare;
+mod probe;
+mod service;
+
+use authority::Authority;
+use files::Material;
+pub(super) use join::obtained;
+pub use mint::mint;
+pub(super) use prepare::prepare;
+
+/// Certificates and keys of this host, as they are now.
+pub(super) struct Credentials {
+    /// How etcd is reached.
+    pub(super) access: Arc<Access>,
+    /// The files that etcd gets: towards clients and among members.
+    pub(super) certificates: Option<(Files, Files)>,
+    plan: Plan,
+    host: String,
+    /// Where the cluster's authority keeps its files.
+    folder: PathBuf,
+    material: watch::Sender<Option<Material>>,
+    /// The authority's key in PEM form, when it is here.
+    key: Mutex<Option<Secret>>,
+    /// What a certificate of the authority is asked for.
+    asking: Option<Asking>,
+    /// How long what this host issues is good for, in seconds.
+    lifetime: u64,
+    /// Whom we trust, in words.
+    trusted: String,
+}
+
+/// What a certificate of the cluster's authority is asked for.
+struct Asking {
+    /// The key that it is for.
+    key: Secret,
+    names: Vec<String>,
+    token: Option<Token>,
+    /// `--join-port`
+    port: Option<u16>,
+}
+
+impl Credentials {
+    /// Whether the cluster's own authority gives the certificates.
+    pub(super) fn by_authority(&self) -> bool {
+        self.plan == Plan::Authority
+    }
+
+    /// What is shown and trusted now.
+    fn material(&self) -> Option<Material> {
+        self.material.borrow().clone()
+    }
+
+    /// From now on this is shown and trusted.
+    fn take(&self, material: Material) {
+        let own = material.own.as_ref().map(|(cert, key)| (cert.as_str(), key.expose()));
+        self.access.set_tls(&material.authority, own);
+        self.material.send_replace(Some(material));
+    }
+
+    fn key(&self) -> Option<Secret> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_key(&self, key: Secret) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    /// The authority, when its key is here.
+    fn authority(&self) -> Option<Result<Authority, String>> {
+        let (key, material) = (self.key()?, self.material()?);
+        Some(Authority::load(material.authority, &key))
+    }
+
+    /// Makes the disk agree with what is held. The certificate is last: it says that all is there.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub(super) fn save(&self) -> io::Result<()> {
+        let (Plan::Authority, Some(material)) = (&self.plan, self.material()) else {
+            return Ok(());
+        };
+        std::fs::DirBuilder::new().recursive(true).create(&self.folder)?;
+        let write = |name: &str, text: &str| {
+            let path = self.folder.join(name);
+            match std::fs::read(&path) {
+                Ok(old) if old == text.as_bytes() => Ok(()),
+                _ => write_atomically(&path, text.as_bytes()),
+            }
+        };
+        write(AUTHORITY_CERT, &material.authority)?;
+        if let Some(key) = self.key() {
+            write(AUTHORITY_KEY, key.expose())?;
+        }
+        match &material.own {
+            Some((cert, key)) => write(KEY, key.expose()).and_then(|()| write(CERT, cert)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses seeds that are there and show that they will never talk to us as we are. One that
+    /// answers is enough; silence is no reason.
+    pub(super) async fn examine(&self, rpc: &Rpc, addresses: &Addresses) -> Result<(), TlsError> {
+        if self.by_authority() && self.material.borrow().is_none() {
+            return Ok(());
+        }
+        let asked = addresses.seeds.iter().map(|seed| rpc.members(&seed.text));
+        let answers = futures_util::future::join_all(asked).await;
+        match answers.iter().any(Option::is_some) {
+            true => Ok(()),
+            false => self.verdict(addresses).await.map_or(Ok(()), Err),
+        }
+    }
+
+    /// What is wrong between us and the seeds, if a handshake with them tells.
+    async fn verdict(&self, addresses: &Addresses) -> Option<TlsError> {
+        let material = self.material();
+        let shown = probe::Shown {
+            material: material.as_ref(),
+            trusted: &self.trusted,
+            access: &self.access,
+        };
+        let looked = addresses.seeds.iter().map(|seed| probe::verdict(seed, &shown));
+        futures_util::future::join_all(looked).await.into_iter().flatten().next()
+    }
+}
+
+/// The files below `STATE/tls`. All are 0600, in a folder that is 0700.
+const AUTHORITY_CERT: &str = "authority.crt";
+const AUTHORITY_KEY: &str = "authority.key";
+const CERT: &str = "host.crt";
+const KEY: &str = "host.key";
+
+/// Where they are.
+fn folder(state: &Path) -> PathBuf {
+    state.join("tls")
+}
+
+/// The files of a state folder that the cluster's authority gave, whether they are there or not.
+pub(super) fn given(state: &Path) -> Files {
+    own_files(&folder(state))
+}
+
+/// What etcd gets of them.
+fn own_files(folder: &Path) -> Files {
+    Files { cert: folder.join(CERT), key: folder.join(KEY), authority: folder.join(AUTHORITY_CERT) }
+}
