@@ -459,7 +459,10 @@ impl Writer {
 const WRITES: &str = "/quorate/1/kv/life/";
 
 async fn write(urls: Vec<String>, end: &AtomicBool, count: &AtomicUsize) -> Written {
-    let store = EtcdStore::new(Endpoints::new(urls, None, true));
+    let endpoints = Endpoints::new(urls, None, true);
+    let store = EtcdStore::new(Arc::clone(&endpoints));
+    // As agents do: who only asks one member would not learn where the others have moved.
+    let review = tokio::spawn(async move { endpoints.review().await });
     let (mut good, mut failed) = (Vec::new(), 0);
     let (mut gap, mut last) = (Duration::ZERO, Instant::now());
     let mut n = 0_usize;
@@ -478,6 +481,7 @@ async fn write(urls: Vec<String>, end: &AtomicBool, count: &AtomicUsize) -> Writ
         n += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    review.abort();
     let there = store.range(WRITES).await.expect("the writes can be read back");
     let there: Vec<String> = there.entries.into_iter().map(|e| e.key).collect();
     let lost = good.iter().filter(|n| there.binary_search(&format!("{WRITES}{n:08}")).is_err());

@@ -148,7 +148,9 @@ fn a_hundred_killed_agents_leave_no_etcd_and_lose_nothing() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let agent = host.start(&[]);
     healthy(&[&agent], 1);
-    assert!(host.archived().is_empty(), "{:?}", host.archived());
+    // Killed between its log and its first entry, etcd leaves a log that never elects anybody.
+    let archived = host.archived();
+    assert!(archived.iter().all(|reason| reason == "unfounded"), "{archived:?}");
 }
 
 /// Row A23: ^C reaches everything in the foreground of the terminal, except etcd.

@@ -52,7 +52,7 @@ fn lines_of_the_story_that_cannot_work_say_what_to_type_instead() {
                 .to_owned(),
             3,
             "error: http://10.255.0.7:2379 is reachable from the network without certificates; \
-             pass --insecure-network if that is what you want"
+             write https:// for TLS, or pass --insecure-network if that is what you want"
                 .to_owned(),
         ),
         (

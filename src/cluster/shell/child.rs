@@ -96,6 +96,11 @@ pub(super) async fn find(told: Option<&Path>) -> Result<Option<Program>, StartEr
     Ok(Some(Program { path, version }))
 }
 
+/// What to say where nobody named an etcd and there is none.
+pub(super) fn none_found() -> StartError {
+    StartError::NoEtcd { why: "no etcd program was found on PATH".into() }
+}
+
 fn on_path() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|file| file.is_file())

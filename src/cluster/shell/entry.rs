@@ -66,9 +66,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     refuse(first, facts.data, &folder, &contact)?;
     match (&server, first) {
         (Server::Never, Start::Found) => return Err(StartError::NoSeeds),
-        (Server::NoEtcd(why), Start::Found | Start::FoundAgain) => {
-            return Err(StartError::NoEtcd { why: why.clone() });
-        }
+        (Server::Nowhere, Start::Found | Start::FoundAgain) => return Err(child::none_found()),
         _ => {}
     }
     match first {
@@ -96,8 +94,8 @@ enum Server {
     Etcd(child::Program),
     /// It was told never to.
     Never,
-    /// It has no etcd program; why.
-    NoEtcd(String),
+    /// It has no etcd program.
+    Nowhere,
 }
 
 /// Finds etcd. Without any the host is a client; one that was named and is not there, or is too
@@ -108,7 +106,7 @@ async fn server(config: &Config) -> Result<Server, StartError> {
     }
     Ok(match child::find(config.etcd_path.as_deref()).await? {
         Some(program) => Server::Etcd(program),
-        None => Server::NoEtcd("no etcd program was found on PATH".into()),
+        None => Server::Nowhere,
     })
 }
 
@@ -281,7 +279,7 @@ fn agent(
     let (etcd, no_etcd) = match server {
         Server::Etcd(program) => (Some(program), None),
         Server::Never => (None, None),
-        Server::NoEtcd(why) => (None, Some(StartError::NoEtcd { why }.to_string())),
+        Server::Nowhere => (None, Some(child::none_found().to_string())),
     };
     let identity = folder.identity();
     let mut status = ClusterStatus::new(Role::Starting, &identity.instance);

@@ -332,6 +332,12 @@ fn follow(agent: &Agent, order: &NominateRecord) -> io::Result<Stage> {
 fn after(agent: &Agent, end: &End, streak: &mut Streak, healthy: bool) -> io::Result<Stage> {
     let phase = agent.folder.identity().phase;
     let exit = match end {
+        // Nobody can have joined: the record that joining rests on comes after this phase.
+        End::Abandoned(why) if phase == Phase::Bootstrapping => {
+            tracing::warn!("{why}; founding the cluster on new data");
+            agent.folder.archive("unfounded")?;
+            return Ok(again(phase));
+        }
         // Only who is no member yet may start over: a stranger on our port is no reason to put
         // the data of a member aside.
         End::Abandoned(why) if phase != Phase::Joining => {

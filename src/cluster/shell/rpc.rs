@@ -109,12 +109,6 @@ impl Rpc {
         self.order(url, client.member_promote(id)).await.map(drop)
     }
 
-    /// Tells the members that one of them is reached elsewhere.
-    pub(super) async fn update(&self, url: &str, id: u64, peer: &[String]) -> Result<(), String> {
-        let mut client = self.client(url).await.ok_or("no connection")?;
-        self.order(url, client.member_update(id, peer)).await.map(drop)
-    }
-
     /// Removes a member.
     pub(super) async fn remove(&self, url: &str, id: u64) -> Result<(), String> {
         let mut client = self.client(url).await.ok_or("no connection")?;

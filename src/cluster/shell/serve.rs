@@ -25,6 +25,9 @@ const LEARNER_POLL: Duration = Duration::from_millis(200);
 const VOTER_POLL: Duration = Duration::from_secs(1);
 /// How long a new member may take until it has a leader; a hung peer would block it for ever.
 const JOIN: Duration = Duration::from_secs(30);
+/// How long a founder, which needs nobody, may take to lead. An etcd that was killed before it
+/// wrote its first entries has a log without voters, and would wait for ever.
+const FOUND: Duration = Duration::from_secs(15);
 /// How long a member may be without a leader before that is said.
 const LEADERLESS: Duration = Duration::from_secs(3);
 /// The pause before something that another host must do first is looked at again.
@@ -42,11 +45,17 @@ pub(super) enum End {
 pub(super) async fn run(agent: &Agent, mode: Mode) -> io::Result<End> {
     agent.say(Role::Starting, None);
     let running = spawn(agent, mode).await?;
-    let joining = agent.folder.identity().phase == Phase::Joining;
+    let phase = agent.folder.identity().phase;
+    let joining = phase == Phase::Joining;
+    let limit = match phase {
+        Phase::Joining => JOIN,
+        Phase::Bootstrapping => FOUND,
+        _ => Duration::MAX,
+    };
     let (probe, exit) = (ready(agent), running.ended());
     tokio::select! {
         exit = exit => return Ok(End::Exit(exit)),
-        answer = timeout(if joining { JOIN } else { Duration::MAX }, probe) => match answer {
+        answer = timeout(limit, probe) => match answer {
             Ok(probe) => accept(agent, mode, &probe).await?,
             Err(_) => return Ok(end(&running, "its etcd found no leader in time").await),
         },
