@@ -524,7 +524,11 @@ impl Body {
     }
 
     async fn signal(&mut self, signal: Signal) {
-        self.stage = self.stage.after(signal);
+        let leave = self.settings.leaves(signal);
+        self.stage = match self.stage.after(signal) {
+            Stage::Stopping { .. } => Stage::Stopping { leave },
+            further => further,
+        };
         match self.stage {
             Stage::Running => {}
             Stage::Stopping { leave } => {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::desired::Everywhere;
+use super::ladder::Signal;
 pub use crate::cluster::shell::ClusterSettings;
 use crate::ident::HostName;
 use crate::spec::Semaphore;
@@ -34,6 +35,10 @@ pub struct Settings {
     pub max_runtime: Option<Duration>,
     /// Cluster settings; `None` runs on its own.
     pub cluster: Option<ClusterSettings>,
+    /// INT leaves the cluster.
+    pub leave_on_int: bool,
+    /// TERM leaves the cluster.
+    pub leave_on_term: bool,
     /// Serve metrics.
     pub metrics: Option<MetricsSettings>,
 }
@@ -48,6 +53,14 @@ pub struct MetricsSettings {
 }
 
 impl Settings {
+    /// Whether the first signal gives up the membership.
+    pub(super) fn leaves(&self, signal: Signal) -> bool {
+        match signal {
+            Signal::Interrupt => self.leave_on_int,
+            Signal::Terminate => self.leave_on_term,
+        }
+    }
+
     /// What they say about every resource.
     pub(super) fn everywhere(&self) -> Everywhere {
         Everywhere { noop: self.noop, lock: self.sema.map(Semaphore::anonymous) }

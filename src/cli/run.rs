@@ -134,6 +134,29 @@ pub(super) struct Args {
     /// another host takes its place
     #[arg(long, global = true, env = "QUORATE_ETCD_STRICT", help_heading = "Cluster")]
     etcd_strict: bool,
+    /// What INT (ctrl-c) does to the membership
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ON_INT",
+        value_name = "WHAT",
+        default_value = "leave",
+        help_heading = "Cluster"
+    )]
+    on_int: OnSignal,
+    /// What TERM does to the membership
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ON_TERM",
+        value_name = "WHAT",
+        default_value = "stay",
+        help_heading = "Cluster"
+    )]
+    on_term: OnSignal,
+    /// Stay out when the others have removed this member, instead of joining as a new one
+    #[arg(long, global = true, env = "QUORATE_NO_REJOIN", help_heading = "Cluster")]
+    no_rejoin: bool,
     /// How many MiB this host's etcd may store; give all hosts the same [default: 2048]
     #[arg(long, global = true, env = "QUORATE_ETCD_QUOTA", value_name = "MIB",
         value_parser = clap::value_parser!(u64).range(4..=8_192), help_heading = "Cluster")]
@@ -233,6 +256,14 @@ pub(super) struct Args {
     prometheus_listen: Option<SocketAddr>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnSignal {
+    /// Stop and stay a member
+    Stay,
+    /// Leave the cluster
+    Leave,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people
@@ -318,6 +349,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         etcd_strict: args.etcd_strict,
         quota_bytes: args.etcd_quota.map(|mib| mib << 20),
         no_server: args.no_server,
+        no_rejoin: args.no_rejoin,
         insecure_network,
         dead_after: args.dead_after.map(Duration::from_secs),
         tls: args.tls.into(),
@@ -341,6 +373,8 @@ fn settings(args: Args) -> Result<Settings, String> {
         converged,
         max_runtime: args.max_runtime.filter(|&s| s > 0).map(Duration::from_secs),
         cluster,
+        leave_on_int: args.on_int == OnSignal::Leave,
+        leave_on_term: args.on_term == OnSignal::Leave,
         metrics,
     })
 }

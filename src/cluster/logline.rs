@@ -40,6 +40,8 @@ const PHRASES: &[(&str, Class)] = &[
     ("error validating peerurls", Class::StaleList),
     ("the member has been permanently removed", Class::Removed),
     ("data-dir used by this member must be removed", Class::Removed),
+    // What 3.4 panics with when it is asked something in the moment of its removal.
+    ("failed to find local id in cluster members", Class::Removed),
     ("is out of range [lastindex", Class::Amnesia),
     ("incompatible with current running cluster", Class::Version),
     ("invalid downgrade", Class::Version),
@@ -138,6 +140,8 @@ mod tests {
             (r#"{"level":"info","msg":"ready to serve client requests"}"#, "info", None),
             ("listen tcp 127.0.0.1:2379: bind: address already in use", "error", Some(Class::Port)),
             ("panic: tocommit(30) is out of range [lastIndex(0)]", "error", Some(Class::Amnesia)),
+            ("panic: failed to find local ID in cluster members", "error", Some(Class::Removed)),
+            ("panic: runtime error: index out of range", "error", Some(Class::Panic)),
             ("", "error", None),
         ] {
             let line = read(text);

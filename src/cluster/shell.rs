@@ -27,12 +27,14 @@ mod adopt;
 pub mod child;
 mod controller;
 mod entry;
+mod fault;
 mod member;
 mod operate;
 mod orders;
 mod ports;
 mod presence;
 mod private;
+mod readdress;
 mod records;
 pub mod recovery;
 pub mod reset;
@@ -93,6 +95,8 @@ pub struct ClusterSettings {
     pub quota_bytes: Option<u64>,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
+    /// `--no-rejoin`: a member that the others removed stays out.
+    pub no_rejoin: bool,
     /// `--insecure-network`: allow unprotected addresses beyond this machine.
     pub insecure_network: bool,
     /// `--dead-after`: how long a voter may be silent, its agent's claim gone, before it is
@@ -223,6 +227,9 @@ struct Agent {
     /// Our own etcd, for us.
     own_url: String,
     etcd: Option<child::Program>,
+    /// Why there is no etcd program, on a host that was to have one.
+    no_etcd: Option<String>,
+    no_rejoin: bool,
     child_program: PathBuf,
     ideal: u16,
     floor: u16,

@@ -160,3 +160,29 @@ fn the_only_member_keeps_its_damaged_data_and_says_where_they_are() {
     assert_eq!(fs::read(log_of(&host)).expect("a test's own file"), damaged);
     assert!(host.archived().is_empty());
 }
+
+/// Row A22, 3.5: etcd was killed after it had made its log and before it wrote who votes. Such a
+/// log never elects anybody, and nobody can have joined it.
+#[test]
+fn a_founder_killed_before_its_first_entry_founds_its_cluster_on_new_data() {
+    let host = Host::new("h1");
+    let mut agent = host.start(&[]);
+    healthy(&[&agent], 1);
+    agent.kill();
+    let uuid = host.identity("cluster_uuid");
+    // The checksum, the ids and the first snapshot's mark; then nothing.
+    let log = OpenOptions::new().write(true).open(log_of(&host)).expect("a test's own file");
+    log.write_all_at(&[0; 1 << 20], 0x50).expect("a test's own file");
+    fs::remove_file(host.state().join("etcd/member/snap/db")).expect("a test's own file");
+    let file = host.state().join("identity.json");
+    let text = fs::read(&file).expect("a test's own file");
+    let mut identity: serde_json::Value = serde_json::from_slice(&text).expect("an identity");
+    identity["phase"] = "bootstrapping".into();
+    identity["member"] = serde_json::Value::Null;
+    identity["cluster_id"] = serde_json::Value::Null;
+    fs::write(&file, identity.to_string()).expect("a test's own file");
+    let agent = host.start(&[]);
+    healthy(&[&agent], 1);
+    assert_eq!(host.archived(), ["unfounded"]);
+    assert_eq!(host.identity("cluster_uuid"), uuid);
+}

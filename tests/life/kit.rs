@@ -106,6 +106,11 @@ impl Host {
 
     /// The words after `run` that make it a member of a cluster of three.
     pub(crate) fn words(&self, seeds: &[&Host]) -> Vec<String> {
+        self.words_for(seeds, &["empty"])
+    }
+
+    /// The same with another graph than none.
+    pub(crate) fn words_for(&self, seeds: &[&Host], graph: &[&str]) -> Vec<String> {
         let mut words: Vec<String> = [
             ("--hostname", self.name.clone()),
             ("--prefix", self.state().display().to_string()),
@@ -120,13 +125,37 @@ impl Host {
         for seed in seeds {
             words.extend(["--seeds".into(), seed.client_url()]);
         }
-        words.push("empty".into());
+        words.extend(graph.iter().map(|word| (*word).to_owned()));
         words
     }
 
     /// Starts its agent.
     pub(crate) fn start(&self, seeds: &[&Host]) -> Agent {
         self.start_with(&self.words(seeds))
+    }
+
+    /// Starts its agent by its old command: the founder's names no seed.
+    pub(crate) fn again(&self, founder: &Host) -> Agent {
+        if self.name == founder.name { self.start(&[]) } else { self.start(&[founder]) }
+    }
+
+    /// Starts its agent as a client that never serves, with this graph.
+    pub(crate) fn client(&self, seeds: &[&Host], graph: &[&str]) -> Agent {
+        let mut words = vec!["--hostname".to_owned(), self.name.clone()];
+        words.extend(["--prefix".into(), self.state().display().to_string()]);
+        for seed in seeds {
+            words.extend(["--seeds".into(), seed.client_url()]);
+        }
+        words.push("--no-server".into());
+        words.extend(graph.iter().map(|word| (*word).to_owned()));
+        self.start_with(&words)
+    }
+
+    /// Sends a signal to its etcd.
+    pub(crate) fn signal_etcd(&self, signal: Signal) {
+        for pid in self.etcds() {
+            kill(Pid::from_raw(pid), signal).expect("a signal");
+        }
     }
 
     /// Starts its agent with these words after `run`.
@@ -430,7 +459,10 @@ impl Writer {
 const WRITES: &str = "/quorate/1/kv/life/";
 
 async fn write(urls: Vec<String>, end: &AtomicBool, count: &AtomicUsize) -> Written {
-    let store = EtcdStore::new(Endpoints::new(urls, None, true));
+    let endpoints = Endpoints::new(urls, None, true);
+    let store = EtcdStore::new(Arc::clone(&endpoints));
+    // As agents do: who only asks one member would not learn where the others have moved.
+    let review = tokio::spawn(async move { endpoints.review().await });
     let (mut good, mut failed) = (Vec::new(), 0);
     let (mut gap, mut last) = (Duration::ZERO, Instant::now());
     let mut n = 0_usize;
@@ -449,6 +481,7 @@ async fn write(urls: Vec<String>, end: &AtomicBool, count: &AtomicUsize) -> Writ
         n += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    review.abort();
     let there = store.range(WRITES).await.expect("the writes can be read back");
     let there: Vec<String> = there.entries.into_iter().map(|e| e.key).collect();
     let lost = good.iter().filter(|n| there.binary_search(&format!("{WRITES}{n:08}")).is_err());

@@ -1,7 +1,12 @@
 //! The life of one member, as its user sees it: agents as processes of the built program on
 //! loopback, with a real etcd each. Rows A2 to A27 are those of the acceptance list of clustering.
 
+mod clients;
 mod damage;
+mod joining;
 mod kit;
+mod moving;
 mod names;
 mod refusals;
+mod stopping;
+mod story;

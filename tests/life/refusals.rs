@@ -36,8 +36,8 @@ fn flags_that_cannot_work_are_refused_and_leave_no_folder() {
             "--client-urls",
             "http://10.255.0.8:2379",
             3,
-            "http://10.255.0.8:2379 is reachable from the network without certificates; pass \
-             --insecure-network if that is what you want"
+            "http://10.255.0.8:2379 is reachable from the network without certificates; write \
+             https:// for TLS, or pass --insecure-network if that is what you want"
                 .into(),
         ),
         (

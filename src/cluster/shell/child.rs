@@ -67,14 +67,17 @@ pub(super) struct Program {
     pub(super) version: Version,
 }
 
-/// Finds etcd: as told, then `QUORATE_ETCD`, then the search path.
-pub(super) async fn find(told: Option<&Path>) -> Result<Program, StartError> {
+/// Finds etcd: as told, then `QUORATE_ETCD`, then the search path; `None` when nobody named one and
+/// there is none.
+pub(super) async fn find(told: Option<&Path>) -> Result<Option<Program>, StartError> {
     let path = match told {
         Some(path) => path.to_owned(),
         None => match std::env::var_os("QUORATE_ETCD").filter(|v| !v.is_empty()) {
             Some(path) => path.into(),
-            None => on_path()
-                .ok_or(StartError::NoEtcd { why: "no etcd program was found on PATH".into() })?,
+            None => match on_path() {
+                Some(path) => path,
+                None => return Ok(None),
+            },
         },
     };
     let refuse = |why| StartError::NoEtcd { why: format!("{} {why}", path.display()) };
@@ -90,7 +93,12 @@ pub(super) async fn find(told: Option<&Path>) -> Result<Program, StartError> {
             "is {version}, and {OLDEST} is the oldest that knows learners"
         )));
     }
-    Ok(Program { path, version })
+    Ok(Some(Program { path, version }))
+}
+
+/// What to say where nobody named an etcd and there is none.
+pub(super) fn none_found() -> StartError {
+    StartError::NoEtcd { why: "no etcd program was found on PATH".into() }
 }
 
 fn on_path() -> Option<PathBuf> {
@@ -306,14 +314,17 @@ impl Log {
         self.kept.push_back(line);
     }
 
-    fn tell(&mut self, line: &Line) {
-        let Some(class) = line.class else { return };
+    /// Passes on what matters, unless the same was told a moment ago.
+    fn tell(&mut self, line: &Line) -> bool {
+        let Some(class) = line.class else { return false };
         let now = Instant::now();
         let key = format!("{class:?}");
-        if self.told.get(&key).is_none_or(|last| now - *last > TELL_AGAIN) {
+        let tells = self.told.get(&key).is_none_or(|last| now - *last > TELL_AGAIN);
+        if tells {
             self.told.insert(key, now);
             tracing::warn!("etcd: {}", line.message);
         }
+        tells
     }
 
     fn rotate(&mut self) {
@@ -368,4 +379,46 @@ fn holders(wanted: &str) -> Vec<i32> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: &str = r#"{"level":"warn","msg":"apply request took too long"}"#;
+
+    #[test]
+    fn the_log_is_kept_in_two_files_of_a_bounded_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd.log");
+        let line = "x".repeat(64 << 10);
+        let mut log = Log::open(path.clone()).unwrap();
+        for _ in 0..300 {
+            log.take(&line);
+        }
+        let sizes: Vec<u64> = [path.clone(), path.with_extension("log.1")]
+            .iter()
+            .map(|file| file.metadata().unwrap().len())
+            .collect();
+        assert!(sizes.iter().all(|size| *size <= LOG_BYTES + 70_000), "{sizes:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        drop(log);
+        let again = Log::open(path.clone()).unwrap();
+        assert_eq!(again.size, path.metadata().unwrap().len(), "a restart goes on with the file");
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once_in_a_while_and_written_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd.log");
+        let mut log = Log::open(path.clone()).unwrap();
+        let told = (0..50).filter(|_| log.tell(&logline::read(SLOW))).count();
+        assert_eq!(told, 1);
+        assert!(log.tell(&logline::read("bind: address already in use")), "another trouble");
+        for _ in 0..50 {
+            log.take(SLOW);
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 50);
+        assert_eq!(log.kept.len(), 50);
+    }
 }

@@ -40,13 +40,13 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         listen.join.clear();
     }
     let folder = Arc::new(state::open(&config.state_dir, &config.host)?);
-    let etcd = match config.flags.no_server {
-        true => None,
-        false => Some(child::find(config.etcd_path.as_deref()).await?),
-    };
-    if !config.flags.no_server {
-        child::end_orphans(&folder.etcd_dir()).await;
-        ports::are_free(&listen)?;
+    let server = server(&config).await?;
+    match &server {
+        Server::Etcd(_) => {
+            child::end_orphans(&folder.etcd_dir()).await;
+            ports::are_free(&listen)?;
+        }
+        _ => listen = Listen::default(),
     }
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
@@ -64,8 +64,10 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, facts.data, &folder, &contact)?;
-    if first == Start::Found && config.flags.no_server {
-        return Err(StartError::NoSeeds);
+    match (&server, first) {
+        (Server::Never, Start::Found) => return Err(StartError::NoSeeds),
+        (Server::Nowhere, Start::Found | Start::FoundAgain) => return Err(child::none_found()),
+        _ => {}
     }
     match first {
         Start::Found | Start::FoundAgain => tls.found()?,
@@ -75,14 +77,37 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let ours = !config.flags.no_server;
     let endpoints = Endpoints::reached(known, identity.cluster_id, ours, Arc::clone(&tls.access));
     let (orderer, ordered) = mpsc::channel(ORDERS);
-    let agent = agent(&config, addresses, listen, etcd, folder, (endpoints, rpc, tls, orderer))?;
-    if matches!(contact.answer, Contact::Answers(_)) {
+    let agent = agent(&config, addresses, listen, server, folder, (endpoints, rpc, tls, orderer))?;
+    // Without a leader nothing can be claimed, and it may be us whom the others wait for.
+    if contact.led {
         claim_early(&agent).await?;
     }
     agent.folder.keep()?;
     let path = agent.folder.path().to_owned();
     agent.tls.save().map_err(|source| StartError::Io { what: "cannot write to", path, source })?;
-    Ok(run(agent, first, config.flags.no_server, ordered))
+    Ok(run(agent, first, ordered))
+}
+
+/// What a host can do for the cluster.
+enum Server {
+    /// It can serve.
+    Etcd(child::Program),
+    /// It was told never to.
+    Never,
+    /// It has no etcd program.
+    Nowhere,
+}
+
+/// Finds etcd. Without any the host is a client; one that was named and is not there, or is too
+/// old, is a mistake.
+async fn server(config: &Config) -> Result<Server, StartError> {
+    if config.flags.no_server {
+        return Ok(Server::Never);
+    }
+    Ok(match child::find(config.etcd_path.as_deref()).await? {
+        Some(program) => Server::Etcd(program),
+        None => Server::Nowhere,
+    })
 }
 
 fn addresses(config: &Config) -> Result<Addresses, StartError> {
@@ -148,6 +173,8 @@ struct Contacted {
     answer: Contact,
     stranger: Option<(String, u64)>,
     ours: Option<u64>,
+    /// One of those that answered knows a leader.
+    led: bool,
 }
 
 /// Asks everybody known once, all at the same time.
@@ -157,11 +184,14 @@ async fn contact(
     addresses: &Addresses,
     identity: &Identity,
 ) -> Result<Contacted, StartError> {
-    let asked = known.iter().map(|url| async move { (url, rpc.members(url).await) });
+    let asked = known.iter().map(|url| async move {
+        let (list, probe) = tokio::join!(rpc.members(url), rpc.probe(url));
+        (url, list, probe)
+    });
     let answers = futures_util::future::join_all(asked).await;
-    let mut contacted =
-        Contacted { answer: Contact::Silent, stranger: None, ours: identity.cluster_id };
-    for (url, answer) in answers {
+    let ours = identity.cluster_id;
+    let mut contacted = Contacted { answer: Contact::Silent, stranger: None, ours, led: false };
+    for (url, answer, probe) in answers {
         let Some((cluster, members)) = answer else { continue };
         if let Some(seed) = addresses.seeds.iter().find(|s| s.text == *url) {
             peer_port(seed, &members).await?;
@@ -177,6 +207,7 @@ async fn contact(
         // One list that has us is enough to try: etcd itself knows whether it was removed.
         let listed = listed || contacted.answer == Contact::Answers(Listed::Yes);
         contacted.answer = Contact::Answers(if listed { Listed::Yes } else { Listed::No });
+        contacted.led |= probe.is_some_and(|probe| probe.leader != 0);
     }
     Ok(contacted)
 }
@@ -235,7 +266,7 @@ fn agent(
     config: &Config,
     addresses: Addresses,
     listen: Listen,
-    etcd: Option<child::Program>,
+    server: Server,
     folder: Arc<state::StateFolder>,
     (endpoints, rpc, tls, orders): Means,
 ) -> Result<Arc<Agent>, StartError> {
@@ -245,6 +276,11 @@ fn agent(
         None => std::env::current_exe().map_err(|e| system("cannot find own program for", e))?,
     };
     let spawner = child::Spawner::start().map_err(|e| system("cannot start a thread for", e))?;
+    let (etcd, no_etcd) = match server {
+        Server::Etcd(program) => (Some(program), None),
+        Server::Never => (None, None),
+        Server::Nowhere => (None, Some(child::none_found().to_string())),
+    };
     let identity = folder.identity();
     let mut status = ClusterStatus::new(Role::Starting, &identity.instance);
     status.etcd = etcd.as_ref().map(|e| e.version.to_string());
@@ -266,6 +302,8 @@ fn agent(
         listen,
         own_url,
         etcd,
+        no_etcd,
+        no_rejoin: config.flags.no_rejoin,
         child_program,
         ideal: config.flags.ideal_size.unwrap_or(IDEAL_SIZE),
         floor: config.flags.min_size.unwrap_or(1),
@@ -311,7 +349,7 @@ async fn claim_early(agent: &Arc<Agent>) -> Result<(), StartError> {
     }
 }
 
-fn run(agent: Arc<Agent>, first: Start, no_server: bool, orders: mpsc::Receiver<Order>) -> Handle {
+fn run(agent: Arc<Agent>, first: Start, orders: mpsc::Receiver<Order>) -> Handle {
     let (stop, stopped) = watch::channel(None);
     let handle_parts = (
         Arc::clone(&agent.store) as Arc<dyn crate::store::Store>,
@@ -319,18 +357,13 @@ fn run(agent: Arc<Agent>, first: Start, no_server: bool, orders: mpsc::Receiver<
         Arc::clone(&agent.folder),
         Operator::new(&agent),
     );
-    let task = tokio::spawn(supervise(agent, first, no_server, stopped));
+    let task = tokio::spawn(supervise(agent, first, stopped));
     let (store, status, state, operator) = handle_parts;
     Handle { store, status, state, operator, orders, stop, task }
 }
 
 /// Runs the loops until a stop is asked for, then the stop.
-async fn supervise(
-    agent: Arc<Agent>,
-    first: Start,
-    no_server: bool,
-    mut wish: watch::Receiver<Option<StopMode>>,
-) {
+async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Option<StopMode>>) {
     // Everything in here ends with this function.
     let mut loops = JoinSet::new();
     loops.spawn(sight::run(Arc::clone(&agent)));
@@ -345,7 +378,7 @@ async fn supervise(
     deciding.spawn(presence::run(Arc::clone(&agent)));
     tokio::select! {
         _ = wish.wait_for(Option::is_some) => {}
-        () = member::run(&agent, first, no_server) => {}
+        () = member::run(&agent, first) => {}
     }
     stop::run(&agent, wish, deciding).await;
     // Aborted tasks hold the state folder until they have really ended.

@@ -9,17 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use tokio::time::timeout;
 
 use super::serve::{self, End};
-use super::{Agent, adopt, silence, tls};
+use super::{Agent, adopt, fault, now_seconds, readdress, silence, tls};
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_PORT, Url};
-use crate::cluster::aftermath::{self, Next, Streak};
+use crate::cluster::aftermath::{self, Cause, Next, Streak};
 use crate::cluster::flags::Mode;
 use crate::cluster::identity::Phase;
 use crate::cluster::keys::{
     self, ClusterRecord, LeaveRecord, NominateRecord, PerHost, VolunteerRecord,
 };
+use crate::cluster::logline::Class;
 use crate::cluster::start::Start;
 use crate::cluster::status::Role;
 use crate::cluster::writes;
@@ -29,6 +31,10 @@ use crate::store::Store;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// After this long in health the pauses begin anew.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// How long telling the others about another address may hold up the start.
+const READDRESS: Duration = Duration::from_secs(2);
+/// For how many seconds a host that failed to join asks to be left alone, at first and at most.
+const REST: (u64, u64) = (5, 300);
 /// The pause before something that another host must do first is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -41,26 +47,30 @@ enum Stage {
     Run(Mode),
     /// Put the data aside, for this reason, and volunteer.
     Abandon(&'static str),
-    DiskLost,
+    /// Ask for the removal of the member, for this reason, and volunteer as a new one.
+    GiveUp(&'static str),
     /// etcd is not started any more: only a person can help.
     Rest,
 }
 
 /// Keeps the membership, for as long as it is polled. What the state folder refuses is tried again:
 /// a full disk may be cleared.
-pub(super) async fn run(agent: &Arc<Agent>, first: Start, no_server: bool) {
-    let mut member = Membership { failed: None, pause: BACKOFF.0, streak: Streak::default() };
+pub(super) async fn run(agent: &Arc<Agent>, first: Start) {
+    let mut member =
+        Membership { failed: None, pause: BACKOFF.0, fails: 0, streak: Streak::default() };
     let mut stage = match first {
         Start::Found => Stage::Found,
+        // Without etcd the data stay as they are: it may be installed again.
+        _ if agent.etcd.is_none() => Stage::Seek,
         Start::FoundAgain => Stage::Run(Mode::New),
         Start::Spawn => Stage::Run(Mode::Existing),
         Start::Archive => Stage::Abandon("removed"),
-        Start::DiskLost | Start::FinishLeaving => Stage::DiskLost,
+        Start::DiskLost | Start::FinishLeaving => Stage::GiveUp("disk-lost"),
         // The refusals never come here.
         _ => Stage::Seek,
     };
     loop {
-        match member.pass(agent, stage, no_server).await {
+        match member.pass(agent, stage).await {
             Ok(next) => stage = next,
             Err(error) => {
                 let path = agent.folder.path().display();
@@ -78,25 +88,26 @@ struct Membership {
     failed: Option<i64>,
     /// The pause before etcd is started again.
     pause: Duration,
+    /// How often in a row it could not become a member that lasts.
+    fails: u32,
     /// How often in a row it ended in the same way.
     streak: Streak,
 }
 
 impl Membership {
     /// Goes through one stage; gives the next. After an error the same stage can be passed again.
-    async fn pass(
-        &mut self,
-        agent: &Arc<Agent>,
-        stage: Stage,
-        no_server: bool,
-    ) -> io::Result<Stage> {
+    async fn pass(&mut self, agent: &Arc<Agent>, stage: Stage) -> io::Result<Stage> {
         match stage {
             Stage::Found => found(agent),
-            Stage::Seek => Ok(seek(agent, no_server).await),
+            Stage::Seek => Ok(seek(agent).await),
+            Stage::Abandon("removed") if agent.no_rejoin => stay_out(agent),
             Stage::Abandon(reason) => abandon(agent, reason),
-            Stage::DiskLost => give_up_member(agent).await,
+            Stage::GiveUp(reason) => {
+                self.fails = self.fails.saturating_add(1);
+                give_up_member(agent, reason).await
+            }
             Stage::Volunteer => {
-                let order = volunteer(agent, self.failed).await;
+                let order = volunteer(agent, self.failed, self.fails).await;
                 self.failed = Some(order.seq);
                 follow(agent, &order)
             }
@@ -106,6 +117,8 @@ impl Membership {
     }
 
     async fn serve(&mut self, agent: &Agent, mode: Mode) -> io::Result<Stage> {
+        // Refused or not, it starts: it dials the others, who need not know where it is for that.
+        drop(timeout(READDRESS, readdress::through_others(agent)).await);
         let started = Instant::now();
         let end = serve::run(agent, mode).await;
         if let (Err(_), Some(running)) = (&end, agent.child()) {
@@ -117,6 +130,7 @@ impl Membership {
         let healthy = started.elapsed() > HEALTHY;
         if healthy {
             self.pause = BACKOFF.0;
+            self.fails = 0;
         }
         let next = after(agent, &end?, &mut self.streak, healthy)?;
         if matches!(next, Stage::Run(_)) {
@@ -143,8 +157,8 @@ fn found(agent: &Agent) -> io::Result<Stage> {
 }
 
 /// Waits until the cluster answers and is ours.
-async fn seek(agent: &Agent, no_server: bool) -> Stage {
-    let role = if no_server { Role::Client } else { Role::Volunteer };
+async fn seek(agent: &Agent) -> Stage {
+    let role = if agent.etcd.is_some() { Role::Volunteer } else { Role::Client };
     tls::obtained(agent, role).await;
     if !*agent.settled.borrow() || agent.endpoints.expected().is_none() {
         let seeds: Vec<String> = known(agent).into_iter().map(|seed| seed.text).collect();
@@ -172,8 +186,8 @@ async fn seek(agent: &Agent, no_server: bool) -> Stage {
         }
         tokio::time::sleep(AGAIN).await;
     }
-    if no_server {
-        agent.say(Role::Client, None);
+    if agent.etcd.is_none() {
+        agent.say(Role::Client, agent.no_etcd.clone());
         std::future::pending::<()>().await;
     }
     Stage::Volunteer
@@ -232,8 +246,11 @@ pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
 }
 
 /// Offers to serve until a nomination comes that is not the one which `failed`.
-async fn volunteer(agent: &Agent, failed: Option<i64>) -> NominateRecord {
+async fn volunteer(agent: &Agent, failed: Option<i64>, fails: u32) -> NominateRecord {
     let mut claim = agent.claim.subscribe();
+    // Who failed stands behind those who have not tried yet.
+    let since = if fails == 0 { agent.started } else { now_seconds() };
+    let rest = fails.checked_sub(1).map_or(0, |n| REST.0.saturating_mul(1 << n.min(16)));
     loop {
         let Ok(held) = claim.wait_for(Option::is_some).await.map(|c| *c) else {
             std::future::pending::<()>().await;
@@ -245,12 +262,15 @@ async fn volunteer(agent: &Agent, failed: Option<i64>) -> NominateRecord {
             instance: agent.instance.clone(),
             peer: agent.addresses.peer.clone(),
             client: agent.addresses.client.clone(),
-            since: agent.started,
-            not_before: 0,
+            since,
+            not_before: rest.min(REST.1),
             etcd: agent.etcd.as_ref().map(|e| e.version.to_string()).unwrap_or_default(),
         };
         match agent.store.txn(writes::volunteer(&agent.host, &offer, held)).await {
-            Ok(done) if done.applied => agent.say(Role::Volunteer, None),
+            Ok(done) if done.applied => {
+                fault::point("volunteered");
+                agent.say(Role::Volunteer, None);
+            }
             // A claim that is no longer ours is made anew by its own task.
             _ => {
                 tokio::time::sleep(AGAIN).await;
@@ -292,7 +312,9 @@ async fn nominated(agent: &Agent, failed: Option<i64>) -> NominateRecord {
 
 /// Prepares the folder for a nomination.
 fn follow(agent: &Agent, order: &NominateRecord) -> io::Result<Stage> {
+    fault::point("nominated");
     agent.folder.archive("stale")?;
+    fault::point("archived");
     agent.folder.update(|i| {
         i.phase = Phase::Joining;
         i.member = Some(order.member);
@@ -302,6 +324,7 @@ fn follow(agent: &Agent, order: &NominateRecord) -> io::Result<Stage> {
         i.peer.clone_from(&agent.addresses.peer);
         i.client.clone_from(&agent.addresses.client);
     })?;
+    fault::point("joining");
     Ok(Stage::Run(Mode::Existing))
 }
 
@@ -309,6 +332,12 @@ fn follow(agent: &Agent, order: &NominateRecord) -> io::Result<Stage> {
 fn after(agent: &Agent, end: &End, streak: &mut Streak, healthy: bool) -> io::Result<Stage> {
     let phase = agent.folder.identity().phase;
     let exit = match end {
+        // Nobody can have joined: the record that joining rests on comes after this phase.
+        End::Abandoned(why) if phase == Phase::Bootstrapping => {
+            tracing::warn!("{why}; founding the cluster on new data");
+            agent.folder.archive("unfounded")?;
+            return Ok(again(phase));
+        }
         // Only who is no member yet may start over: a stranger on our port is no reason to put
         // the data of a member aside.
         End::Abandoned(why) if phase != Phase::Joining => {
@@ -316,8 +345,8 @@ fn after(agent: &Agent, end: &End, streak: &mut Streak, healthy: bool) -> io::Re
             return Ok(again(phase));
         }
         End::Abandoned(why) => {
-            tracing::warn!("{why}; volunteering again");
-            return abandon(agent, "failed");
+            tracing::warn!("{why}; asking for another try");
+            return Ok(Stage::GiveUp("failed"));
         }
         End::Exit(exit) => exit,
     };
@@ -332,7 +361,12 @@ fn after(agent: &Agent, end: &End, streak: &mut Streak, healthy: bool) -> io::Re
         Next::Rejoin("removed") => {
             let text = "this member was removed from the cluster; data moved to archive/";
             agent.say(Role::Removed, Some(text.into()));
-            abandon(agent, "removed")
+            Ok(Stage::Abandon("removed"))
+        }
+        // The others need not wait until the place of this member has run out of time.
+        Next::Rejoin("failed") => {
+            tracing::warn!("{sentence}; asking for another try");
+            Ok(Stage::GiveUp("failed"))
         }
         Next::Rejoin(reason) => {
             tracing::warn!("{sentence}; volunteering again");
@@ -340,9 +374,15 @@ fn after(agent: &Agent, end: &End, streak: &mut Streak, healthy: bool) -> io::Re
         }
         Next::GiveUp => {
             tracing::error!("{sentence}; giving up this member and volunteering as a new one");
-            Ok(Stage::DiskLost)
+            Ok(Stage::GiveUp("disk-lost"))
         }
         Next::Rest => {
+            let sentence = match (exit.cause(), &agent.etcd) {
+                (Cause::Told(Class::Version), Some(etcd)) => {
+                    format!("etcd {} cannot join this cluster: {sentence}", etcd.version)
+                }
+                _ => sentence,
+            };
             let tried = if times > 1 { format!(" {times} times") } else { String::new() };
             let log = agent.folder.path().join("etcd.log");
             let reason = format!(
@@ -367,25 +407,34 @@ fn abandon(agent: &Agent, reason: &str) -> io::Result<Stage> {
     Ok(Stage::Seek)
 }
 
+/// The others have removed this member, and a person wants it to stay out.
+fn stay_out(agent: &Agent) -> io::Result<Stage> {
+    abandon(agent, "removed")?;
+    let reason = "this member was removed from the cluster and stays out (--no-rejoin); its data \
+                  are in archive/, start the agent without the flag to join as a new one";
+    agent.say(Role::Removed, Some(reason.into()));
+    Ok(Stage::Rest)
+}
+
 /// The member cannot come back: asks for its removal, then volunteers as a new one. Its data stay
 /// until the wish is stored: a person may still be able to mend them.
-async fn give_up_member(agent: &Agent) -> io::Result<Stage> {
+async fn give_up_member(agent: &Agent, reason: &'static str) -> io::Result<Stage> {
     let identity = agent.folder.identity();
-    let Some(member) = identity.member else { return abandon(agent, "disk-lost") };
+    let Some(member) = identity.member else { return abandon(agent, reason) };
     let leave = LeaveRecord {
         v: keys::VERSION,
         instance: agent.instance.clone(),
         member,
-        reason: "disk-lost".into(),
+        reason: reason.into(),
         deadline: None,
     };
     let txn = writes::disk_lost(&agent.host, &leave, None);
     while let Err(error) = agent.store.txn(txn.clone()).await {
-        let reason = format!(
-            "the etcd data of this member are lost, and the others cannot take it out: {error}"
+        let why = format!(
+            "the etcd data of this member are of no use, and the others cannot take it out: {error}"
         );
-        agent.say(Role::Blocked, Some(reason));
+        agent.say(Role::Blocked, Some(why));
         tokio::time::sleep(AGAIN).await;
     }
-    abandon(agent, "disk-lost")
+    abandon(agent, reason)
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Agent;
+use super::{Agent, fault};
 use crate::cluster::StartError;
 use crate::cluster::claim::{self, Asking};
 use crate::cluster::keys::{self, HostRecord, PerHost};
@@ -61,6 +61,7 @@ pub(super) async fn claim(agent: &Agent) -> Result<Claim, ClaimError> {
         let seen = current.map(|entry| entry.revision);
         let committed = agent.store.txn(writes::claim(&agent.host, &own, seen, lease)).await?;
         if committed.applied {
+            fault::point("claimed");
             return Ok(Claim { lease, revision: committed.revision });
         }
     }

@@ -69,7 +69,8 @@ pub fn outcome(path: &Path, request: &str) -> Option<Outcome> {
 /// # Errors
 /// One sentence; the data are as they were, unless it says otherwise.
 pub async fn run(folder: &StateFolder, wanted: &Recovery) -> Result<String, Failure> {
-    let etcd = child::find(None).await.map_err(|why| why.to_string())?;
+    let found = child::find(None).await.map_err(|why| why.to_string())?;
+    let etcd = found.ok_or_else(|| child::none_found().to_string())?;
     child::end_orphans(&folder.etcd_dir()).await;
     match wanted {
         Recovery::LostQuorum { from, peer, .. } => lost_quorum(folder, &etcd, from, peer).await,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::child::{self, Exit, Running};
 use super::rpc::Probe;
-use super::{Agent, Serving, now_seconds};
+use super::{Agent, Serving, fault, now_seconds, readdress};
 use crate::cluster::flags::{self, Child, Mode};
 use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{self, ClusterRecord, NominateRecord, PerHost, SizeRecord};
@@ -25,6 +25,11 @@ const LEARNER_POLL: Duration = Duration::from_millis(200);
 const VOTER_POLL: Duration = Duration::from_secs(1);
 /// How long a new member may take until it has a leader; a hung peer would block it for ever.
 const JOIN: Duration = Duration::from_secs(30);
+/// How long a founder, which needs nobody, may take to lead. An etcd that was killed before it
+/// wrote its first entries has a log without voters, and would wait for ever.
+const FOUND: Duration = Duration::from_secs(15);
+/// How long a member may be without a leader before that is said.
+const LEADERLESS: Duration = Duration::from_secs(3);
 /// The pause before something that another host must do first is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -40,11 +45,17 @@ pub(super) enum End {
 pub(super) async fn run(agent: &Agent, mode: Mode) -> io::Result<End> {
     agent.say(Role::Starting, None);
     let running = spawn(agent, mode).await?;
-    let joining = agent.folder.identity().phase == Phase::Joining;
+    let phase = agent.folder.identity().phase;
+    let joining = phase == Phase::Joining;
+    let limit = match phase {
+        Phase::Joining => JOIN,
+        Phase::Bootstrapping => FOUND,
+        _ => Duration::MAX,
+    };
     let (probe, exit) = (ready(agent), running.ended());
     tokio::select! {
         exit = exit => return Ok(End::Exit(exit)),
-        answer = timeout(if joining { JOIN } else { Duration::MAX }, probe) => match answer {
+        answer = timeout(limit, probe) => match answer {
             Ok(probe) => accept(agent, mode, &probe).await?,
             Err(_) => return Ok(end(&running, "its etcd found no leader in time").await),
         },
@@ -93,6 +104,7 @@ async fn spawn(agent: &Agent, mode: Mode) -> io::Result<Running> {
     )
     .await?;
     agent.set_child(Some(running.clone()));
+    fault::point("spawned");
     Ok(running)
 }
 
@@ -103,17 +115,22 @@ async fn end(running: &Running, why: &str) -> End {
     End::Abandoned(why.to_owned())
 }
 
-/// Waits until our etcd answers and has a leader.
+/// Waits until our etcd answers and has a leader. A member that starts without a quorum serves
+/// nobody before there is one, so its silence is judged by what the others say.
 async fn ready(agent: &Agent) -> Probe {
     let mut waiting = Instant::now();
     loop {
-        if let Some(probe) = agent.rpc.probe(&agent.own_url).await {
-            if probe.leader != 0 {
-                return probe;
-            }
-            if waiting.elapsed() > Duration::from_secs(3) {
-                waiting = Instant::now();
-                let reason = "waiting for a leader: too few members answer";
+        let probe = agent.rpc.probe(&agent.own_url).await;
+        let answers = probe.is_some();
+        if let Some(probe) = probe.filter(|probe| probe.leader != 0) {
+            return probe;
+        }
+        if waiting.elapsed() > LEADERLESS {
+            waiting = Instant::now();
+            let member = agent.folder.identity().phase == Phase::Member;
+            let quorum = agent.status.borrow().cluster.as_ref().is_some_and(|c| c.quorum);
+            if answers || (member && !quorum) {
+                let reason = "waiting for quorum: too few members answer";
                 agent.say(Role::Waiting, Some(reason.into()));
             }
         }
@@ -148,6 +165,7 @@ async fn accept(agent: &Agent, mode: Mode, probe: &Probe) -> io::Result<()> {
     if unexpected(before.cluster_id, probe.cluster) || unexpected(before.member, probe.member) {
         return Ok(());
     }
+    fault::point("ready");
     agent.endpoints.bind(probe.cluster);
     if !probe.learner {
         agent.endpoints.add(&agent.own_url);
@@ -161,6 +179,7 @@ async fn accept(agent: &Agent, mode: Mode, probe: &Probe) -> io::Result<()> {
             i.phase = Phase::Member;
         }
     })?;
+    fault::point("member");
     if mode == Mode::New {
         record_cluster(agent).await;
         agent.folder.update(|i| i.phase = Phase::Member)?;
@@ -215,6 +234,7 @@ async fn record_cluster(agent: &Agent) {
 /// Says what our etcd is, for as long as it runs.
 async fn observe(agent: &Agent) {
     let mut leaderless = None;
+    let mut listed = false;
     loop {
         let probe = agent.rpc.probe(&agent.own_url).await;
         let led = probe.as_ref().is_some_and(|p| p.leader != 0);
@@ -223,7 +243,7 @@ async fn observe(agent: &Agent) {
         }
         let since = *leaderless.get_or_insert_with(Instant::now);
         let learner = probe.as_ref().is_some_and(|p| p.learner);
-        if !led && since.elapsed() > Duration::from_secs(3) {
+        if !led && since.elapsed() > LEADERLESS {
             let reason = "waiting for quorum: this host's etcd knows no leader";
             agent.say(Role::Waiting, Some(reason.into()));
         } else if led && learner {
@@ -233,6 +253,7 @@ async fn observe(agent: &Agent) {
                 agent.endpoints.add(&agent.own_url);
             }
             agent.say(Role::Voter, None);
+            listed = listed || readdress::through_own(agent).await;
         }
         tokio::time::sleep(if led && !learner { VOTER_POLL } else { LEARNER_POLL }).await;
     }
