@@ -13,7 +13,7 @@ use crate::ident::ResourceId;
 
 /// Adds the automatic edges. Gives one sentence for each that was left out because it would have
 /// closed a cycle. The same graph always gets the same edges.
-pub(super) fn add(graph: &mut Graph) -> Vec<String> {
+pub fn add(graph: &mut Graph) -> Vec<String> {
     let wanted = wanted(graph);
     let tangles = Tangles::of(graph, &wanted);
     let mut before: BTreeMap<ResourceId, Vec<ResourceId>> = BTreeMap::new();
