@@ -96,6 +96,51 @@ fn keep_of_an_equal_graph(bencher: Bencher<'_, '_>, n: usize) {
     });
 }
 
+/// Where each of a graph with up to four edges each stands in the order.
+#[divan::bench(args = SIZES)]
+fn sort_with_four_edges_each(bencher: Bencher<'_, '_>, n: usize) {
+    let edges = (0..n).flat_map(|at| four(at).into_iter().map(move |from| (from, at)));
+    let edges: Vec<(usize, usize)> = edges.collect();
+    bencher.bench(|| graph::ranks(n, edges.iter().copied()));
+}
+
+/// A graph of directories at these paths, without its edges.
+fn directories(n: usize, path: impl Fn(usize) -> String) -> Graph {
+    let mut text = "graph: bench\nresources:\n  file:\n".to_owned();
+    for at in 0..n {
+        writeln!(text, "  - name: /srv/{}/\n    state: exists", path(at))
+            .expect("a string takes everything");
+    }
+    let program = yaml::parse(&text).0.expect("the text is right");
+    let mut graph = graph::compile(&program, &[]).expect("the program is right").graph;
+    graph.edges.clear();
+    graph
+}
+
+fn automatic_edges(bencher: Bencher<'_, '_>, graph: &Graph) {
+    bencher.with_inputs(|| graph.clone()).bench_local_values(|mut graph| {
+        graph::add_automatic_edges(&mut graph);
+        assert_eq!(graph.edges.len(), graph.vertices.len() - 1);
+        graph
+    });
+}
+
+/// Nested directories: ten in each, as deep as that takes.
+#[divan::bench(args = SIZES)]
+fn automatic_edges_of_a_tree(bencher: Bencher<'_, '_>, n: usize) {
+    let digits = |at: usize| at.to_string().chars().map(String::from).collect::<Vec<_>>();
+    let path =
+        |at| if at == 0 { "top".to_owned() } else { format!("top/{}", digits(at).join("/")) };
+    automatic_edges(bencher, &directories(n, path));
+}
+
+/// All others directly in the first one.
+#[divan::bench(args = SIZES)]
+fn automatic_edges_of_one_directory(bencher: Bencher<'_, '_>, n: usize) {
+    let path = |at| if at == 0 { "top".to_owned() } else { format!("top/{at}") };
+    automatic_edges(bencher, &directories(n, path));
+}
+
 /// Answers every command as if nothing took any time; the number of runs.
 fn drain(engine: &mut Engine, event: Event) -> usize {
     let (mut events, mut runs) = (VecDeque::from([event]), 0);

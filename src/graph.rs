@@ -13,11 +13,14 @@ use crate::spec::{Fields, Meta, Receive};
 mod autoedge;
 mod compile;
 mod cycle;
+mod rank;
 
+pub use autoedge::add as add_automatic_edges;
 pub use compile::{
     Compiled, FieldMistake, amend, compile, compile_with, field_mistakes, stated_edges,
 };
 pub use cycle::declared_cycles;
+pub use rank::ranks;
 
 /// Resources and their order. Edges only name vertices that are in the graph, and close no cycle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! Pure: the same graph always gives the same text. Refuses to know where the graph comes from and
 //! to start a program that draws.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{EdgeOrigin, Graph, Origin};
+use crate::graph::{self, EdgeOrigin, Graph, Origin};
 use crate::ident::ResourceId;
 use crate::spec::Program;
 
@@ -164,29 +164,10 @@ impl Picture {
         ends.collect()
     }
 
-    /// For each resource the longest way to it from one that waits for nothing. What stands in a
-    /// circle, which no compiled graph has, keeps the rank that it had when the circle was met.
+    /// For each resource the longest way to it from one that waits for nothing.
     fn ranks(&self) -> Vec<usize> {
         let ends = self.ends();
-        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.resources.len()];
-        let mut waits_for = vec![0_usize; self.resources.len()];
-        for edge in &ends {
-            after[edge.from].push(edge.to);
-            waits_for[edge.to] += 1;
-        }
-        let mut ranks = vec![0; self.resources.len()];
-        let mut ready: BTreeSet<usize> =
-            (0..waits_for.len()).filter(|at| waits_for[*at] == 0).collect();
-        while let Some(at) = ready.pop_first() {
-            for next in &after[at] {
-                ranks[*next] = ranks[*next].max(ranks[at] + 1);
-                waits_for[*next] -= 1;
-                if waits_for[*next] == 0 {
-                    ready.insert(*next);
-                }
-            }
-        }
-        ranks
+        graph::ranks(self.resources.len(), ends.iter().map(|edge| (edge.from, edge.to)))
     }
 }
 

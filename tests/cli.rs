@@ -115,6 +115,7 @@ fn every_flag_of_run_has_its_variable() {
         "converged-exit",
         "max-runtime",
         "noop",
+        "durable",
         "no-watch",
         "log-format",
         "prometheus-listen",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::durable::{self, Durable};
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
 use super::receivers::{Found, Receivers};
@@ -68,6 +69,8 @@ pub(super) struct Body {
     pub(super) engine: Engine,
     pub(super) watches: Watches,
     pub(super) runs: Runs,
+    /// What is not on the disks yet, if that matters.
+    pub(super) durable: Option<Durable>,
     pub(super) receivers: Receivers,
     pub(super) born: Instant,
     /// The same moment on people's clocks, since the beginning of 1970.
@@ -128,6 +131,7 @@ enum News {
     Asked(Request),
     Ordered(Order),
     Signal(Heard),
+    Synced(durable::Synced),
     Due,
     OutOfTime,
 }
@@ -155,11 +159,13 @@ impl Body {
                 Some(request) = sources.socket.requests.recv() => News::Asked(request),
                 Some(order) = sources.orders.recv() => News::Ordered(order),
                 signal = sources.signals.next() => News::Signal(signal),
+                synced = Durable::next(&mut self.durable) => News::Synced(synced),
                 () = until(next) => News::Due,
                 () = until(out_of_time), if self.stage == Stage::Running => News::OutOfTime,
             };
             let asked = matches!(news, News::Asked(_));
             self.handle(news).await;
+            self.sync_at_rest();
             self.look_outside().await;
             if let Some(event) = self.converged_changed() {
                 self.feed(event).await;
@@ -212,6 +218,7 @@ impl Body {
                 tracing::info!("asked to look again: the graph file, and all that failed");
                 self.look_again().await;
             }
+            News::Synced(synced) => self.synced(synced).await,
             News::Due => self.due().await,
             News::OutOfTime => {
                 tracing::error!("not done within --max-runtime");
@@ -390,6 +397,9 @@ impl Body {
         };
         self.counters.ran(id.kind(), result, finished.took);
         finished.span.in_scope(|| self.say(id, &finished.result));
+        if let Some(durable) = &mut self.durable {
+            durable.note(&finished.result, &finished.resource.hints(), &self.state_dir);
+        }
         let Finished { vertex, run, result, sent, .. } = finished;
         self.feed(Event::Finished { vertex, run, result, sent }).await;
     }

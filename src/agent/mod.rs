@@ -8,6 +8,7 @@
 mod again;
 mod body;
 mod desired;
+mod durable;
 pub mod exchange;
 mod ladder;
 mod last_resort;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::durable::Durable;
 use super::exchange::StoreState;
 use super::settings::Input;
 use crate::collect::convergence;
@@ -19,7 +20,9 @@ impl Body {
     pub(super) fn status(&self) -> Value {
         let published = self.published.borrow();
         let exports = self.exports.borrow();
-        let messages: Vec<&String> = self.messages.iter().chain(&published.messages).collect();
+        let lost = self.durable.as_ref().and_then(Durable::failure);
+        let messages: Vec<&String> =
+            self.messages.iter().chain(&published.messages).chain(lost).collect();
         let mut status = json!({
             "v": 1,
             "host": self.settings.host.as_str(),

@@ -37,6 +37,8 @@ pub(super) struct Finished {
     pub(super) vertex: VertexId,
     /// Which run.
     pub(super) run: RunId,
+    /// Of what, as the graph may be another one by now.
+    pub(super) resource: Arc<dyn Resource>,
     /// What came of it.
     pub(super) result: Result<Outcome, String>,
     /// What it sends.
@@ -79,13 +81,14 @@ impl Runs {
         let pause = bounded(self.pause(&vertex.resource), timeout);
         let span = span(&vertex.resource, run);
         if pause.is_zero() && resource.blocks() {
-            let spare = (vertex.clone(), span.clone());
-            let job = move || span.in_scope(|| block(vertex, run, &*resource, &context));
+            let spare = (vertex.clone(), resource.clone(), span.clone());
+            let job = move || span.in_scope(|| block(vertex, run, resource, &context));
             if let Err(error) = self.pool.submit(run.0, job) {
                 let why = format!("no thread can be started: {error}; raise the limits");
-                let (vertex, span) = spare;
+                let (vertex, resource, span) = spare;
                 let (sent, took) = (Fields::new(), Duration::ZERO);
-                let failed = Finished { vertex, run, result: Err(why), sent, took, span };
+                let result = Err(why);
+                let failed = Finished { vertex, run, resource, result, sent, took, span };
                 self.tasks.spawn(std::future::ready(failed));
             }
             return;
@@ -96,14 +99,14 @@ impl Runs {
                 () = context.cancel.cancelled() => {}
             }
             if resource.blocks() {
-                return tokio::task::block_in_place(|| block(vertex, run, &*resource, &context));
+                return tokio::task::block_in_place(|| block(vertex, run, resource, &context));
             }
             let start = Instant::now();
             if context.cancel.is_cancelled() {
-                return finish(vertex, run, cancelled(), start, &context);
+                return finish(vertex, run, resource, cancelled(), start, &context);
             }
             let result = AssertUnwindSafe(resource.run(&context)).catch_unwind().await;
-            finish(vertex, run, result, start, &context)
+            finish(vertex, run, resource, result, start, &context)
         };
         self.tasks.spawn(task.instrument(span));
     }
@@ -175,15 +178,16 @@ impl Runs {
 }
 
 /// A run that blocks, from its start to its end.
-fn block(vertex: VertexId, run: RunId, resource: &dyn Resource, context: &Context) -> Finished {
+fn block(vertex: VertexId, run: RunId, resource: Arc<dyn Resource>, context: &Context) -> Finished {
     let start = Instant::now();
     if context.cancel.is_cancelled() {
-        return finish(vertex, run, cancelled(), start, context);
+        return finish(vertex, run, resource, cancelled(), start, context);
     }
     let whole = || resource.run(context).now_or_never();
     let result = std::panic::catch_unwind(AssertUnwindSafe(whole));
     let waits = || Err("the resource's code waits although it says that it blocks".to_owned());
-    finish(vertex, run, result.map(|result| result.unwrap_or_else(waits)), start, context)
+    let result = result.map(|result| result.unwrap_or_else(waits));
+    finish(vertex, run, resource, result, start, context)
 }
 
 /// What was given up before it began does not begin.
@@ -196,13 +200,15 @@ fn cancelled() -> std::thread::Result<Result<Outcome, String>> {
 fn finish(
     vertex: VertexId,
     run: RunId,
+    resource: Arc<dyn Resource>,
     result: std::thread::Result<Result<Outcome, String>>,
     start: Instant,
     context: &Context,
 ) -> Finished {
     let result = result.unwrap_or_else(|_| Err("the resource's code panicked".to_owned()));
     let (sent, took) = (context.outbox.take(), start.elapsed());
-    Finished { vertex, run, result, sent, took, span: tracing::Span::current() }
+    let span = tracing::Span::current();
+    Finished { vertex, run, resource, result, sent, took, span }
 }
 
 /// One span for each run. It is of the highest level, so that whatever is logged of a run carries

@@ -27,6 +27,8 @@ pub struct Settings {
     pub follow: bool,
     /// Change nothing.
     pub noop: bool,
+    /// Converged only when what was written has reached the disks.
+    pub durable: bool,
     /// How many resources may run at once; `None` bounds nothing.
     pub sema: Option<u32>,
     /// Detect convergence.

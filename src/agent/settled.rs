@@ -1,9 +1,10 @@
-//! When there is nothing left to do: the engine is at rest, and what is exchanged with other hosts
-//! is complete.
+//! When there is nothing left to do: the engine is at rest, what is exchanged with other hosts is
+//! complete, and what has to be on the disks is.
 //!
 //! Refuses to wait: each question is answered from what is known now.
 
 use super::body::Body;
+use super::durable::Durable;
 use super::exchange::StoreState;
 use super::{EXIT_DONE, EXIT_PARTIAL};
 use crate::collect::convergence::Said;
@@ -13,7 +14,7 @@ impl Body {
     /// Tells the engine whether more is to come from outside of its graph, whenever that changes:
     /// the time for which all has to be quiet begins only then.
     pub(super) async fn look_outside(&mut self) {
-        let complete = self.exchanged();
+        let complete = self.exchanged() && self.durable.as_ref().is_none_or(Durable::is_done);
         if complete != self.complete {
             self.complete = complete;
             self.feed(Event::Complete(complete)).await;

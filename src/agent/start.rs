@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::body::{Body, Sources};
+use super::durable::Durable;
 use super::exchange::{self, Exchange};
 use super::ladder::{Signal, Stage};
 use super::last_resort;
@@ -166,6 +167,7 @@ impl Agent {
             heard: exchange.said.clone(),
             seen: convergence::digest(&[]),
             engine: engine(&settings),
+            durable: Durable::new(&settings),
             settings,
             state_dir: Arc::from(state_dir),
             instance: folder.identity().instance,

@@ -219,6 +219,9 @@ pub(super) struct Args {
     /// Say what would change and change nothing
     #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
     noop: bool,
+    /// Converged only once what was written has reached the disks, so that it survives a power cut
+    #[arg(long, global = true, env = "QUORATE_DURABLE", help_heading = "Behaviour")]
+    durable: bool,
     /// Run at most this many resources at once; 0 or less bounds nothing
     #[arg(
         long,
@@ -369,6 +372,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         },
         follow: !args.no_watch,
         noop: args.noop,
+        durable: args.durable,
         sema: args.sema.filter(|n| *n > 0).map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         converged,
         max_runtime: args.max_runtime.filter(|&s| s > 0).map(Duration::from_secs),

@@ -8,7 +8,7 @@ use super::end::Gone;
 use super::slot::{Phase, Slot, Successor};
 use super::view::Tally;
 use super::{Command, Engine, Mode, State, Timestamp, VertexId};
-use crate::graph::Graph;
+use crate::graph::{self, Graph};
 use crate::ident::ResourceId;
 
 impl Engine {
@@ -118,18 +118,12 @@ impl Engine {
     /// Gives every slot a rank above those of its predecessors. Slots on a cycle, which the
     /// compiler lets nobody build, would keep rank 0 and wait for each other for ever.
     fn rank(&mut self) {
-        let mut open: Vec<usize> = self.slots.iter().map(|slot| slot.predecessors.len()).collect();
-        let mut next: Vec<usize> = (0..open.len()).filter(|at| open[*at] == 0).collect();
-        while let Some(at) = next.pop() {
-            let above = self.slots[at].rank + 1;
-            for k in 0..self.slots[at].successors.len() {
-                let to = self.slots[at].successors[k].to;
-                self.slots[to].rank = self.slots[to].rank.max(above);
-                open[to] -= 1;
-                if open[to] == 0 {
-                    next.push(to);
-                }
-            }
+        let edges = self.slots.iter().enumerate().flat_map(|(from, slot)| {
+            slot.successors.iter().map(move |successor| (from, successor.to))
+        });
+        let ranks = graph::ranks(self.slots.len(), edges);
+        for (slot, rank) in self.slots.iter_mut().zip(ranks) {
+            slot.rank = rank;
         }
     }
 

@@ -2,71 +2,101 @@
 //!
 //! Refuses to touch an edge that a person wrote, and to close a cycle.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::{Edge, EdgeOrigin, Graph};
 use crate::ident::ResourceId;
+use crate::kind::Hints;
 
 /// Adds the automatic edges. Gives one sentence for each that was left out because it would have
 /// closed a cycle. The same graph always gets the same edges.
-pub(super) fn add(graph: &mut Graph) -> Vec<String> {
-    let wanted = wanted(graph);
-    let tangles = Tangles::of(graph, &wanted);
-    let mut before: BTreeMap<ResourceId, Vec<ResourceId>> = BTreeMap::new();
+pub fn add(graph: &mut Graph) -> Vec<String> {
+    let managed = managed(graph);
+    let wanted = wanted(graph, &managed);
+    let named = || wanted.iter().map(|(from, to)| (managed[*from].id, managed[*to].id));
+    let tangles = Tangles::of(graph, named());
+    let mut before: BTreeMap<&ResourceId, Vec<&ResourceId>> = BTreeMap::new();
     for (from, to) in graph.edges.keys().filter(|(from, to)| tangles.share(from, to)) {
-        before.entry(to.clone()).or_default().push(from.clone());
+        before.entry(to).or_default().push(from);
     }
-    let mut left_out = Vec::new();
-    for (parent, id) in wanted {
-        if tangles.share(&parent, &id) {
+    let (mut left_out, mut made) = (Vec::new(), Vec::with_capacity(wanted.len()));
+    for (ends, (parent, id)) in wanted.iter().zip(named()) {
+        if tangles.share(parent, id) {
             let back = (id.clone(), parent.clone());
-            if graph.edges.contains_key(&back) || runs_before(&before, &id, &parent) {
+            if graph.edges.contains_key(&back) || runs_before(&before, id, parent) {
                 let edge = format!("automatic edge {parent} -> {id}");
                 left_out.push(format!("{edge}: it would close a cycle"));
                 continue;
             }
-            before.entry(id.clone()).or_default().push(parent.clone());
+            before.entry(id).or_default().push(parent);
         }
-        let edge = Edge { notify: false, origin: EdgeOrigin::Automatic, name: None };
-        graph.edges.insert((parent, id), edge);
+        made.push(*ends);
     }
+    // In the order of the ids, as the places are, so that the map is made of all at once.
+    made.sort_unstable();
+    let edge = Edge { notify: false, origin: EdgeOrigin::Automatic, name: None };
+    let ends = |(from, to): (usize, usize)| (managed[from].id.clone(), managed[to].id.clone());
+    let mut made: BTreeMap<_, _> = made.into_iter().map(|it| (ends(it), edge.clone())).collect();
+    graph.edges.append(&mut made);
     left_out
 }
 
-/// The ends of all edges that the paths ask for and nobody declared.
-fn wanted(graph: &Graph) -> Vec<(ResourceId, ResourceId)> {
-    let paths = managed_paths(graph);
-    let mut directories: BTreeMap<&Path, &ResourceId> = BTreeMap::new();
-    for managed in paths.iter().filter(|managed| managed.directory) {
-        directories.entry(&managed.path).or_insert(&managed.id);
+/// What takes part in automatic edges.
+struct Managed<'a> {
+    id: &'a ResourceId,
+    path: PathBuf,
+    directory: bool,
+}
+
+/// All that does, in the order of the ids.
+fn managed(graph: &Graph) -> Vec<Managed<'_>> {
+    let taking_part = graph.vertices.iter().filter(|(_, vertex)| vertex.meta.autoedge);
+    let managed = taking_part.filter_map(|(id, vertex)| {
+        let Hints { path, directory } = vertex.resource.hints();
+        path.map(|path| Managed { id, path, directory })
+    });
+    managed.collect()
+}
+
+/// The ends of all edges that the paths ask for and nobody declared, as places in `managed`.
+fn wanted(graph: &Graph, managed: &[Managed<'_>]) -> Vec<(usize, usize)> {
+    // By their text: the paths are clean, and to compare them part by part takes far longer.
+    let mut directories: HashMap<&OsStr, usize> = HashMap::new();
+    for (at, one) in managed.iter().enumerate().filter(|(_, one)| one.directory) {
+        directories.entry(one.path.as_os_str()).or_insert(at);
     }
-    let ends = |Managed { id, path, .. }: &Managed| {
-        let parent = path.ancestors().skip(1).find_map(|above| directories.get(above))?;
-        let ends = ((*parent).clone(), id.clone());
-        (*parent != id && !graph.edges.contains_key(&ends)).then_some(ends)
+    let ends = |(at, one): (usize, &Managed<'_>)| {
+        let mut above = one.path.ancestors().skip(1);
+        let parent = *above.find_map(|above| directories.get(above.as_os_str()))?;
+        let declared = !graph.edges.is_empty()
+            && graph.edges.contains_key(&(managed[parent].id.clone(), one.id.clone()));
+        (parent != at && !declared).then_some((parent, at))
     };
-    paths.iter().filter_map(ends).collect()
+    managed.iter().enumerate().filter_map(ends).collect()
 }
 
 /// The sets of resources that would wait for each other if every wanted edge were made. A cycle
 /// lies within one of them, so between two of them nothing has to be looked for: to do so for each
 /// of many files behind a long chain would take the square of their number.
-struct Tangles(BTreeMap<ResourceId, usize>);
+struct Tangles<'a>(BTreeMap<&'a ResourceId, usize>);
 
-impl Tangles {
-    fn of(graph: &Graph, wanted: &[(ResourceId, ResourceId)]) -> Self {
+type Ends<'a> = (&'a ResourceId, &'a ResourceId);
+
+impl<'a> Tangles<'a> {
+    fn of(graph: &'a Graph, wanted: impl Iterator<Item = Ends<'a>>) -> Self {
         // Automatic edges alone lead down the tree of directories.
-        if graph.edges.is_empty() || wanted.is_empty() {
+        if graph.edges.is_empty() {
             return Tangles(BTreeMap::new());
         }
         let mut all: DiGraph<&ResourceId, ()> = DiGraph::new();
         let nodes: BTreeMap<&ResourceId, NodeIndex> =
             graph.vertices.keys().map(|id| (id, all.add_node(id))).collect();
-        for (from, to) in graph.edges.keys().chain(wanted) {
+        for (from, to) in graph.edges.keys().map(|(from, to)| (from, to)).chain(wanted) {
             if let (Some(from), Some(to)) = (nodes.get(from), nodes.get(to)) {
                 all.add_edge(*from, *to, ());
             }
@@ -76,7 +106,7 @@ impl Tangles {
         Tangles(
             numbered
                 .flat_map(|(number, members)| members.into_iter().map(move |node| (node, number)))
-                .map(|(node, number)| (all[node].clone(), number))
+                .map(|(node, number)| (all[node], number))
                 .collect(),
         )
     }
@@ -87,27 +117,10 @@ impl Tangles {
     }
 }
 
-struct Managed {
-    id: ResourceId,
-    path: PathBuf,
-    directory: bool,
-}
-
-fn managed_paths(graph: &Graph) -> Vec<Managed> {
-    let taking_part = graph.vertices.values().filter(|vertex| vertex.meta.autoedge);
-    taking_part
-        .filter_map(|vertex| {
-            let hints = vertex.resource.hints();
-            let (id, directory) = (vertex.id.clone(), hints.directory);
-            hints.path.map(|path| Managed { id, path, directory })
-        })
-        .collect()
-}
-
 /// Whether `first` is somewhere before `last`. Walks backwards, since what is before a directory
 /// is mostly its few ancestors, while thousands of files may come after.
 fn runs_before(
-    before: &BTreeMap<ResourceId, Vec<ResourceId>>,
+    before: &BTreeMap<&ResourceId, Vec<&ResourceId>>,
     first: &ResourceId,
     last: &ResourceId,
 ) -> bool {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::json;
@@ -96,19 +96,30 @@ fn an_idle_resource_costs_a_few_kilobytes() {
 /// depends on who was woken when.
 const COUNTED: &str = "trace=%file,fchmod,fsync,fdatasync,syncfs";
 
+/// Whether strace is there. The CI installs it; elsewhere it may be missing.
+fn no_strace() -> bool {
+    Command::new("strace").arg("-V").output().is_err() && std::env::var_os("CI").is_none()
+}
+
+/// An agent under strace with these options, which applies `site.yaml` once; what strace tells goes
+/// into the file `told`.
+fn traced(site: &Site, options: &[&str], told: &str, flags: &[&str]) -> Output {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-q"]).args(options).arg("-o").arg(site.path(told)).arg(PROGRAM).arg("run");
+    strace.args(["--hostname", "h1", "--no-watch", "--converged-timeout", "0"]).args(flags);
+    strace.arg("--prefix").arg(site.path("state")).arg("yaml").arg(site.path("site.yaml"));
+    strace.output().expect("strace runs")
+}
+
 /// The counted calls of one application of so many files, and of the next one that changes nothing.
 fn calls(n: usize) -> [u64; 2] {
     let site = Site::apart();
     std::fs::create_dir(site.path("target")).expect("a folder");
-    let graph = site.write("site.yaml", &files(n));
+    site.write("site.yaml", &files(n));
     ["apply", "again"].map(|phase| {
-        let (summary, state) = (site.path(phase), site.path("state"));
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-c", "-q", "-e", COUNTED, "-o"]).arg(&summary).arg(PROGRAM).arg("run");
-        strace.args(["--hostname", "h1", "--no-watch", "--converged-timeout", "0", "--prefix"]);
-        let output = strace.arg(&state).arg("yaml").arg(&graph).output().expect("strace runs");
+        let output = traced(&site, &["-c", "-e", COUNTED], phase, &[]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = std::fs::read_to_string(summary).expect("a summary");
+        let text = site.read(phase).expect("a summary");
         let total = text.lines().rev().find(|line| line.trim_end().ends_with(" total"));
         let calls = total.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
         calls.unwrap_or_else(|| panic!("no total in {text}"))
@@ -117,8 +128,7 @@ fn calls(n: usize) -> [u64; 2] {
 
 #[test]
 fn a_file_costs_a_handful_of_system_calls() {
-    // The CI installs it; elsewhere it may be missing.
-    if Command::new("strace").arg("-V").output().is_err() && std::env::var_os("CI").is_none() {
+    if no_strace() {
         return;
     }
     let (few, many) = (calls(100), calls(400));
@@ -128,4 +138,57 @@ fn a_file_costs_a_handful_of_system_calls() {
         let each = (many[at] as f64 - few[at] as f64) / 300.0;
         assert!(each <= most, "{phase}: {each:.1} a file ({} then {})", few[at], many[at]);
     }
+}
+
+/// A site whose graph has so many files in each of two directories of one file system.
+fn two_folders(n: usize) -> Site {
+    let site = Site::apart();
+    let mut text = "graph: durable\nresources:\n  file:\n".to_owned();
+    for folder in ["one", "two"] {
+        writeln!(text, "  - name: DIR/{folder}/\n    state: exists")
+            .expect("a string takes everything");
+        for at in 0..n {
+            writeln!(text, "  - name: DIR/{folder}/f{at}\n    content: '{at}'")
+                .expect("a string takes everything");
+        }
+    }
+    site.write("site.yaml", &text);
+    site
+}
+
+#[test]
+fn many_files_are_brought_to_the_disk_by_one_call_and_by_none_unless_it_was_asked_for() {
+    if no_strace() {
+        return;
+    }
+    let site = two_folders(50);
+    let edit = "graph: durable\nresources:\n  file:\n  - name: DIR/one/f0\n    content: new\n";
+    for (flags, graph, calls) in [
+        (&[][..], None, 0),
+        // Whoever wrote what is found right may not have waited for the disk.
+        (&["--durable"], None, 1),
+        (&["--durable"], Some(edit), 1),
+        (&["--durable", "--noop"], None, 0),
+    ] {
+        graph.map(|graph| site.write("site.yaml", graph));
+        let output = traced(&site, &["-e", "trace=syncfs"], "told", flags);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = site.read("told").expect("a trace");
+        let done = told.matches("syncfs(").count();
+        assert_eq!(done, calls, "{flags:?}: {told}");
+    }
+    assert_eq!(site.read("one/f0").as_deref(), Some("new"));
+}
+
+#[test]
+fn a_disk_that_fails_keeps_the_agent_from_being_converged() {
+    if no_strace() {
+        return;
+    }
+    let fails = ["-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO"];
+    let output = traced(&two_folders(2), &fails, "told", &["--durable"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("may not survive a power cut: "), "{said}");
+    assert!(!said.contains(" converged\n"), "{said}");
 }

@@ -23,6 +23,14 @@ pub(super) fn write(folder: &Path, n: usize) -> anyhow::Result<Duration> {
     Ok(started.elapsed())
 }
 
+/// The same, and waits for the disk once.
+pub(super) fn write_durably(folder: &Path, n: usize) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    write(folder, n)?;
+    nix::unistd::syncfs(File::open(folder)?).context("cannot wait for the disk")?;
+    Ok(started.elapsed())
+}
+
 /// One file, written beside its place and renamed.
 pub(super) fn put(folder: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
     let beside = folder.join(format!(".{name}.tmp"));

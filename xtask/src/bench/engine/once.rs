@@ -33,6 +33,8 @@ pub(super) fn measure(plan: &mut Plan) -> anyhow::Result<()> {
             cpu.push((n, [apply.1, again.1]));
             let peak = Row { scenario: "S1 peak", n, unit: "MiB", ours: apply.2, ..Row::default() };
             plan.add(vec![apply.0, again.0, peak]);
+            let row = durable(plan, n)?;
+            plan.add(vec![row]);
         }
         for pair in cpu.windows(2) {
             let ((small, before), (large, after)) = (pair[0], pair[1]);
@@ -121,6 +123,27 @@ fn flat(plan: &Plan, n: usize, peers: &[Tool]) -> anyhow::Result<[Applied; 2]> {
         (row, ms(ours.cpu), ours.peak_kib as f64 / 1024.0)
     };
     Ok([row("S1 apply", 0), row("S2 no-op", 1)])
+}
+
+/// S1 with `--durable`, beside the same with one wait for the disk.
+fn durable(plan: &Plan, n: usize) -> anyhow::Result<Row> {
+    let (mut figures, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..plan.times(n) {
+        // Neither waits for what others wrote before.
+        nix::unistd::sync();
+        limits.push(limit::write_durably(&plan.fresh("limit")?, n)?);
+        let folder = plan.fresh("durable")?;
+        let target = folder.join("target");
+        fs::create_dir(&target)?;
+        let mut command = plan.ours.prepare(Shape::Flat, n, &folder, &target)?;
+        command.push("--durable".into());
+        nix::unistd::sync();
+        figures.push(figure::timed(&command, &folder.join("log"))?);
+        limit::verify(&target, n)?;
+    }
+    let ours = figure::median(&figures).context("there were no rounds")?;
+    let limit = figure::middle(limits).map(ms);
+    Ok(Row { limit, ..Row::of("S1 durable", n, &ours) })
 }
 
 /// S3, S4 and S5: the same work with an order, beside the same without.

@@ -34,9 +34,10 @@ struct Goal {
 }
 
 /// Scenario, size, goal: `docs/performance.md`.
-const GOALS: [(&str, usize, Goal); 18] = [
+const GOALS: [(&str, usize, Goal); 19] = [
     ("S1 apply", 10_000, goal("G1", 1200.0, Some(2.1))),
     ("S1 apply", 100_000, goal("G4", 12_000.0, Some(2.1))),
+    ("S1 durable", 10_000, goal("G2", 1500.0, Some(1.7))),
     ("S1 peak", 100_000, goal("G4", 250.0, None)),
     ("S1 calls", 300, goal("G10", 8.0, None)),
     ("S2 no-op", 10_000, goal("G3", 250.0, Some(4.0))),
