@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::rpc::{Member, Probe};
 use super::{Agent, Serving, StopMode};
 use crate::cluster::aftermath::Cause;
 use crate::cluster::decide::quorum;
@@ -68,10 +69,12 @@ async fn politely(agent: &Agent, mode: StopMode, mut deciding: JoinSet<()>) {
 /// Leaves the cluster; false when it stays a member, since it is the only one or too few answer.
 async fn leave(agent: &Agent, serving: &Serving) -> bool {
     let Some((_, members)) = agent.rpc.members(&agent.own_url).await else { return false };
-    let voters = members.iter().filter(|m| !m.learner).count();
-    let voting = members.iter().any(|m| m.id == serving.member && !m.learner);
-    let quorum = agent.status.borrow().cluster.as_ref().is_some_and(|c| c.quorum);
-    if (voting && voters == 1) || !quorum {
+    let voters: Vec<_> = members.iter().filter(|m| !m.learner).collect();
+    let voting = voters.iter().any(|m| m.id == serving.member);
+    let seen = agent.status.borrow().cluster.as_ref().is_some_and(|c| c.quorum);
+    // What was seen last may be from before the others came.
+    let enough = seen || answering(agent, serving, &voters).await >= quorum(voters.len());
+    if (voting && voters.len() == 1) || !enough {
         tracing::info!("stays a member: it is the only voter, or too few answer to take it out");
         return false;
     }
@@ -126,12 +129,7 @@ async fn gone(agent: &Agent) -> bool {
 async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
     let Some((_, members)) = agent.rpc.members(&agent.own_url).await else { return false };
     let others: Vec<_> = members.iter().filter(|m| !m.learner && m.id != serving.member).collect();
-    let mut up = 0;
-    for url in others.iter().filter_map(|m| m.client.first()) {
-        let probe = agent.rpc.probe(url).await;
-        up += usize::from(probe.is_some_and(|p| p.cluster == serving.cluster && p.leader != 0));
-    }
-    if up < quorum(others.len()) {
+    if answering(agent, serving, &others).await < quorum(others.len()) {
         return false;
     }
     for url in agent.endpoints.urls().iter().filter(|u| **u != agent.own_url) {
@@ -141,6 +139,14 @@ async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
         }
     }
     false
+}
+
+/// How many of these answer for our cluster and know its leader.
+async fn answering(agent: &Agent, serving: &Serving, members: &[&Member]) -> usize {
+    let urls = members.iter().filter_map(|m| m.client.first());
+    let probes = futures_util::future::join_all(urls.map(|url| agent.rpc.probe(url))).await;
+    let ours = |p: &&Probe| p.cluster == serving.cluster && p.leader != 0;
+    probes.iter().flatten().filter(ours).count()
 }
 
 /// Tells the others that this absence is planned.
