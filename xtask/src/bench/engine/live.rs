@@ -4,6 +4,8 @@
 //! Refuses to wait for a time where something can be waited for, except between two looks at an
 //! agent that should be doing nothing.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -62,10 +64,10 @@ impl Kept {
 }
 
 /// What the kernel says about a process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Process {
-    /// How often its threads went to sleep by themselves.
-    switches: u64,
+    /// How often each of its threads went to sleep by itself.
+    switches: BTreeMap<OsString, u64>,
     rss_kib: u64,
     /// In hundredths of a second.
     ticks: u64,
@@ -77,8 +79,10 @@ impl Process {
         let folder = PathBuf::from(format!("/proc/{id}"));
         let mut found = Process::default();
         for thread in fs::read_dir(folder.join("task")).context("the agent is gone")? {
-            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
-            found.switches += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            let thread = thread?;
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            let switches = field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            found.switches.insert(thread.file_name(), switches);
             found.rss_kib = field(&status, "VmRSS:").unwrap_or(found.rss_kib);
         }
         let stat = fs::read_to_string(folder.join("stat"))?;
@@ -90,6 +94,15 @@ impl Process {
         }
         Ok(found)
     }
+}
+
+/// How often any thread woke up between two looks. One that ended meanwhile woke up to do so.
+fn wakes(before: &BTreeMap<OsString, u64>, after: &BTreeMap<OsString, u64>) -> u64 {
+    let since = |(thread, now): (&OsString, &u64)| {
+        now.saturating_sub(before.get(thread).copied().unwrap_or(0))
+    };
+    let ended = before.keys().filter(|thread| !after.contains_key(*thread)).count();
+    after.iter().map(since).sum::<u64>() + ended as u64
 }
 
 /// The number behind a name in a file of lines.
@@ -225,7 +238,7 @@ pub(super) fn idle(
         also,
         ..Row::default()
     };
-    let wakes = (after.switches - before.switches) as f64;
+    let wakes = wakes(&before.switches, &after.switches) as f64;
     let used = (after.ticks - before.ticks) * 10;
     let (mib, each) = (after.rss_kib as f64 / 1024.0, after.rss_kib as f64 / n as f64);
     Ok(vec![
@@ -295,5 +308,15 @@ mod tests {
     fn numbers_are_found_behind_their_names() {
         assert_eq!(field("A:\t1\nVmRSS:\t  12 kB\n", "VmRSS:"), Some(12));
         assert_eq!(field("A:\t1\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn every_thread_counts_for_itself_and_one_that_ended_once() {
+        let look = |threads: &[(&str, u64)]| {
+            threads.iter().map(|(thread, count)| (OsString::from(thread), *count)).collect()
+        };
+        let (before, after) = (look(&[("1", 10), ("2", 90)]), look(&[("1", 12), ("3", 4)]));
+        assert_eq!(wakes(&before, &after), 2 + 4 + 1);
+        assert_eq!(wakes(&after, &after), 0);
     }
 }
