@@ -18,6 +18,12 @@ pub fn date(at: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// The same to the minute: `2026-11-22 10:31 UTC`.
+pub fn date_to_minute(at: u64) -> String {
+    let (year, month, day) = civil(at / DAY);
+    format!("{year:04}-{month:02}-{day:02} {}", clock(at))
+}
+
 /// A span of time in its largest unit that says something: `3 s`, `12 min`, `5 h`, `9 days`.
 pub fn span(seconds: u64) -> String {
     match seconds {
@@ -57,8 +63,8 @@ pub fn ago(at: u64, now: u64) -> String {
 
 /// Year, month and day of a day counted from the first of January 1970.
 fn civil(days: u64) -> (u64, u64, u64) {
-    let mut left = days;
-    let mut year = 1970;
+    // Whole cycles of four centuries first, so that no number of days takes long.
+    let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
     loop {
         let length = 365 + u64::from(leap(year));
         if left < length {
@@ -99,6 +105,20 @@ mod tests {
             assert_eq!(date(at), expected);
         }
         assert_eq!(clock(1_795_392_439), "00:07 UTC");
+    }
+
+    #[test]
+    fn dates_to_the_minute_are_those_of_the_calendar() {
+        for (seconds, want) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(date_to_minute(seconds), want);
+        }
+        assert!(date_to_minute(u64::MAX).ends_with("UTC"));
     }
 
     #[test]

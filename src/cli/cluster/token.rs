@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{EXIT_CODES, End, ask, print, print_json, unexpected};
 use crate::cli::agents::Which;
 use crate::cluster::request::{Answer, Request};
-use crate::cluster::tls::lifetime;
+use crate::cluster::when;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<u8, End> {
     if args.json {
         return print_json(&serde_json::json!({
             "token": made.token.expose(),
-            "expires": lifetime::date(made.until),
+            "expires": when::date_to_minute(made.until),
             "until": made.until,
             "uses": args.uses,
         }));

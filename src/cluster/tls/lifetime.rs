@@ -1,4 +1,4 @@
-//! How long certificates are good for, when they are renewed, and dates for people.
+//! How long certificates are good for and when they are renewed.
 //!
 //! Refuses to look at a clock: seconds since 1970 come in.
 
@@ -43,56 +43,9 @@ impl Validity {
     }
 }
 
-/// `2026-11-22 20:12 UTC`.
-pub fn date(seconds: u64) -> String {
-    let (days, rest) = (seconds / DAY, seconds % DAY);
-    let (year, month, day) = civil(days);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / HOUR, rest % HOUR / 60)
-}
-
-/// Year, month and day of a day since 1970.
-fn civil(mut days: u64) -> (u64, u64, u64) {
-    let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
-    // Whole cycles of four centuries first, so that no number of days takes long.
-    let mut year = 1970 + days / 146_097 * 400;
-    days %= 146_097;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, want) in [
-            (0, "1970-01-01 00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00 UTC"),
-            (951_868_799, "2000-02-29 23:59 UTC"),
-            (1_735_689_599, "2024-12-31 23:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00 UTC"),
-        ] {
-            assert_eq!(date(seconds), want);
-        }
-        assert!(date(u64::MAX).ends_with("UTC"));
-    }
 
     #[test]
     fn a_certificate_is_renewed_while_a_third_of_it_is_left() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::lifetime::date;
+use crate::cluster::when::date_to_minute;
 
 /// Why.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,7 +58,7 @@ pub enum TlsError {
         cert: PathBuf,
     },
     /// Our certificate is over.
-    #[error("the certificate {} ended on {}; renew it", cert.display(), date(*at))]
+    #[error("the certificate {} ended on {}; renew it", cert.display(), date_to_minute(*at))]
     Expired {
         /// The certificate.
         cert: PathBuf,
@@ -70,7 +70,7 @@ pub enum TlsError {
         "the certificate {} of this host ended on {}; pass --token (quorate cluster token on a \
          host of the cluster prints one)",
         cert.display(),
-        date(*at)
+        date_to_minute(*at)
     )]
     Ended {
         /// The certificate.
@@ -96,7 +96,7 @@ pub enum TlsError {
     #[error(
         "the certificate {} is good only from {}; is the clock of this host right?",
         cert.display(),
-        date(*at)
+        date_to_minute(*at)
     )]
     NotYet {
         /// The certificate.

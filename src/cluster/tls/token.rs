@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::lifetime::date;
 use super::{Secret, TlsError};
+use crate::cluster::when::date_to_minute;
 
 /// The version of the record's form.
 const VERSION: u32 = 1;
@@ -120,13 +120,19 @@ pub enum JoinRefusal {
     #[error("the token is not one of this cluster; make another with quorate cluster token")]
     Unknown,
     /// Too late.
-    #[error("the token expired on {}; make another with quorate cluster token", date(*at))]
+    #[error(
+        "the token expired on {}; make another with quorate cluster token",
+        date_to_minute(*at)
+    )]
     Expired {
         /// When.
         at: u64,
     },
     /// Too often.
-    #[error("the token was used by {by} on {}; make another with quorate cluster token", date(*at))]
+    #[error(
+        "the token was used by {by} on {}; make another with quorate cluster token",
+        date_to_minute(*at)
+    )]
     Used {
         /// The last host that used it.
         by: String,

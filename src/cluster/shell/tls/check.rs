@@ -138,7 +138,7 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2033, 5, 18);
         let made = params.self_signed(&key).unwrap();
         let validity = validity(made.der()).unwrap();
-        let dates = [validity.from, validity.until].map(crate::cluster::tls::lifetime::date);
+        let dates = [validity.from, validity.until].map(crate::cluster::when::date_to_minute);
         assert_eq!(dates, ["2001-09-09 00:00 UTC", "2033-05-18 00:00 UTC"]);
     }
 

@@ -15,8 +15,9 @@ use crate::cluster::address::{CLIENT_PORT, Url};
 use crate::cluster::shell::{Agent, now_seconds};
 use crate::cluster::status::Role;
 use crate::cluster::tls::join::{self, Grant, KeyGrant, KeyRequest, Request};
-use crate::cluster::tls::lifetime::{Validity, date};
+use crate::cluster::tls::lifetime::Validity;
 use crate::cluster::tls::{Plan, Secret, TlsError, names};
+use crate::cluster::when::date_to_minute;
 
 /// The pause before the others are asked again for the key, or for a new certificate.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -88,7 +89,10 @@ async fn renew(agent: &Agent) {
             Ok(()) => {
                 failures = 0;
                 let until = tls.material().and_then(|one| one.validity()).map_or(0, |v| v.until);
-                tracing::info!("the certificate of this host is new, until {}", date(until));
+                tracing::info!(
+                    "the certificate of this host is new, until {}",
+                    date_to_minute(until)
+                );
             }
             Err(why) => {
                 if failures % TELL_AGAIN == 0 {

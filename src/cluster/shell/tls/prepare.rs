@@ -15,9 +15,10 @@ use super::files::{self, Material};
 use super::{AUTHORITY_CERT, AUTHORITY_KEY, Asking, CERT, Credentials, KEY};
 use crate::cluster::address::Addresses;
 use crate::cluster::shell::{Config, now_seconds};
-use crate::cluster::tls::lifetime::{HOST, Validity, WARN, date};
+use crate::cluster::tls::lifetime::{HOST, Validity, WARN};
 use crate::cluster::tls::token::Token;
 use crate::cluster::tls::{Plan, Secret, TlsError, TlsFlags, names, plan};
+use crate::cluster::when::date_to_minute;
 use crate::store::etcd::Access;
 
 /// Reads and looks at everything that the flags name. `listen` are the addresses that etcd will
@@ -82,7 +83,10 @@ fn of_files(credentials: &mut Credentials, addresses: &Addresses) -> Result<(), 
 fn warn_of_end(material: &Material, now: u64) {
     let validity = material.validity();
     if let Some(validity) = validity.filter(|one| one.until < now.saturating_add(WARN)) {
-        tracing::warn!("the certificate of this host ends on {}; renew it", date(validity.until));
+        tracing::warn!(
+            "the certificate of this host ends on {}; renew it",
+            date_to_minute(validity.until)
+        );
     }
 }
 

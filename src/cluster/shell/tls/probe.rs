@@ -19,7 +19,7 @@ use super::config;
 use super::files::Material;
 use crate::cluster::address::Url;
 use crate::cluster::tls::TlsError;
-use crate::cluster::tls::lifetime::date;
+use crate::cluster::when::date_to_minute;
 use crate::store::etcd::Access;
 
 /// How long a connection with its handshake may take. Who is slower is not judged.
@@ -78,11 +78,12 @@ pub(super) fn sentence(seed: &Url, error: &Error, trusted: &str) -> TlsError {
         Error::InvalidCertificate(error) => match check::fault(error) {
             Fault::Issuer => TlsError::SeedOtherAuthority { url, trusted: trusted.to_owned() },
             Fault::Ended(at) => {
-                TlsError::SeedOutOfTime { url, when: format!("ended on {}", date(at)) }
+                TlsError::SeedOutOfTime { url, when: format!("ended on {}", date_to_minute(at)) }
             }
-            Fault::NotYet(at) => {
-                TlsError::SeedOutOfTime { url, when: format!("is good only from {}", date(at)) }
-            }
+            Fault::NotYet(at) => TlsError::SeedOutOfTime {
+                url,
+                when: format!("is good only from {}", date_to_minute(at)),
+            },
             Fault::Name(presented) => {
                 let (presented, host) = (presented.join(", "), seed.host.clone());
                 TlsError::SeedOtherHost { url, presented, host }
