@@ -114,6 +114,16 @@ enum Verb {
     Partition(Partition),
     /// Cut each of these nodes off from every other one
     Isolate(Isolate),
+    /// Let each node reach its two neighbours only
+    Ring(CutManner),
+    /// Cut the others into two halves that only this node reaches
+    Bridge {
+        /// The node between them
+        #[arg(value_name = "H")]
+        node: String,
+        #[command(flatten)]
+        manner: CutManner,
+    },
     /// End the cuts of these nodes, or all of them
     Heal {
         /// The nodes
@@ -199,6 +209,12 @@ struct Logs {
     /// Not older than this
     #[arg(long, value_parser = humantime::parse_duration)]
     since: Option<Duration>,
+    /// Only lines that this regular expression finds something in
+    #[arg(long, value_name = "RE")]
+    grep: Option<regex::Regex>,
+    /// The time of each line before it, in UTC
+    #[arg(long)]
+    utc: bool,
 }
 
 #[derive(clap::Args)]
@@ -340,7 +356,16 @@ async fn act(
     match verb {
         Verb::Up(up) => bring_up(engine, global, up, stop, &ui).await,
         Verb::Status(status) => list::status(engine, cluster, global.json, status.watch).await,
-        Verb::Logs(of) => logs::logs(engine, cluster, &of.node, of.follow, of.since).await,
+        Verb::Logs(of) => {
+            let what = logs::What {
+                nodes: &of.node,
+                follow: of.follow,
+                since: of.since,
+                only: of.grep.as_ref(),
+                utc: of.utc,
+            };
+            logs::logs(engine, cluster, &what).await
+        }
         Verb::Exec(exec) => execute(engine, global, exec).await,
         Verb::Cp { source, target } => {
             for line in copy::copy(engine, cluster, &source, &target).await? {
@@ -370,6 +395,13 @@ async fn act(
         }
         Verb::Isolate(Isolate { nodes, manner }) => {
             let cuts = fault::isolate(engine, cluster, &nodes, manner.whole(false), &ui);
+            told(global, "cuts", cuts.await?)
+        }
+        Verb::Ring(manner) => {
+            told(global, "cuts", fault::ring(engine, cluster, manner.whole(false), &ui).await?)
+        }
+        Verb::Bridge { node, manner } => {
+            let cuts = fault::bridge(engine, cluster, &node, manner.whole(false), &ui);
             told(global, "cuts", cuts.await?)
         }
         Verb::Heal { nodes } => {

@@ -125,6 +125,40 @@ pub(crate) fn between(one: &[u8], other: &[u8], one_way: bool) -> anyhow::Result
     Ok(pairs.into_iter().collect())
 }
 
+/// A ring: who is cut off from whom so that each node reaches its two neighbours only. Each side of
+/// a cut is told once.
+///
+/// # Errors
+/// With fewer than four nodes all of them are neighbours.
+pub(crate) fn ring(nodes: &[u8]) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    if nodes.len() < 4 {
+        let text = "a ring needs at least 4 nodes: with fewer each is the neighbour of all others";
+        return Err(Exit::error(Exit::USAGE, text));
+    }
+    let last = nodes.len() - 1;
+    let apart = |i: usize, j: usize| i.abs_diff(j) > 1 && i.abs_diff(j) != last;
+    let far = |i: usize| -> Vec<u8> {
+        let later = nodes.iter().enumerate().skip(i + 1);
+        later.filter(|(j, _)| apart(i, *j)).map(|(_, node)| *node).collect()
+    };
+    let sides = nodes.iter().enumerate().map(|(i, node)| (vec![*node], far(i)));
+    Ok(sides.filter(|(_, far)| !far.is_empty()).collect())
+}
+
+/// A bridge: two halves that do not reach each other, and one node that reaches both.
+///
+/// # Errors
+/// There are fewer than two others.
+pub(crate) fn bridge(over: u8, nodes: &[u8]) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let others: Vec<u8> = nodes.iter().copied().filter(|node| *node != over).collect();
+    if others.len() < 2 {
+        let text = "a bridge needs at least 3 nodes: one on each side and one between them";
+        return Err(Exit::error(Exit::USAGE, text));
+    }
+    let (one, other) = others.split_at(others.len().div_ceil(2));
+    Ok((one.to_vec(), other.to_vec()))
+}
+
 /// What a helper runs in a node's network so that it holds these cuts and no others; prints the
 /// routes that there are then.
 pub(crate) fn script(node: u8, cuts: &BTreeSet<Cut>, place: &Place) -> String {

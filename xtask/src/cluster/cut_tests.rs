@@ -26,6 +26,34 @@ fn a_cut_has_a_route_on_both_sides_unless_it_is_one_way() {
 }
 
 #[test]
+fn in_a_ring_each_node_reaches_its_two_neighbours_only() {
+    for size in 4..=9u8 {
+        let nodes: Vec<u8> = (1..=size).collect();
+        let sides = ring(&nodes).unwrap();
+        let pairs: Vec<(u8, u8)> =
+            sides.iter().flat_map(|(one, other)| between(one, other, false).unwrap()).collect();
+        for node in &nodes {
+            let reached: BTreeSet<u8> = (nodes.iter().copied())
+                .filter(|peer| peer != node && !pairs.contains(&(*node, *peer)))
+                .collect();
+            let neighbours = [node % size + 1, (node + size - 2) % size + 1];
+            assert_eq!(reached, BTreeSet::from(neighbours), "h{node} of {size}");
+        }
+        assert_eq!(pairs.len(), pairs.iter().collect::<BTreeSet<_>>().len(), "told once");
+    }
+    let small = ring(&[1, 2, 3]).unwrap_err().to_string();
+    assert!(small.starts_with("a ring needs at least 4 nodes"), "{small}");
+}
+
+#[test]
+fn a_bridge_reaches_both_halves_which_do_not_reach_each_other() {
+    assert_eq!(bridge(3, &[1, 2, 3, 4, 5]).unwrap(), (vec![1, 2], vec![4, 5]));
+    assert_eq!(bridge(1, &[1, 2, 3, 4]).unwrap(), (vec![2, 3], vec![4]));
+    let small = bridge(1, &[1, 2]).unwrap_err().to_string();
+    assert!(small.starts_with("a bridge needs at least 3 nodes"), "{small}");
+}
+
+#[test]
 fn a_cut_survives_its_labels_and_carries_whose_it_is() {
     let network = [
         (label::CLUSTER, "demo"),

@@ -233,6 +233,47 @@ pub(crate) async fn isolate(
     scene.cut(pairs.into_iter().collect(), manner, &sides, ui).await
 }
 
+/// `cluster ring`: each node reaches its two neighbours only.
+///
+/// # Errors
+/// As [`partition`].
+pub(crate) async fn ring(
+    engine: &Engine,
+    cluster: &str,
+    manner: Manner,
+    ui: &Ui,
+) -> anyhow::Result<Vec<Value>> {
+    let _lock = process::lock(cluster)?;
+    let scene = Scene::look(engine, cluster).await?;
+    let sides = cut::ring(&scene.numbers())?;
+    let mut pairs = BTreeSet::new();
+    for (one, other) in &sides {
+        pairs.extend(cut::between(one, other, false)?);
+    }
+    scene.cut(pairs.into_iter().collect(), manner, &sides, ui).await
+}
+
+/// `cluster bridge`: two halves that do not reach each other, and one node that reaches both.
+///
+/// # Errors
+/// As [`partition`].
+pub(crate) async fn bridge(
+    engine: &Engine,
+    cluster: &str,
+    over: &str,
+    manner: Manner,
+    ui: &Ui,
+) -> anyhow::Result<Vec<Value>> {
+    let _lock = process::lock(cluster)?;
+    let scene = Scene::look(engine, cluster).await?;
+    let [over] = scene.named(&[over.to_owned()])?[..] else {
+        return Err(Exit::error(Exit::USAGE, "a bridge is one node"));
+    };
+    let sides = cut::bridge(over, &scene.numbers())?;
+    let pairs = cut::between(&sides.0, &sides.1, false)?;
+    scene.cut(pairs, manner, &[sides], ui).await
+}
+
 /// A line for each cut: who from whom, and how.
 fn say(sides: &[(Vec<u8>, Vec<u8>)], manner: Manner, ui: &Ui) {
     let list = |numbers: &[u8]| {

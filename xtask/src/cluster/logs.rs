@@ -20,16 +20,29 @@ const IN_FLIGHT: usize = 1024;
 /// A colour for each node, the same in each run.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 
+/// Which lines are wanted, and how.
+pub(crate) struct What<'a> {
+    /// Of these nodes; of all when empty.
+    pub(crate) nodes: &'a [String],
+    /// Go on as they write.
+    pub(crate) follow: bool,
+    /// Not older than this.
+    pub(crate) since: Option<Duration>,
+    /// That this finds something in.
+    pub(crate) only: Option<&'a regex::Regex>,
+    /// With the engine's stamp of each line.
+    pub(crate) utc: bool,
+}
+
 /// `cluster logs`.
 pub(crate) async fn logs(
     engine: &Engine,
     cluster: &str,
-    named: &[String],
-    follow: bool,
-    since: Option<Duration>,
+    what: &What<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let nodes = look::nodes(engine, cluster, named).await?;
-    let since = since.map_or(0, |age| super::process::now().saturating_sub(age.as_secs()));
+    let nodes = look::nodes(engine, cluster, what.nodes).await?;
+    let follow = what.follow;
+    let since = what.since.map_or(0, |age| super::process::now().saturating_sub(age.as_secs()));
     let since = i32::try_from(since).unwrap_or(i32::MAX);
     let width = nodes.iter().map(|(node, _)| node.len()).max().unwrap_or(0);
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
@@ -47,8 +60,12 @@ pub(crate) async fn logs(
     drop(sender);
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let window = if follow { WINDOW } else { Duration::MAX };
-    merge(receiver, window, &mut |node, text| {
-        writeln!(std::io::stdout(), "{}", line(node, text, width, colour))
+    merge(receiver, window, &mut |stamp, node, text| {
+        if what.only.is_some_and(|only| !only.is_match(text)) {
+            return Ok(());
+        }
+        let stamp = if what.utc { format!("{} ", whole(stamp)) } else { String::new() };
+        writeln!(std::io::stdout(), "{stamp}{}", line(node, text, width, colour))
     })
     .await?;
     Ok(ExitCode::SUCCESS)
@@ -69,7 +86,7 @@ pub(crate) async fn all(engine: &Engine, id: &str) -> Answer<Vec<LogLine>> {
 async fn merge(
     mut lines: mpsc::Receiver<(LogLine, String)>,
     window: Duration,
-    print: &mut impl FnMut(&str, &str) -> std::io::Result<()>,
+    print: &mut impl FnMut(&str, &str, &str) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let mut waiting = BinaryHeap::new();
     let mut arrived: u64 = 0;
@@ -94,17 +111,25 @@ async fn merge(
                 let now = Instant::now();
                 while let Some(Reverse((_, _, _, _, Some(until)))) = waiting.peek() {
                     if *until > now { break }
-                    let Some(Reverse((_, _, node, text, _))) = waiting.pop() else { break };
-                    print(&node, &text)?;
+                    let Some(Reverse((stamp, _, node, text, _))) = waiting.pop() else { break };
+                    print(&stamp, &node, &text)?;
                 }
                 due = waiting.peek().and_then(|Reverse((_, _, _, _, until))| *until);
             }
         }
     }
-    while let Some(Reverse((_, _, node, text, _))) = waiting.pop() {
-        print(&node, &text)?;
+    while let Some(Reverse((stamp, _, node, text, _))) = waiting.pop() {
+        print(&stamp, &node, &text)?;
     }
     Ok(())
+}
+
+/// A stamp with milliseconds: the engine's has as many digits as the moment happened to need, and
+/// columns would not align.
+fn whole(stamp: &str) -> String {
+    let (seconds, fraction) = stamp.trim_end_matches('Z').split_once('.').unwrap_or((stamp, ""));
+    let fraction: String = fraction.chars().take(3).collect();
+    format!("{}.{fraction:0<3}Z", seconds.trim_end_matches('Z'))
 }
 
 fn line(node: &str, text: &str, width: usize, colour: bool) -> String {
@@ -128,13 +153,26 @@ mod tests {
         }
         drop(sender);
         let mut seen = Vec::new();
-        merge(receiver, Duration::MAX, &mut |node, text| {
+        merge(receiver, Duration::MAX, &mut |stamp, node, text| {
+            assert_eq!(stamp, text);
             seen.push(format!("{node}:{text}"));
             Ok(())
         })
         .await
         .unwrap();
         assert_eq!(seen, ["h2:1", "h1:2", "h3:2", "h1:3"]);
+    }
+
+    #[test]
+    fn stamps_have_milliseconds_however_many_digits_the_engine_gives() {
+        for (given, wanted) in [
+            ("2026-11-22T23:13:35.123456789Z", "2026-11-22T23:13:35.123Z"),
+            ("2026-11-22T23:13:35.1Z", "2026-11-22T23:13:35.100Z"),
+            ("2026-11-22T23:13:35Z", "2026-11-22T23:13:35.000Z"),
+            ("", ".000Z"),
+        ] {
+            assert_eq!(whole(given), wanted);
+        }
     }
 
     #[test]
