@@ -24,12 +24,13 @@ pub(crate) mod down;
 mod fault;
 mod gc;
 pub(crate) mod label;
+pub(crate) mod limits;
 mod list;
 pub(crate) mod logs;
 pub(crate) mod look;
 pub(crate) mod name;
 mod node;
-mod place;
+pub(crate) mod place;
 mod power;
 pub(crate) mod process;
 pub(crate) mod run;
@@ -39,13 +40,9 @@ pub(crate) mod up;
 pub(crate) mod view;
 
 use label::Lease;
+use place::Site;
 use spec::{Agent, Wanted};
 use up::Manner;
-
-/// Memory of a node unless said otherwise: etcd's preallocated log counts against it.
-pub(crate) const MEMORY: i64 = 256 << 20;
-/// Thousand millionths of a processor of a node unless said otherwise.
-pub(crate) const NANO_CPUS: i64 = 1_000_000_000;
 
 /// What `cluster` takes.
 #[derive(clap::Args)]
@@ -187,6 +184,22 @@ struct Up {
     /// Agents without TLS
     #[arg(long)]
     insecure: bool,
+    /// Memory of each node: bytes, or with k, m, g
+    #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = limits::memory)]
+    memory: i64,
+    /// Processors of each node
+    #[arg(long, value_name = "N", default_value = "1", value_parser = limits::cpus)]
+    cpus: i64,
+    /// Subnet of the nodes, a private one of 256 addresses; by default the first free one in 10.91
+    #[arg(long, value_name = "CIDR", value_parser = place::parse_subnet)]
+    subnet: Option<[u8; 3]>,
+    /// Publish the client port of node n on this port plus n; by default the first free block
+    #[arg(long, value_name = "PORT", value_parser = place::parse_ports)]
+    #[arg(conflicts_with = "internal")]
+    publish_base: Option<u16>,
+    /// How many nodes to make at once
+    #[arg(long, default_value_t = limits::PARALLEL as u8, value_parser = clap::value_parser!(u8).range(1..=30))]
+    parallel: u8,
     #[command(flatten)]
     given: Given,
 }
@@ -440,8 +453,9 @@ async fn bring_up(
         lease: Lease::Keep,
         agent: if up.insecure { Agent::Insecure } else { Agent::Running },
         internal: up.internal,
-        memory: MEMORY,
-        nano_cpus: NANO_CPUS,
+        memory: up.memory,
+        nano_cpus: up.cpus,
+        site: Site { subnet: up.subnet, ports: up.publish_base },
         image: image.tag.clone(),
         image_key: image.key.clone(),
     };
@@ -472,6 +486,7 @@ async fn bring_up(
         wait,
         keep_on_failure: up.keep_on_failure,
         goal: view::Goal::All,
+        parallel: usize::from(up.parallel),
         files: BTreeMap::new(),
     };
     let made = up::up(engine, &wanted, &manner, stop, ui).await?;

@@ -15,10 +15,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::diff::{self, Conflict};
+use crate::cluster::place::Site;
 use crate::cluster::spec::Wanted;
 use crate::cluster::up::{self, Manner};
 use crate::cluster::view::Goal;
-use crate::cluster::{MEMORY, NANO_CPUS, copy, down, logs, look, name, process, run};
+use crate::cluster::{copy, down, limits, logs, look, name, process, run};
 use crate::engine::{Container, Engine};
 use crate::image::{self, Given};
 use crate::interrupt::Stop;
@@ -220,8 +221,9 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         lease: spec.lease,
         agent: spec.agent,
         internal: false,
-        memory: MEMORY,
-        nano_cpus: NANO_CPUS,
+        memory: limits::MEMORY,
+        nano_cpus: limits::NANO_CPUS,
+        site: Site::default(),
         image: image.tag.clone(),
         image_key: image.key.clone(),
     };
@@ -231,7 +233,13 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         let entries = copy::entries(&file.path, &file.bytes, 0o644);
         files.entry(file.node.clone()).or_default().extend(entries);
     }
-    let manner = Manner { wait: Some(READY), keep_on_failure: false, goal: Goal::All, files };
+    let manner = Manner {
+        wait: Some(READY),
+        keep_on_failure: false,
+        goal: Goal::All,
+        parallel: limits::PARALLEL,
+        files,
+    };
     let made = up::up(&engine, &wanted, &manner, &Stop::never(), &ui).await?;
     if made.nodes == 0 {
         let text = format!("cluster {} is there already and in use", spec.name);

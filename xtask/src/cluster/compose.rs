@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 
 use super::label::{Lease, Owner};
-use super::place::Place;
+use super::place::{Place, Site};
 use super::spec::{Agent, Wanted, hex};
-use super::{MEMORY, NANO_CPUS, spec};
+use super::{limits, spec};
 use crate::image::{LABELS, REPOSITORY};
 use crate::paths::{self, Exit};
 
 /// Files, their number of nodes and of voters, and where they lie: outside of what `up` starts
 /// with.
 const PRESETS: [(&str, u8, u8, Place); 2] = [
-    ("3-node.yaml", 3, 3, Place { subnet: 250, ports: 23_700 }),
-    ("5-node.yaml", 5, 3, Place { subnet: 251, ports: 23_732 }),
+    ("3-node.yaml", 3, 3, Place { subnet: [10, 91, 250], ports: 23_700 }),
+    ("5-node.yaml", 5, 3, Place { subnet: [10, 91, 251], ports: 23_732 }),
 ];
 
 /// What all nodes share, and the head of the file.
@@ -94,8 +94,9 @@ fn wanted(nodes: u8, voters: u8) -> Wanted {
         // Nobody is there to hand out tokens.
         agent: Agent::Insecure,
         internal: false,
-        memory: MEMORY,
-        nano_cpus: NANO_CPUS,
+        memory: limits::MEMORY,
+        nano_cpus: limits::NANO_CPUS,
+        site: Site::default(),
         image: "${QUORATE_IMAGE}".to_owned(),
         image_key: String::new(),
     }

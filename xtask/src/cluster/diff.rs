@@ -214,7 +214,7 @@ fn differences(wanted: &Wanted, ours: &Listed) -> Vec<String> {
         if label::get(&network.labels, label::SPEC) != wanted.network_digest() {
             differs.push("its network was made with other options".to_owned());
         } else if ours.place().is_none() {
-            differs.push("its network has no subnet of ours".to_owned());
+            differs.push("its network has no subnet of 256 addresses".to_owned());
         }
     }
     let Some(place) = ours.place() else {
@@ -223,6 +223,12 @@ fn differences(wanted: &Wanted, ours: &Listed) -> Vec<String> {
         }
         return differs;
     };
+    if wanted.site.subnet.is_some_and(|subnet| subnet != place.subnet) {
+        differs.push(format!("it lies in {}", place.cidr()));
+    }
+    if wanted.site.ports.is_some_and(|ports| ports != place.ports) {
+        differs.push(format!("its ports are published from {} on", place.ports));
+    }
     let extra: Vec<&str> = (nodes.iter())
         .filter(|(node, _)| name::number(node).is_some_and(|n| n > wanted.nodes))
         .map(|(node, _)| node.as_str())

@@ -28,6 +28,10 @@ pub(crate) const NODES: &str = "dev.quorate.nodes";
 
 /// How many nodes were to vote when the cluster was made, on the network.
 pub(crate) const VOTERS: &str = "dev.quorate.voters";
+/// Memory of each node in bytes, on the network.
+pub(crate) const MEMORY: &str = "dev.quorate.memory";
+/// Thousand millionths of a processor of each node, on the network.
+pub(crate) const NANO_CPUS: &str = "dev.quorate.nano-cpus";
 /// The node that a cut keeps [`NODE`] from, on the cut's volume.
 pub(crate) const PEER: &str = "dev.quorate.peer";
 /// `drop` or `reject`, on a cut's volume.

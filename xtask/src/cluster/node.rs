@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::diff::{self, Listed, Step};
 use super::label::{self, Lease, get};
+use super::place::Site;
 use super::spec::{Agent, Wanted};
 use super::up::{self, Manner};
 use super::view::Goal;
-use super::{MEMORY, NANO_CPUS, fault, look, name, process};
+use super::{fault, limits, look, name, process};
 use crate::engine::{Container, Engine, State};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -44,8 +45,9 @@ fn wanted(cluster: &str, ours: &Listed) -> Wanted {
         lease: if get(&labels, label::LEASE) == "book" { Lease::Book } else { Lease::Keep },
         agent: Agent::parse(of_first(label::AGENT)),
         internal: true,
-        memory: MEMORY,
-        nano_cpus: NANO_CPUS,
+        memory: get(&labels, label::MEMORY).parse().unwrap_or(limits::MEMORY),
+        nano_cpus: get(&labels, label::NANO_CPUS).parse().unwrap_or(limits::NANO_CPUS),
+        site: Site::default(),
         image: first.as_ref().map(|c| c.image.clone()).unwrap_or_default(),
         image_key: of_first(label::IMAGE_KEY).to_owned(),
     };
@@ -110,6 +112,7 @@ pub(crate) async fn add(
         wait: how.wait,
         keep_on_failure: false,
         goal: Goal::There(hosts.clone()),
+        parallel: limits::PARALLEL,
         files: BTreeMap::new(),
     };
     up::add(engine, &wanted, &manner, &numbers, (stop, ui)).await?;
@@ -157,7 +160,13 @@ pub(crate) async fn remove(
         engine.remove_container(&container.id).await?;
         ui.line("removed", host);
         let goal = if leaves { Goal::Gone(host.clone()) } else { Goal::There(Vec::new()) };
-        let manner = Manner { wait: how.wait, keep_on_failure: true, goal, files: BTreeMap::new() };
+        let manner = Manner {
+            wait: how.wait,
+            keep_on_failure: true,
+            goal,
+            parallel: limits::PARALLEL,
+            files: BTreeMap::new(),
+        };
         up::wait_for(engine, &wanted, &manner, (stop, ui)).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -222,6 +231,7 @@ mod tests {
             any(3),
             any(5),
             Wanted { internal: true, ..any(3) },
+            Wanted { memory: 64 << 20, nano_cpus: 1, ..any(3) },
             Wanted { agent: Agent::Manual, lease: Lease::Book, voters: 1, ..any(2) },
         ] {
             let all: Vec<u8> = (1..=options.nodes).collect();

@@ -1,7 +1,7 @@
 //! Where a cluster lies: its subnet and its published ports. Pure.
 //!
 //! Both are looked for from a place that the name decides, so that a cluster comes back where it
-//! was and two clusters rarely meet. Addresses are fixed because etcd's members know each other by
+//! was and two clusters rarely meet, unless the user says where. Addresses are fixed because etcd's members know each other by
 //! them.
 
 use super::name;
@@ -16,8 +16,8 @@ const PLACES: u16 = 256;
 /// Where a cluster lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// N of the subnet 10.91.N.0/24.
-    pub(crate) subnet: u8,
+    /// First three numbers of the subnet, which has 256 addresses.
+    pub(crate) subnet: [u8; 3],
     /// Published port of node n is this plus n.
     pub(crate) ports: u16,
 }
@@ -25,12 +25,14 @@ pub(crate) struct Place {
 impl Place {
     /// The subnet.
     pub(crate) fn cidr(&self) -> String {
-        format!("10.91.{}.0/24", self.subnet)
+        let [a, b, c] = self.subnet;
+        format!("{a}.{b}.{c}.0/24")
     }
 
     /// Address of the n-th node.
     pub(crate) fn address(&self, number: u8) -> String {
-        format!("10.91.{}.{}", self.subnet, 10 + u16::from(number))
+        let [a, b, c] = self.subnet;
+        format!("{a}.{b}.{c}.{}", 10 + u16::from(number))
     }
 
     /// Published client port of the n-th node.
@@ -39,17 +41,47 @@ impl Place {
     }
 }
 
-/// Third number of one of our subnets; nothing for a foreign one.
-pub(crate) fn subnet_of(cidr: &str) -> Option<u8> {
-    let (first, rest) = cidr.strip_prefix("10.91.")?.split_once('.')?;
-    (rest == "0/24").then(|| first.parse().ok()).flatten()
+/// Where the user wants it to lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// In this subnet; in the first free one when it is left out.
+    pub(crate) subnet: Option<[u8; 3]>,
+    /// Published port of node n is this plus n; the first free block when it is left out.
+    pub(crate) ports: Option<u16>,
+}
+
+/// First three numbers of a subnet of 256 addresses; nothing for any other one.
+pub(crate) fn subnet_of(cidr: &str) -> Option<[u8; 3]> {
+    let numbers: Vec<u8> =
+        cidr.strip_suffix(".0/24")?.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
+    numbers.try_into().ok()
+}
+
+/// What `--subnet` takes; nothing for `auto`.
+///
+/// # Errors
+/// It is no subnet of 256 addresses that is free for private use.
+pub(crate) fn parse_subnet(text: &str) -> Result<[u8; 3], String> {
+    let private = |[a, b, _]: &[u8; 3]| matches!((a, b), (10, _) | (172, 16..=31) | (192, 168));
+    subnet_of(text).filter(private).ok_or_else(|| {
+        "not a private subnet of 256 addresses, like 10.91.7.0/24 or 192.168.50.0/24".to_owned()
+    })
+}
+
+/// What `--publish-base` takes.
+///
+/// # Errors
+/// Not every node would get a port of its own above 1023.
+pub(crate) fn parse_ports(text: &str) -> Result<u16, String> {
+    let base = text.parse().ok().filter(|base| (1023..=u16::MAX - PORTS_EACH).contains(base));
+    base.ok_or_else(|| format!("not a port from 1023 to {}", u16::MAX - PORTS_EACH))
 }
 
 /// All subnets to try for a cluster, best first: by its name, then upward, without those that the
 /// engine lists.
-pub(crate) fn subnets(cluster: &str, listed: &[String]) -> Vec<u8> {
+pub(crate) fn subnets(cluster: &str, listed: &[String]) -> Vec<[u8; 3]> {
     let first = u16::from(name::hash(cluster));
-    let all = (0..PLACES).map(|step| ((first + step) % PLACES) as u8);
+    let all = (0..PLACES).map(|step| [10, 91, ((first + step) % PLACES) as u8]);
     all.filter(|n| !listed.iter().any(|cidr| subnet_of(cidr) == Some(*n))).collect()
 }
 
@@ -69,8 +101,9 @@ mod tests {
         let first = subnets("demo", &[])[0];
         assert_eq!(subnets("demo", &[])[0], first);
         assert_eq!(subnets("demo", &[]).len(), 256);
-        let second = subnets("demo", &[format!("10.91.{first}.0/24"), "172.17.0.0/16".to_owned()]);
-        assert_eq!(second[0], first.wrapping_add(1));
+        let [_, _, third] = first;
+        let second = subnets("demo", &[format!("10.91.{third}.0/24"), "172.17.0.0/16".to_owned()]);
+        assert_eq!(second[0], [10, 91, third.wrapping_add(1)]);
         assert_eq!(second.len(), 255);
 
         let base = blocks("demo", &[])[0];
@@ -80,12 +113,25 @@ mod tests {
     }
 
     #[test]
-    fn foreign_subnets_are_not_ours() {
+    fn only_private_subnets_of_256_addresses_and_ports_for_every_node_are_taken() {
+        assert_eq!(parse_subnet("192.168.50.0/24"), Ok([192, 168, 50]));
+        for text in ["8.8.8.0/24", "172.32.0.0/24", "10.0.0.0/8", "10.91.7.0", "auto", ""] {
+            assert!(parse_subnet(text).unwrap_err().starts_with("not a private subnet"), "{text}");
+        }
+        assert_eq!((parse_ports("1023"), parse_ports("65503")), (Ok(1023), Ok(65_503)));
+        for text in ["1022", "65504", "-1", "x", ""] {
+            assert_eq!(parse_ports(text).unwrap_err(), "not a port from 1023 to 65503", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_is_read_when_it_has_256_addresses() {
         for (cidr, wanted) in [
-            ("10.91.12.0/24", Some(12)),
+            ("10.91.12.0/24", Some([10, 91, 12])),
+            ("10.92.12.0/24", Some([10, 92, 12])),
+            ("10.91.12.1.0/24", None),
             ("10.91.0.0/16", None),
             ("10.91.12.0/25", None),
-            ("10.92.12.0/24", None),
             ("10.91.300.0/24", None),
             ("", None),
         ] {
@@ -95,7 +141,7 @@ mod tests {
 
     #[test]
     fn nodes_have_fixed_addresses_and_ports() {
-        let place = Place { subnet: 12, ports: 24_032 };
+        let place = Place { subnet: [10, 91, 12], ports: 24_032 };
         assert_eq!(place.cidr(), "10.91.12.0/24");
         assert_eq!((place.address(1), place.port(1)), ("10.91.12.11".to_owned(), 24_033));
         assert_eq!((place.address(30), place.port(30)), ("10.91.12.40".to_owned(), 24_062));

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::label::{self, Lease, Owner};
 use super::name;
-use super::place::Place;
+use super::place::{Place, Site};
 use crate::engine::{ContainerSpec, Labels, NetworkSpec};
 
 /// Port on which each node's etcd serves clients.
@@ -49,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) memory: i64,
     /// Thousand millionths of a processor of each node.
     pub(crate) nano_cpus: i64,
+    /// Where it is to lie.
+    pub(crate) site: Site,
     /// Tag of the image.
     pub(crate) image: String,
     /// Key of the image.
@@ -74,6 +76,8 @@ impl Wanted {
         labels.insert(label::PORTS.to_owned(), place.ports.to_string());
         labels.insert(label::NODES.to_owned(), self.nodes.to_string());
         labels.insert(label::VOTERS.to_owned(), self.voters.to_string());
+        labels.insert(label::MEMORY.to_owned(), self.memory.to_string());
+        labels.insert(label::NANO_CPUS.to_owned(), self.nano_cpus.to_string());
         spec.labels = labels;
         spec
     }
@@ -231,6 +235,7 @@ pub(crate) mod tests {
             internal: false,
             memory: 256 << 20,
             nano_cpus: 1_000_000_000,
+            site: Site::default(),
             image: "localhost/quorate-node:0123456789ab".to_owned(),
             image_key: "0123456789ab".to_owned(),
         }
@@ -240,7 +245,7 @@ pub(crate) mod tests {
         Owner { place: "boot/ns".to_owned(), pid: 7, started: 70 }
     }
 
-    pub(crate) const PLACE: Place = Place { subnet: 12, ports: 24_000 };
+    pub(crate) const PLACE: Place = Place { subnet: [10, 91, 12], ports: 24_000 };
 
     #[test]
     fn the_first_node_founds_the_cluster_and_the_others_are_pointed_at_it() {
@@ -313,6 +318,6 @@ pub(crate) mod tests {
             assert_ne!(other.node_digest(2, &PLACE), digest, "{other:?}");
         }
         assert_ne!(base.node_digest(1, &PLACE), digest);
-        assert_ne!(base.node_digest(2, &Place { subnet: 13, ..PLACE }), digest);
+        assert_ne!(base.node_digest(2, &Place { subnet: [10, 91, 13], ..PLACE }), digest);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::diff::{self, Conflict, Listed, Step};
 use super::label::{self, Owner};
-use super::place::{self, Place};
+use super::place::{self, Place, Site};
 use super::spec::{Agent, TOKEN, Wanted};
 use super::view::{Goal, Node, View};
 use super::{copy, down, fault, gc, look, name, process, token};
@@ -20,8 +20,6 @@ use crate::interrupt::Stop;
 use crate::paths::Exit;
 use crate::ui::{Phase, Ui};
 
-/// Nodes that are made at once: more buys nothing on two cores.
-const WIDTH: usize = 4;
 /// How often each node's agent is asked while the cluster forms. There is nothing to be woken by:
 /// the agent's socket is in the node, and a question is one exec of about 65 ms, so three nodes
 /// asked five times a second stay well below one core.
@@ -38,6 +36,8 @@ pub(crate) struct Manner {
     pub(crate) keep_on_failure: bool,
     /// What is waited for.
     pub(crate) goal: Goal,
+    /// How many nodes are made at once.
+    pub(crate) parallel: usize,
     /// Files for nodes that are made, put there before they start.
     pub(crate) files: BTreeMap<String, Vec<FileEntry>>,
 }
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
     ) -> anyhow::Result<()> {
         let mut nodes = futures_util::stream::iter(wave)
             .map(|step| self.node(step, place, listed, steps))
-            .buffer_unordered(WIDTH);
+            .buffer_unordered(self.manner.parallel);
         let mut result = Ok(());
         while let Some(done) = nodes.next().await {
             phase.step();
@@ -245,10 +245,12 @@ impl<'a> Run<'a> {
             .filter_map(|n| label::get(&n.labels, label::PORTS).parse().ok())
             .collect();
         let free = |base: &u16| (1..=self.wanted.nodes).all(|n| port_free(base + u16::from(n)));
-        let ports = place::blocks(cluster, &taken).into_iter().find(free).ok_or_else(|| {
-            Exit::error(Exit::CONFLICT, "no block of 32 free ports between 24000 and 32191 is left")
-        })?;
-        for subnet in place::subnets(cluster, &cidrs) {
+        let site = &self.wanted.site;
+        let blocks = site.ports.map_or_else(|| place::blocks(cluster, &taken), |ports| vec![ports]);
+        let ports = blocks.into_iter().find(free).ok_or_else(|| no_ports(site))?;
+        let subnets =
+            site.subnet.map_or_else(|| place::subnets(cluster, &cidrs), |subnet| vec![subnet]);
+        for subnet in subnets {
             self.check()?;
             let place = Place { subnet, ports };
             let spec = self.wanted.network(&place, &self.owner, process::now());
@@ -261,9 +263,7 @@ impl<'a> Run<'a> {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        let text =
-            "no subnet is left in 10.91.0.0/16. Remove clusters: cargo xtask cluster down --all";
-        Err(Exit::error(Exit::CONFLICT, text))
+        Err(no_subnet(site))
     }
 
     async fn node(
@@ -440,6 +440,31 @@ fn seeds(number: u8, place: &Place, steps: &[Step], ours: &Listed) -> Vec<String
         Some(founder) if founder != number => vec![place.address(founder)],
         _ => Vec::new(),
     }
+}
+
+fn no_ports(site: &Site) -> anyhow::Error {
+    let text = match site.ports {
+        Some(ports) => format!(
+            "a port that node n is to get, {ports} plus n, is in use. Pick another --publish-base, \
+             or leave it out."
+        ),
+        None => "no block of 32 free ports between 24000 and 32191 is left".to_owned(),
+    };
+    Exit::error(Exit::CONFLICT, text)
+}
+
+fn no_subnet(site: &Site) -> anyhow::Error {
+    let text = match site.subnet {
+        Some([a, b, c]) => format!(
+            "{a}.{b}.{c}.0/24 overlaps a network that the engine or this machine has. Pick another \
+             --subnet, or leave it out."
+        ),
+        None => {
+            "no subnet is left in 10.91.0.0/16. Remove clusters: cargo xtask cluster down --all"
+                .to_owned()
+        }
+    };
+    Exit::error(Exit::CONFLICT, text)
 }
 
 /// Whether a port of the host's loopback can be published. The engine may be elsewhere; it has the
