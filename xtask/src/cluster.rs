@@ -34,6 +34,7 @@ pub(crate) mod place;
 mod power;
 pub(crate) mod process;
 pub(crate) mod run;
+mod shell;
 pub(crate) mod spec;
 mod token;
 pub(crate) mod up;
@@ -85,6 +86,15 @@ enum Verb {
     Logs(Logs),
     /// Run a command in a node; a single word is a shell line
     Exec(Exec),
+    /// A node's shell on this terminal
+    Shell {
+        /// The node
+        #[arg(value_name = "H")]
+        node: String,
+        /// Another command than its shell
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Copy files: SRC H:DST, or H:SRC DST; all:DST for every node
     Cp {
         /// From
@@ -380,6 +390,7 @@ async fn act(
             logs::logs(engine, cluster, &what).await
         }
         Verb::Exec(exec) => execute(engine, global, exec).await,
+        Verb::Shell { node, command } => shell::shell(engine, cluster, &node, &command).await,
         Verb::Cp { source, target } => {
             for line in copy::copy(engine, cluster, &source, &target).await? {
                 ui.line("copied", &line);

@@ -20,7 +20,7 @@ mod images;
 mod logs;
 mod objects;
 
-pub(crate) use exec::ExecRequest;
+pub(crate) use exec::{ExecRequest, Terminal};
 pub(crate) use files::FileEntry;
 pub(crate) use helper::HelperSpec;
 pub(crate) use logs::LogLine;

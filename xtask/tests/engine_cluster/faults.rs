@@ -140,3 +140,23 @@ fn engine_a_cut_that_something_comes_through_is_undone_and_ends_with_7() {
     assert_eq!(routes(&demo), before);
     assert_eq!(demo.expect(0, &["faults"]), "no faults\n");
 }
+
+#[test]
+fn engine_a_ring_and_a_bridge_cut_off_those_who_are_not_next_to_each_other() {
+    if !engine_there("ring and bridge") {
+        return;
+    }
+    let demo = Named::new("ring");
+    demo.expect(0, &["up", "--nodes", "4", "--voters", "1", "--wait", "60s"]);
+    let before = routes(&demo);
+    let text = demo.expect(0, &["ring"]);
+    assert!(text.contains("cut       h1 from h3\ncut       h2 from h4\n"), "{text}");
+    assert!(text.contains("checked   4 of 4 probes were lost"), "{text}");
+    demo.expect(0, &["heal"]);
+    let text = demo.expect(0, &["bridge", "h1"]);
+    assert!(text.contains("cut       h2, h3 from h4\nchecked   4 of 4 probes"), "{text}");
+    demo.expect(0, &["heal"]);
+    assert_eq!(routes(&demo), before);
+    let text = demo.expect(4, &["bridge", "h9"]);
+    assert!(text.contains("has no node h9"), "{text}");
+}

@@ -150,13 +150,44 @@ fn engine_a_cluster_comes_up_is_unchanged_is_repaired_and_goes_without_a_trace()
     assert!(demo.expect(4, &["status"]).contains("there is no cluster t-up-"));
 }
 
+/// A shell has the size of this terminal, takes what is typed and ends as it ends; without a
+/// terminal there is none.
+fn shells(demo: &Named) {
+    let shell = format!(
+        "stty rows 33 cols 101; {} cluster --name {} shell h2",
+        env!("CARGO_BIN_EXE_xtask"),
+        demo.0
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &shell, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = script.spawn().unwrap();
+    terminal.stdin.take().unwrap().write_all(b"hostname; stty size\nexit 7\n").unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert_eq!(output.status.code(), Some(7), "{text}");
+    assert!(text.contains("\nh2\n33 101\n"), "{text}");
+    let text = demo.expect(2, &["shell", "h2"]);
+    assert!(text.contains("a shell needs a terminal. Without one: cargo xtask"), "{text}");
+}
+
 #[test]
 fn engine_commands_files_and_logs_reach_the_nodes() {
     if !engine_there("exec and cp") {
         return;
     }
     let demo = Named::new("exec");
-    demo.expect(0, &["up", "--nodes", "2", "--voters", "1", "--wait", "60s"]);
+    let small = ["--memory", "128m", "--cpus", "0.5", "--subnet", "192.168.213.0/24"];
+    let mut up = vec!["up", "--nodes", "2", "--voters", "1", "--wait", "60s"];
+    up.extend(small);
+    let text = demo.expect(0, &up);
+    assert!(text.contains("192.168.213.12"), "{text}");
+    assert!(demo.expect(0, &up).starts_with("unchanged"), "the second time");
+    let text = demo.expect(5, &["up", "--nodes", "2", "--voters", "1"]);
+    assert!(text.contains("h1, h2: made with other options"), "{text}");
+    let cgroup = "cat /sys/fs/cgroup/memory.max || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
+    let memory = demo.expect(0, &["exec", "h2", "--", cgroup]);
+    assert!(memory.contains("134217728"), "{memory}");
+    shells(&demo);
     assert_eq!(demo.expect(0, &["exec", "h2", "--", "hostname"]), "h2\n");
     assert_eq!(demo.expect(0, &["exec", "h1", "--", "echo", "a b", "$HOME"]), "a b $HOME\n");
     assert_eq!(
