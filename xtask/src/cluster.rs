@@ -5,17 +5,17 @@
 //! Nothing without our label is ever touched.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
-use clap::{Subcommand, ValueEnum};
+use std::time::Instant;
 
 use crate::engine::{Engine, Power};
-use crate::image::{self, Given};
+use crate::image;
 use crate::interrupt::Stop;
 use crate::paths::Exit;
 use crate::ui::{Ui, table};
 
+mod args;
 mod compose;
 pub(crate) mod copy;
 mod cut;
@@ -35,324 +35,16 @@ mod power;
 pub(crate) mod process;
 pub(crate) mod run;
 mod shell;
+mod snapshot;
 pub(crate) mod spec;
 mod token;
 pub(crate) mod up;
 pub(crate) mod view;
 
-use label::Lease;
-use place::Site;
-use spec::{Agent, Wanted};
+pub(crate) use args::Args;
+use args::{Exec, Global, Isolate, NodeVerb, Nodes, Partition, Shape, SnapshotVerb, Up, Verb};
+use spec::Wanted;
 use up::Manner;
-
-/// What `cluster` takes.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    global: Global,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(clap::Args)]
-struct Global {
-    /// Name of the cluster
-    #[arg(long, global = true, default_value = "demo", env = "QUORATE_CLUSTER")]
-    #[arg(value_parser = name::parse)]
-    name: String,
-    /// Print JSON
-    #[arg(long, global = true)]
-    json: bool,
-    /// What runs the nodes
-    #[arg(long, global = true, value_enum, default_value_t = Choice::Auto)]
-    engine: Choice,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Choice {
-    /// Whatever answers
-    Auto,
-    /// Docker, or Podman's service
-    Docker,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Make a cluster, or what is missing of it, and wait until it is ready
-    Up(Up),
-    /// How each node is; exit 0 healthy, 1 degraded, 4 absent
-    Status(Status),
-    /// What the nodes wrote, in the order of time
-    Logs(Logs),
-    /// Run a command in a node; a single word is a shell line
-    Exec(Exec),
-    /// A node's shell on this terminal
-    Shell {
-        /// The node
-        #[arg(value_name = "H")]
-        node: String,
-        /// Another command than its shell
-        #[arg(last = true)]
-        command: Vec<String>,
-    },
-    /// Copy files: SRC H:DST, or H:SRC DST; all:DST for every node
-    Cp {
-        /// From
-        source: String,
-        /// To
-        target: String,
-    },
-    /// Kill nodes as a power cut would
-    Kill(Nodes),
-    /// Stop nodes the soft way
-    Stop(Nodes),
-    /// Start killed or stopped nodes
-    Start(Nodes),
-    /// Stop and start nodes
-    Restart(Nodes),
-    /// Freeze nodes
-    Pause(Nodes),
-    /// Thaw nodes
-    Unpause(Nodes),
-    /// Add and remove nodes while the cluster runs
-    #[command(subcommand)]
-    Node(NodeVerb),
-    /// Cut nodes off from others, in both directions
-    Partition(Partition),
-    /// Cut each of these nodes off from every other one
-    Isolate(Isolate),
-    /// Let each node reach its two neighbours only
-    Ring(CutManner),
-    /// Cut the others into two halves that only this node reaches
-    Bridge {
-        /// The node between them
-        #[arg(value_name = "H")]
-        node: String,
-        #[command(flatten)]
-        manner: CutManner,
-    },
-    /// End the cuts of these nodes, or all of them
-    Heal {
-        /// The nodes
-        #[arg(value_name = "H")]
-        nodes: Vec<String>,
-    },
-    /// What is broken on purpose
-    Faults,
-    /// Remove a cluster with all it holds
-    Down {
-        /// Every cluster of this tool
-        #[arg(long)]
-        all: bool,
-    },
-    /// List clusters
-    Ls,
-    /// Remove what killed commands left, and old images
-    Gc {
-        /// Age of leftovers whose maker cannot be looked up from here
-        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
-        older_than: Duration,
-        /// Say what would go
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Write compose/: the same clusters as Compose files
-    Compose {
-        /// Change nothing; fail when a file is not as it would be written
-        #[arg(long)]
-        check: bool,
-    },
-}
-
-#[derive(clap::Args)]
-struct Up {
-    /// How many nodes
-    #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
-    nodes: u8,
-    /// How many of them vote; 3, or all if there are fewer
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
-    voters: Option<u8>,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    plan: bool,
-    /// Remove a cluster that is not as wanted, and make it anew
-    #[arg(long)]
-    recreate: bool,
-    /// How long the cluster may take to get ready
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
-    wait: Duration,
-    /// Do not wait
-    #[arg(long, conflicts_with = "wait")]
-    no_wait: bool,
-    /// Leave everything when it fails
-    #[arg(long)]
-    keep_on_failure: bool,
-    /// No way out of the cluster's network; no published ports either
-    #[arg(long)]
-    internal: bool,
-    /// Agents without TLS
-    #[arg(long)]
-    insecure: bool,
-    /// Memory of each node: bytes, or with k, m, g
-    #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = limits::memory)]
-    memory: i64,
-    /// Processors of each node
-    #[arg(long, value_name = "N", default_value = "1", value_parser = limits::cpus)]
-    cpus: i64,
-    /// Subnet of the nodes, a private one of 256 addresses; by default the first free one in 10.91
-    #[arg(long, value_name = "CIDR", value_parser = place::parse_subnet)]
-    subnet: Option<[u8; 3]>,
-    /// Publish the client port of node n on this port plus n; by default the first free block
-    #[arg(long, value_name = "PORT", value_parser = place::parse_ports)]
-    #[arg(conflicts_with = "internal")]
-    publish_base: Option<u16>,
-    /// How many nodes to make at once
-    #[arg(long, default_value_t = limits::PARALLEL as u8, value_parser = clap::value_parser!(u8).range(1..=30))]
-    parallel: u8,
-    #[command(flatten)]
-    given: Given,
-}
-
-#[derive(clap::Args)]
-struct Status {
-    /// Again and again, until interrupted
-    #[arg(long)]
-    watch: bool,
-}
-
-#[derive(clap::Args)]
-struct Logs {
-    /// Go on as they write
-    #[arg(short, long)]
-    follow: bool,
-    /// Of this node only; may be repeated
-    #[arg(long, value_name = "H")]
-    node: Vec<String>,
-    /// Not older than this
-    #[arg(long, value_parser = humantime::parse_duration)]
-    since: Option<Duration>,
-    /// Only lines that this regular expression finds something in
-    #[arg(long, value_name = "RE")]
-    grep: Option<regex::Regex>,
-    /// The time of each line before it, in UTC
-    #[arg(long)]
-    utc: bool,
-}
-
-#[derive(clap::Args)]
-#[command(after_help = "Exit code: the command's own; 6 when it timed out; with several nodes 1 \
-    when it failed in all, 8 when in some.")]
-struct Exec {
-    /// The node; several with commas
-    #[arg(required_unless_present = "all")]
-    node: Option<String>,
-    /// In every node
-    #[arg(long, conflicts_with = "node")]
-    all: bool,
-    /// Kill it after this long
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// The command
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
-}
-
-#[derive(clap::Args)]
-struct Nodes {
-    /// The nodes
-    #[arg(value_name = "H", required_unless_present = "all")]
-    nodes: Vec<String>,
-    /// All of them
-    #[arg(long, conflicts_with = "nodes")]
-    all: bool,
-}
-
-#[derive(Subcommand)]
-enum NodeVerb {
-    /// Add nodes, which vote when a seat is free, and wait until they are ready
-    Add {
-        /// Their names; the lowest free ones if left out
-        #[arg(value_name = "H")]
-        nodes: Vec<String>,
-        /// How many
-        #[arg(long, default_value_t = 1, conflicts_with = "nodes")]
-        #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
-        count: u8,
-        #[command(flatten)]
-        manner: NodeManner,
-    },
-    /// Let nodes leave the cluster, and remove them with all that they hold
-    Rm {
-        /// The nodes
-        #[arg(value_name = "H", required = true)]
-        nodes: Vec<String>,
-        /// Remove them although they cannot leave
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        manner: NodeManner,
-    },
-}
-
-#[derive(clap::Args)]
-struct NodeManner {
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    plan: bool,
-    /// How long it may take
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
-    wait: Duration,
-    /// Do not wait
-    #[arg(long, conflicts_with = "wait")]
-    no_wait: bool,
-}
-
-impl NodeManner {
-    fn how(&self, force: bool) -> node::How {
-        node::How { plan: self.plan, force, wait: (!self.no_wait).then_some(self.wait) }
-    }
-}
-
-#[derive(clap::Args)]
-struct Partition {
-    /// One side; several with commas
-    #[arg(value_name = "A")]
-    one: String,
-    /// The other side; every other node if it is left out
-    #[arg(long, value_name = "B")]
-    from: Option<String>,
-    /// Only what the first side sends is lost
-    #[arg(long)]
-    one_way: bool,
-    #[command(flatten)]
-    manner: CutManner,
-}
-
-#[derive(clap::Args)]
-struct Isolate {
-    /// The nodes; several with commas
-    #[arg(value_name = "H", required = true)]
-    nodes: Vec<String>,
-    #[command(flatten)]
-    manner: CutManner,
-}
-
-#[derive(clap::Args)]
-struct CutManner {
-    /// What it looks like from the inside
-    #[arg(long, value_enum, default_value_t = cut::Mode::Drop)]
-    mode: cut::Mode,
-    /// End it after this long, in whole seconds
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
-    lasting: Option<Duration>,
-}
-
-impl CutManner {
-    fn whole(&self, one_way: bool) -> fault::Manner {
-        fault::Manner { mode: self.mode, lasting: self.lasting, one_way }
-    }
-}
 
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -432,6 +124,12 @@ async fn act(
             told(global, "healed", fault::heal(engine, cluster, &nodes, &ui).await?)
         }
         Verb::Faults => fault::faults(engine, cluster, global.json).await,
+        Verb::Snapshot(SnapshotVerb::Save { file }) => {
+            snapshot::save(engine, cluster, &file, global.json).await
+        }
+        Verb::Snapshot(SnapshotVerb::Restore { file, shape }) => {
+            bring_back(engine, global, (&file, *shape), stop, &ui).await
+        }
         Verb::Down { all } => down::down(engine, cluster, all, &ui).await,
         Verb::Ls => list::clusters(engine, global.json).await,
         Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
@@ -447,6 +145,26 @@ fn told(global: &Global, what: &str, done: Vec<serde_json::Value>) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
+/// A cluster that begins with what was saved.
+async fn bring_back(
+    engine: &Engine,
+    global: &Global,
+    (file, shape): (&Path, Shape),
+    stop: &Stop,
+    ui: &Ui,
+) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let _lock = process::lock(&global.name)?;
+    let mut image = image::prepare(engine, &shape.given, ui).await?;
+    let wanted = shape.wanted(&global.name, &image);
+    let loaded = stop.race(image::ensure(engine, &mut image)).await?;
+    image::report(ui, &image, &loaded, start);
+    snapshot::restore(engine, &wanted, file, stop, ui).await?;
+    let ours = look::cluster(engine, &global.name).await?;
+    print_made(&look::view(engine, &global.name, &ours).await, global, ui);
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn bring_up(
     engine: &Engine,
     global: &Global,
@@ -456,20 +174,8 @@ async fn bring_up(
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let lock = process::lock(&global.name)?;
-    let mut image = image::prepare(engine, &up.given, ui).await?;
-    let wanted = Wanted {
-        cluster: global.name.clone(),
-        nodes: up.nodes,
-        voters: up.voters.unwrap_or(3).min(up.nodes),
-        lease: Lease::Keep,
-        agent: if up.insecure { Agent::Insecure } else { Agent::Running },
-        internal: up.internal,
-        memory: up.memory,
-        nano_cpus: up.cpus,
-        site: Site { subnet: up.subnet, ports: up.publish_base },
-        image: image.tag.clone(),
-        image_key: image.key.clone(),
-    };
+    let mut image = image::prepare(engine, &up.shape.given, ui).await?;
+    let wanted = up.shape.wanted(&global.name, &image);
     if up.plan {
         let listed = look::list(engine).await?;
         return print_plan(&wanted, &listed, up.recreate, global.json);

@@ -156,7 +156,17 @@ pub(crate) fn entries(path: &str, bytes: &[u8], mode: u32) -> Vec<FileEntry> {
     entries
 }
 
-async fn fetch(engine: &Engine, node: &str, id: &str, from: &str, to: &Path) -> anyhow::Result<()> {
+/// Copies a file or a folder of a node to here.
+///
+/// # Errors
+/// It is not there, or cannot be written here.
+pub(crate) async fn fetch(
+    engine: &Engine,
+    node: &str,
+    id: &str,
+    from: &str,
+    to: &Path,
+) -> anyhow::Result<()> {
     let archive = engine.download(id, from).await.map_err(|failure| match failure.trouble {
         Trouble::Missing => {
             let text = format!("there is no {from} in {node}");

@@ -21,6 +21,7 @@ use serde_json::Value;
 mod chaos;
 mod faults;
 mod nodes;
+mod snapshots;
 
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
