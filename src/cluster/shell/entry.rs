@@ -14,7 +14,8 @@ use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, Order, StopMode, child,
-    controller, member, now_seconds, orders, ports, presence, sight, snapshots, state, stop, tls,
+    controller, member, now_seconds, orders, ports, presence, roles, sight, snapshots, state, stop,
+    tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -378,7 +379,7 @@ async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Op
     deciding.spawn(presence::run(Arc::clone(&agent)));
     tokio::select! {
         _ = wish.wait_for(Option::is_some) => {}
-        () = member::run(&agent, first) => {}
+        () = roles::run(&agent, first) => {}
     }
     stop::run(&agent, wish, deciding).await;
     // Aborted tasks hold the state folder until they have really ended.
