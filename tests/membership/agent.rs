@@ -15,7 +15,7 @@ use quorate::cluster::keys::{
 use quorate::cluster::ladder::{self, Ladder, Standing};
 use quorate::cluster::logline::Class;
 use quorate::cluster::roles::{Command, Event, Health, Membership, Nomination, Why};
-use quorate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
+use quorate::cluster::start::{self, Contact, Data, Facts, Listed, Server, Start};
 use quorate::cluster::status::Role;
 use quorate::cluster::writes::{self, Claim};
 use quorate::store::{Committed, Txn};
@@ -71,6 +71,7 @@ impl World {
             knows_cluster: host.folder.uuid.is_some(),
             seeds: i > 0,
             contact,
+            server: Server::Etcd,
         };
         let first = start::decide(facts);
         if matches!(first, Start::RefuseData | Start::RefuseLost | Start::RefuseForeign) {
@@ -110,6 +111,14 @@ impl World {
     }
 
     fn obey(&mut self, i: usize, agent: &mut Agent, command: Command) -> Option<Event> {
+        use Command::{Accept, Archive, Clear, Follow, Found, Spawn};
+        let writes =
+            matches!(command, Found | Follow | Spawn(_) | Accept { .. } | Clear(_) | Archive(_));
+        if writes && self.disk_is_full() {
+            let name = self.hosts[i].name.clone();
+            self.note(format_args!("{name}: no space for {command:?}"));
+            return Some(Event::Refused);
+        }
         match command {
             Command::Say(role, why) => {
                 agent.role = role;

@@ -315,6 +315,11 @@ impl World {
         })
     }
 
+    /// A disk takes nothing at this moment.
+    pub(crate) fn disk_is_full(&mut self) -> bool {
+        self.now < TROUBLE && self.dice.one_in(50)
+    }
+
     /// Starts etcd on a host.
     pub(crate) fn spawn(&mut self, i: usize, mode: Mode) {
         let ready_at = self.now + 100 + self.dice.below(300);

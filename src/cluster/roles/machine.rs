@@ -216,8 +216,6 @@ impl Membership {
         (self.phase, self.member) = (phase, member);
         match start {
             Start::Found => self.hand(Stage::Founding, Command::Found),
-            // Without etcd the data stay as they are: it may be installed again.
-            _ if !self.serves => self.seek(),
             Start::FoundAgain | Start::Spawn => self.run(now),
             Start::Archive => self.archive(REMOVED),
             Start::DiskLost | Start::FinishLeaving => self.give_up(DISK_LOST),

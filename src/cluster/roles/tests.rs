@@ -302,11 +302,6 @@ fn the_start_that_the_table_names_is_made() {
         (Start::Seek, Phase::None, vec![Seek]),
     ] {
         assert_eq!(begun(start, phase).1, said, "{start:?}");
-        // Without etcd the data stay as they are.
-        let mut client = Membership::new(false, false);
-        let said = client.step(seconds(0), Event::Begin { start, phase, member: None });
-        let wants = if start == Start::Found { Found } else { Seek };
-        assert_eq!(said, [wants], "{start:?}");
     }
 }
 

@@ -61,15 +61,15 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         knows_cluster: identity.cluster_uuid.is_some(),
         seeds: !addresses.seeds.is_empty(),
         contact: contact.answer,
+        server: match &server {
+            Server::Etcd(_) => start::Server::Etcd,
+            Server::Never => start::Server::Never,
+            Server::Nowhere => start::Server::Nowhere,
+        },
     };
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, facts.data, &folder, &contact)?;
-    match (&server, first) {
-        (Server::Never, Start::Found) => return Err(StartError::NoSeeds),
-        (Server::Nowhere, Start::Found | Start::FoundAgain) => return Err(child::none_found()),
-        _ => {}
-    }
     match first {
         Start::Found | Start::FoundAgain => tls.found()?,
         _ => tls.needs_token()?,
@@ -256,6 +256,8 @@ fn refuse(
             let ours = contact.ours.map(show).unwrap_or_default();
             Err(StartError::ForeignCluster { seed, theirs: show(theirs), ours })
         }
+        Start::RefuseNoSeeds => Err(StartError::NoSeeds),
+        Start::RefuseNoEtcd => Err(child::none_found()),
         _ => Ok(()),
     }
 }

@@ -159,8 +159,11 @@ impl<'a> Shell<'a> {
             Command::Accept { mode, votes } => {
                 let probe = self.probe.clone();
                 Box::pin(async move {
-                    let Some(probe) = probe else { return Event::Failed.into() };
-                    outcome(agent, serve::accept(agent, mode, votes, &probe).await)
+                    let accepted = match probe {
+                        Some(probe) => serve::accept(agent, mode, votes, &probe).await,
+                        None => Err(io::Error::other("etcd has not said what it is")),
+                    };
+                    outcome(agent, accepted)
                 })
             }
             Command::Correct => Box::pin(async move {
