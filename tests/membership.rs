@@ -1,6 +1,6 @@
 //! Whole agents as they form, serve and leave one cluster, simulated from one number: agents and
-//! their etcds are killed, frozen, stopped and told to leave, networks break, disks lose their
-//! data, requests and answers get lost, deciders are slow. Only the pure parts of the agent take
+//! their etcds are killed, frozen, stopped and told to leave, networks break, disks are full or
+//! lose their data, requests and answers get lost, deciders are slow. Only the pure parts of the agent take
 //! part: the start table, the roles, the ways out, the clocks, the decision, the tickets and every
 //! write.
 //!

@@ -38,6 +38,7 @@ mod readdress;
 mod records;
 pub mod recovery;
 pub mod reset;
+mod roles;
 mod rpc;
 mod serve;
 mod sight;
@@ -47,6 +48,7 @@ pub mod state;
 mod stop;
 mod tls;
 
+pub use super::ladder::Mode as StopMode;
 pub use entry::start;
 pub use operate::Operator;
 pub use tls::mint;
@@ -114,19 +116,6 @@ pub const QUOTA: u64 = 2 << 30;
 
 /// How long a silent voter is waited for when nobody says.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
-
-/// How an agent goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopMode {
-    /// Stop and stay a member (TERM).
-    Stay,
-    /// Leave the cluster (INT).
-    Leave,
-    /// Skip waits (second signal).
-    Hurry,
-    /// Kill the child (third signal).
-    Now,
-}
 
 /// What a person wants the agent to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,19 @@ pub struct Facts {
     pub seeds: bool,
     /// Who answered.
     pub contact: Contact,
+    /// Whether this host can serve.
+    pub server: Server,
+}
+
+/// Whether a host can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// It has an etcd program.
+    Etcd,
+    /// It was told never to.
+    Never,
+    /// It has no etcd program.
+    Nowhere,
 }
 
 /// Whose data of etcd a folder holds.
@@ -73,11 +86,30 @@ pub enum Start {
     RefuseLost,
     /// Refuse: only another cluster answers.
     RefuseForeign,
+    /// Refuse: it never serves, and has nobody to ask.
+    RefuseNoSeeds,
+    /// Refuse: it would found a cluster and has no etcd.
+    RefuseNoEtcd,
+}
+
+/// Decides.
+pub fn decide(facts: Facts) -> Start {
+    use Start::{Archive, DiskLost, FinishLeaving, Found, FoundAgain, Spawn};
+    match (facts.server, table(facts)) {
+        (Server::Never, Found) => Start::RefuseNoSeeds,
+        (Server::Nowhere, Found | FoundAgain) => Start::RefuseNoEtcd,
+        // Without etcd the data stay as they are: it may be installed again.
+        (
+            Server::Never | Server::Nowhere,
+            FoundAgain | Spawn | Archive | DiskLost | FinishLeaving,
+        ) => Start::Seek,
+        (_, start) => start,
+    }
 }
 
 /// The table. A member with data starts even when a stranger answers at a seed: its own peers may
 /// still come, and etcd itself keeps clusters with different ids apart.
-pub fn decide(facts: Facts) -> Start {
+fn table(facts: Facts) -> Start {
     use Contact::{Answers, Foreign, Silent};
     // Data of another member are as good as none, and must never be started with.
     let wal = facts.data == Data::Ours;
@@ -115,6 +147,7 @@ mod tests {
         [Phase::None, Phase::Bootstrapping, Phase::Joining, Phase::Member, Phase::Leaving];
     const CONTACTS: [Contact; 4] = [Silent, Foreign, Answers(Listed::Yes), Answers(Listed::No)];
 
+    const SERVERS: [Server; 3] = [Server::Etcd, Server::Never, Server::Nowhere];
     const DATA: [Data; 3] = [Data::None, Data::Ours, Data::Foreign];
 
     fn all() -> Vec<Facts> {
@@ -122,13 +155,14 @@ mod tests {
         for bits in 0..4 {
             let bit = |n: u8| bits >> n & 1 == 1;
             for phase in PHASES {
-                for data in DATA {
+                for (data, server) in DATA.into_iter().flat_map(|d| SERVERS.map(|s| (d, s))) {
                     all.extend(CONTACTS.map(|contact| Facts {
                         phase,
                         data,
                         knows_cluster: bit(0),
                         seeds: bit(1),
                         contact,
+                        server,
                     }));
                 }
             }
@@ -141,7 +175,23 @@ mod tests {
         for facts in all() {
             let clean = facts.phase == Phase::None && facts.data == Data::None;
             let alone = !facts.seeds && !facts.knows_cluster && facts.contact != Foreign;
-            assert_eq!(decide(facts) == Start::Found, clean && alone, "{facts:?}");
+            let able = facts.server == Server::Etcd;
+            assert_eq!(decide(facts) == Start::Found, clean && alone && able, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_serve_leaves_its_data_as_they_are_and_looks_for_the_cluster() {
+        for facts in all().into_iter().filter(|f| f.server != Server::Etcd) {
+            let served = decide(Facts { server: Server::Etcd, ..facts });
+            let never = facts.server == Server::Never;
+            let want = match served {
+                Start::RefuseData | Start::RefuseLost | Start::RefuseForeign => served,
+                Start::Found if never => Start::RefuseNoSeeds,
+                Start::Found | Start::FoundAgain if !never => Start::RefuseNoEtcd,
+                _ => Start::Seek,
+            };
+            assert_eq!(decide(facts), want, "{facts:?}");
         }
     }
 
@@ -169,6 +219,7 @@ mod tests {
             knows_cluster: phase != Phase::None,
             seeds: true,
             contact,
+            server: Server::Etcd,
         };
         use Data::Ours;
         for (phase, data, contact, want) in [

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use quorate::cluster::aftermath::Next;
+use quorate::cluster::aftermath::Cause;
+use quorate::cluster::decide::quorum;
 use quorate::cluster::flags::Mode;
 use quorate::cluster::identity::Phase;
 use quorate::cluster::keys::{
@@ -12,8 +13,9 @@ use quorate::cluster::keys::{
     VERSION, VolunteerRecord,
 };
 use quorate::cluster::ladder::{self, Ladder, Standing};
-use quorate::cluster::roles::{Command, Event, Health, Membership};
-use quorate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
+use quorate::cluster::logline::Class;
+use quorate::cluster::roles::{Command, Event, Health, Membership, Nomination, Why};
+use quorate::cluster::start::{self, Contact, Data, Facts, Listed, Server, Start};
 use quorate::cluster::status::Role;
 use quorate::cluster::writes::{self, Claim};
 use quorate::store::{Committed, Txn};
@@ -34,15 +36,16 @@ pub(crate) struct Agent {
     pub(crate) claim: Option<Claim>,
     refresh_at: u64,
     /// How its child has ended, until it is told.
-    pub(crate) child_ended: Option<Next>,
-    seeking: bool,
-    offering: bool,
+    pub(crate) child_ended: Option<Cause>,
+    /// The claim that its offer was written with.
+    held: Option<Claim>,
     order: Option<NominateRecord>,
-    /// The founder's records, then its phase, are still to be written.
-    founding: bool,
-    giving_up: bool,
+    /// It does nothing more until a person starts it again.
+    rests: bool,
     pub(crate) wish: Option<ladder::Mode>,
     ladder: Option<Ladder>,
+    /// What decides and what keeps the claim has ended.
+    ceased: bool,
     pub(crate) decider: Option<Decider>,
 }
 
@@ -68,6 +71,7 @@ impl World {
             knows_cluster: host.folder.uuid.is_some(),
             seeds: i > 0,
             contact,
+            server: Server::Etcd,
         };
         let first = start::decide(facts);
         if matches!(first, Start::RefuseData | Start::RefuseLost | Start::RefuseForeign) {
@@ -78,22 +82,21 @@ impl World {
         self.note(format_args!("{name}: starts: {first:?}"));
         let mut agent = Agent {
             born: self.now,
-            membership: Membership::new(false),
+            membership: Membership::new(true, false),
             role: Role::Starting,
             claim: None,
             refresh_at: 0,
             child_ended: None,
-            seeking: false,
-            offering: false,
+            held: None,
             order: None,
-            founding: false,
-            giving_up: false,
+            rests: false,
             wish: None,
             ladder: None,
+            ceased: false,
             decider: None,
         };
-        let joining = facts.phase == Phase::Joining;
-        self.tell(i, &mut agent, Event::Begin { start: first, joining });
+        let member = self.hosts[i].folder.member;
+        self.tell(i, &mut agent, Event::Begin { start: first, phase: facts.phase, member });
         self.hosts[i].agent = Some(agent);
     }
 
@@ -108,10 +111,23 @@ impl World {
     }
 
     fn obey(&mut self, i: usize, agent: &mut Agent, command: Command) -> Option<Event> {
+        use Command::{Accept, Archive, Clear, Follow, Found, Spawn};
+        let writes =
+            matches!(command, Found | Follow | Spawn(_) | Accept { .. } | Clear(_) | Archive(_));
+        if writes && self.disk_is_full() {
+            let name = self.hosts[i].name.clone();
+            self.note(format_args!("{name}: no space for {command:?}"));
+            return Some(Event::Refused);
+        }
         match command {
-            Command::Say(role) => agent.role = role,
-            Command::Seek => (agent.seeking, agent.offering) = (true, false),
-            Command::Offer => agent.offering = true,
+            Command::Say(role, why) => {
+                agent.role = role;
+                agent.rests |= matches!(why, Why::Mend { .. });
+                return None;
+            }
+            // What needs the cluster is done once it answers.
+            Command::Seek | Command::Offer { .. } | Command::GiveUp(_) => return None,
+            Command::Tell(..) | Command::UseOwn => return None,
             Command::Found => {
                 let uuid = self.uuid();
                 let folder = &mut self.hosts[i].folder;
@@ -125,25 +141,36 @@ impl World {
                 folder.list = order.initial_cluster.iter().filter_map(url).collect();
                 (folder.data, folder.member) = (None, Some(order.member));
                 (folder.uuid, folder.phase) = (Some(order.uuid), Phase::Joining);
-                agent.offering = false;
             }
             Command::Spawn(mode) => self.spawn(i, mode),
-            Command::Accept(mode) => {
+            Command::Accept { mode, .. } => {
                 let host = &mut self.hosts[i];
                 host.folder.member = host.child.as_ref().and_then(|c| c.member);
-                match mode {
-                    Mode::New => agent.founding = true,
-                    Mode::Existing => host.folder.phase = Phase::Member,
+                // A founder writes the cluster's records first.
+                if mode == Mode::New {
+                    return None;
                 }
+                host.folder.phase = Phase::Member;
             }
-            Command::Kill(_) => {
+            Command::Kill => {
                 self.hosts[i].child = None;
-                return Some(Event::ChildEnded(Next::Again));
+                return Some(self.end(i, Cause::Signal));
             }
+            Command::Clear(_) => self.hosts[i].folder.data = None,
             Command::Archive(_) => self.archive(i),
-            Command::GiveUp => agent.giving_up = true,
+            // Hosts stay where they are.
+            Command::Readdress | Command::Correct => {}
         }
-        None
+        Some(Event::Done)
+    }
+
+    /// That the child has ended.
+    fn end(&self, i: usize, cause: Cause) -> Event {
+        let host = &self.hosts[i];
+        let voters = self.etcd.voters();
+        let others = voters.iter().filter(|id| Some(**id) != host.folder.member);
+        let up = others.filter(|id| self.probe(host.group, **id).is_some()).count();
+        Event::ChildEnded { cause, others: up >= quorum(voters.len()) }
     }
 
     fn archive(&mut self, i: usize) {
@@ -159,22 +186,28 @@ impl World {
         }
         if agent.ladder.is_some() {
             let goes_on = self.climb(i, agent);
-            if goes_on {
+            if goes_on && !agent.ceased {
+                self.claim(i, agent);
                 self.decide(i, agent);
             }
             return goes_on;
         }
-        if let Some(ended) = agent.child_ended.take() {
-            self.tell(i, agent, Event::ChildEnded(ended));
+        if agent.rests {
+            // Whoever looks after it starts it again.
+            return false;
+        }
+        if let Some(cause) = agent.child_ended.take() {
+            let ended = self.end(i, cause);
+            self.tell(i, agent, ended);
         }
         if agent.membership.until().is_some_and(|until| until <= self.clock(agent)) {
             self.tell(i, agent, Event::Time);
         }
-        if agent.membership.watches_etcd() {
-            let health = self.health(i);
-            self.tell(i, agent, Event::Health(health));
+        if agent.membership.looks().is_some() {
+            let look = Event::Look { health: self.health(i), quorum: self.led(i) };
+            self.tell(i, agent, look);
         }
-        self.seek(i, agent);
+        self.go_on(i, agent);
         self.claim(i, agent);
         self.follow_orders(i, agent);
         self.decide(i, agent);
@@ -187,33 +220,56 @@ impl World {
         Some(Health { ours: true, led: probe.leader != 0, learner: probe.learner })
     }
 
-    /// Everything that waits for the cluster to answer.
-    fn seek(&mut self, i: usize, agent: &mut Agent) {
-        if agent.founding && self.ask(i) == Some(Luck::Good) {
-            self.found(i);
-            agent.founding = false;
-        }
-        if agent.giving_up && self.led(i) {
-            let host = &self.hosts[i];
-            let member = host.folder.member.unwrap_or_default();
-            let wish = self.wish_of(i, member, "disk-lost");
-            let name = self.hosts[i].name.clone();
-            if self.write(i, &writes::disk_lost(&name, &wish, None)).is_ok() {
-                agent.giving_up = false;
-                self.tell(i, agent, Event::Wished);
+    /// Goes on with what is in hand and needs the cluster to answer.
+    fn go_on(&mut self, i: usize, agent: &mut Agent) {
+        let done = match agent.membership.in_hand() {
+            Some(Command::Accept { .. }) if self.ask(i) == Some(Luck::Good) => {
+                self.found(i);
+                Some(Event::Done)
             }
-        }
-        if !agent.seeking || !self.led(i) {
-            return;
-        }
-        let known = self.etcd.get(&keys::cluster());
-        let record: Option<ClusterRecord> = known.and_then(|e| keys::read(&e.value));
-        if let Some(record) = record {
-            let ours = self.hosts[i].folder.uuid.get_or_insert(record.uuid.clone());
-            let event = if *ours == record.uuid { Event::Settled } else { Event::Foreign };
-            agent.seeking = false;
+            Some(Command::GiveUp(reason)) => self.give_up(i, reason).then_some(Event::Done),
+            Some(Command::Seek) if self.led(i) => {
+                let known = self.etcd.get(&keys::cluster());
+                let record: Option<ClusterRecord> = known.and_then(|e| keys::read(&e.value));
+                record.map(|record| {
+                    let ours = self.hosts[i].folder.uuid.get_or_insert(record.uuid.clone());
+                    if *ours == record.uuid { Event::Done } else { Event::Barred }
+                })
+            }
+            Some(Command::Offer { since, not_before }) => {
+                let since = agent.born / 1_000 + since.as_secs();
+                let offered = self.offer(i, agent.claim, since, not_before);
+                agent.held = agent.claim;
+                offered.then_some(Event::Done)
+            }
+            _ => None,
+        };
+        if let Some(event) = done {
             self.tell(i, agent, event);
         }
+    }
+
+    fn give_up(&mut self, i: usize, reason: &str) -> bool {
+        let Some(member) = self.hosts[i].folder.member else { return true };
+        let wish = self.wish_of(i, member, reason);
+        let name = self.hosts[i].name.clone();
+        self.write(i, &writes::disk_lost(&name, &wish, None)).is_ok()
+    }
+
+    fn offer(&mut self, i: usize, claim: Option<Claim>, since: u64, not_before: u64) -> bool {
+        let Some(claim) = claim else { return false };
+        let host = &self.hosts[i];
+        let name = host.name.clone();
+        let offer = VolunteerRecord {
+            v: VERSION,
+            instance: host.folder.instance.clone(),
+            peer: vec![host.peer()],
+            client: vec![host.client()],
+            since,
+            not_before,
+            etcd: "3.5.30".into(),
+        };
+        self.write(i, &writes::volunteer(&name, &offer, claim)).is_ok_and(|done| done.applied)
     }
 
     fn found(&mut self, i: usize) {
@@ -253,7 +309,6 @@ impl World {
         if let Ok(Committed { applied: true, revision }) = done {
             agent.claim = Some(Claim { lease, revision });
             agent.refresh_at = self.now + 3_000;
-            self.tell(i, agent, Event::Claim);
         }
     }
 
@@ -275,38 +330,19 @@ impl World {
         }
     }
 
-    /// Offers to serve, and looks for an order.
+    /// Looks for an order, and whether the offer still stands.
     fn follow_orders(&mut self, i: usize, agent: &mut Agent) {
-        let joins = agent.offering || self.hosts[i].folder.phase == Phase::Joining;
-        if !joins || !self.led(i) {
+        if agent.membership.awaits_claim() && agent.claim != agent.held {
+            self.tell(i, agent, Event::Claim);
+        }
+        if !agent.membership.awaits_order() || !self.led(i) {
             return;
         }
-        let name = self.hosts[i].name.clone();
-        let order = self.etcd.get(&PerHost::Nominate.of(&name));
-        let order: Option<NominateRecord> = order.and_then(|e| keys::read(&e.value));
-        let own = self.hosts[i].folder.member;
-        if order.as_ref().map(|o| o.member) != own {
-            self.tell(i, agent, Event::NoOrder);
-        }
-        let Some(claim) = agent.claim.filter(|_| agent.offering) else { return };
-        if let Some(order) = order {
-            let seq = order.seq;
-            agent.order = Some(order);
-            self.tell(i, agent, Event::Order(seq));
-        }
-        if agent.offering && self.etcd.get(&PerHost::Volunteer.of(&name)).is_none() {
-            let host = &self.hosts[i];
-            let offer = VolunteerRecord {
-                v: VERSION,
-                instance: host.folder.instance.clone(),
-                peer: vec![host.peer()],
-                client: vec![host.client()],
-                since: agent.born / 1000,
-                not_before: 0,
-                etcd: "3.5.30".into(),
-            };
-            let _unanswered = self.write(i, &writes::volunteer(&name, &offer, claim));
-        }
+        let order = self.etcd.get(&PerHost::Nominate.of(&self.hosts[i].name));
+        agent.order = order.and_then(|e| keys::read(&e.value));
+        let order = agent.order.as_ref();
+        let order = order.map(|o| Nomination { seq: o.seq, member: o.member });
+        self.tell(i, agent, Event::Order(order));
     }
 
     /// Writes; an error may mean that it was done.
@@ -339,15 +375,9 @@ impl World {
             self.go(i, agent, commands);
             return;
         }
-        let host = &self.hosts[i];
-        let member = host.child.as_ref().and_then(|c| c.member);
-        let voters = self.etcd.voters();
-        let standing = Standing {
-            child: host.child.is_some(),
-            member: member.is_some(),
-            alone: member.is_some_and(|id| voters == [id]),
-            quorum: self.led(i),
-        };
+        let child = self.hosts[i].child.as_ref();
+        let member = child.is_some_and(|child| child.member.is_some());
+        let standing = Standing { child: child.is_some(), member };
         let (ladder, commands) = Ladder::begin(mode, standing, now);
         agent.ladder = Some(ladder);
         self.go(i, agent, commands);
@@ -359,8 +389,8 @@ impl World {
         let ended = agent.child_ended.take();
         let Some(mut ladder) = agent.ladder.take() else { return true };
         let mut commands = Vec::new();
-        if let Some(next) = ended {
-            let removed = next == Next::Rejoin("removed");
+        if let Some(cause) = ended {
+            let removed = cause == Cause::Told(Class::Removed);
             commands.extend(ladder.step(now, ladder::Event::ChildEnded { removed }));
         }
         if ladder.until().is_some_and(|until| until <= now) {
@@ -398,8 +428,19 @@ impl World {
             })
         };
         match command {
-            ladder::Command::Ask => {
+            ladder::Command::Look => {
+                let alone = member.is_some_and(|id| self.etcd.voters() == [id]);
+                Some(ladder::Event::Seen { alone, quorum: self.led(i) })
+            }
+            ladder::Command::Prepare => {
                 self.hosts[i].folder.phase = Phase::Leaving;
+                outcome(true)
+            }
+            ladder::Command::Cease => {
+                (agent.ceased, agent.decider) = (true, None);
+                outcome(true)
+            }
+            ladder::Command::Ask => {
                 let wish = self.wish_of(i, member?, "leave");
                 let txn = writes::leave(&name, &wish, claim.map(|c| c.revision));
                 outcome(self.write(i, &txn).is_ok_and(|done| done.applied))
@@ -434,8 +475,9 @@ impl World {
                 self.hosts[i].child = None;
                 Some(ladder::Event::ChildEnded { removed: false })
             }
-            ladder::Command::Exit(code) => {
-                self.note(format_args!("{name}: exits with {code}"));
+            ladder::Command::Tell(_) => None,
+            ladder::Command::Exit => {
+                self.note(format_args!("{name}: exits"));
                 None
             }
         }

@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
-use quorate::cluster::aftermath::Next;
+use quorate::cluster::aftermath::Cause;
 use quorate::cluster::flags::{self, Mode};
 use quorate::cluster::identity::Phase;
 use quorate::cluster::keys::{self, EndpointsRecord, PerHost, SizeRecord};
 use quorate::cluster::ladder;
+use quorate::cluster::logline::Class;
 use quorate::cluster::seen::Probe;
 use quorate::cluster::status::Role;
 
@@ -314,6 +315,11 @@ impl World {
         })
     }
 
+    /// A disk takes nothing at this moment.
+    pub(crate) fn disk_is_full(&mut self) -> bool {
+        self.now < TROUBLE && self.dice.one_in(50)
+    }
+
     /// Starts etcd on a host.
     pub(crate) fn spawn(&mut self, i: usize, mode: Mode) {
         let ready_at = self.now + 100 + self.dice.below(300);
@@ -331,7 +337,7 @@ impl World {
         }
         let ended = match child.member {
             // It learns of it from the others.
-            Some(id) => self.removed(i, id).then_some(Next::Rejoin("removed")),
+            Some(id) => self.removed(i, id).then_some(Cause::Told(Class::Removed)),
             None => self.boot(i, child.mode),
         };
         if let Some(ended) = ended {
@@ -346,7 +352,7 @@ impl World {
         self.etcd.removed.contains(&id) && self.led(i)
     }
 
-    fn boot(&mut self, i: usize, mode: Mode) -> Option<Next> {
+    fn boot(&mut self, i: usize, mode: Mode) -> Option<Cause> {
         let host = &self.hosts[i];
         let name = flags::name_of(&host.name, &host.folder.instance);
         let (peer, client) = (host.peer(), host.client());
@@ -372,7 +378,7 @@ impl World {
                 peers.sort();
                 list.sort();
                 if self.etcd.member(id).is_none() || peers != list {
-                    return Some(Next::Rejoin("stale"));
+                    return Some(Cause::Told(Class::StaleList));
                 }
                 self.etcd.publish(id, &name, &client);
                 id
@@ -408,7 +414,7 @@ impl World {
                 self.note(format_args!("{name}: its etcd is killed"));
                 self.hosts[i].child = None;
                 if let Some(agent) = &mut self.hosts[i].agent {
-                    agent.child_ended = Some(Next::Again);
+                    agent.child_ended = Some(Cause::Signal);
                 }
             }
             3 => {

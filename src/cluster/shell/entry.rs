@@ -14,7 +14,8 @@ use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
     Agent, Config, DEAD_AFTER, Handle, IDEAL_SIZE, Listen, Operator, Order, StopMode, child,
-    controller, member, now_seconds, orders, ports, presence, sight, snapshots, state, stop, tls,
+    controller, member, now_seconds, orders, ports, presence, roles, sight, snapshots, state, stop,
+    tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
 use crate::cluster::identity::Identity;
@@ -60,15 +61,15 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         knows_cluster: identity.cluster_uuid.is_some(),
         seeds: !addresses.seeds.is_empty(),
         contact: contact.answer,
+        server: match &server {
+            Server::Etcd(_) => start::Server::Etcd,
+            Server::Never => start::Server::Never,
+            Server::Nowhere => start::Server::Nowhere,
+        },
     };
     let first = start::decide(facts);
     tracing::debug!(?facts, ?first, "start decided");
     refuse(first, facts.data, &folder, &contact)?;
-    match (&server, first) {
-        (Server::Never, Start::Found) => return Err(StartError::NoSeeds),
-        (Server::Nowhere, Start::Found | Start::FoundAgain) => return Err(child::none_found()),
-        _ => {}
-    }
     match first {
         Start::Found | Start::FoundAgain => tls.found()?,
         _ => tls.needs_token()?,
@@ -255,6 +256,8 @@ fn refuse(
             let ours = contact.ours.map(show).unwrap_or_default();
             Err(StartError::ForeignCluster { seed, theirs: show(theirs), ours })
         }
+        Start::RefuseNoSeeds => Err(StartError::NoSeeds),
+        Start::RefuseNoEtcd => Err(child::none_found()),
         _ => Ok(()),
     }
 }
@@ -378,7 +381,7 @@ async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Op
     deciding.spawn(presence::run(Arc::clone(&agent)));
     tokio::select! {
         _ = wish.wait_for(Option::is_some) => {}
-        () = member::run(&agent, first) => {}
+        () = roles::run(&agent, first) => {}
     }
     stop::run(&agent, wish, deciding).await;
     // Aborted tasks hold the state folder until they have really ended.

@@ -8,8 +8,8 @@ use super::ask::{self, Failed};
 use super::files::Material;
 use super::{Credentials, check, pin};
 use crate::cluster::address::Url;
+use crate::cluster::shell::roles::Tell;
 use crate::cluster::shell::{Agent, now_seconds};
-use crate::cluster::status::Role;
 use crate::cluster::tls::join::{self, Grant, Request};
 use crate::cluster::tls::{TlsError, names};
 
@@ -66,8 +66,8 @@ impl Credentials {
     }
 }
 
-/// Returns when this host has a certificate, or needs none. Until then it is what `role` says.
-pub(in crate::cluster::shell) async fn obtained(agent: &Agent, role: Role) {
+/// Returns when this host has a certificate, or needs none; tells what it waits for.
+pub(in crate::cluster::shell) async fn obtained(agent: &Agent, tell: &Tell) {
     let (tls, seeds) = (&agent.tls, &agent.addresses.seeds);
     while tls.by_authority() && tls.material.borrow().is_none() {
         match tls.join(seeds).await {
@@ -75,12 +75,12 @@ pub(in crate::cluster::shell) async fn obtained(agent: &Agent, role: Role) {
                 Ok(()) => return,
                 Err(why) => {
                     let folder = tls.folder.display();
-                    agent.say(Role::Blocked, Some(format!("cannot write {folder}: {why}")));
+                    tell.barred(format!("cannot write {folder}: {why}"));
                 }
             },
-            Err(Failed::Refused(why)) => agent.say(Role::Blocked, Some(why.to_string())),
+            Err(Failed::Refused(why)) => tell.barred(why.to_string()),
             Err(Failed::Silent(why)) => {
-                agent.say(role, Some(format!("waiting for a certificate: {why}")));
+                tell.silent(format!("waiting for a certificate: {why}"));
             }
         }
         tokio::time::sleep(AGAIN).await;
