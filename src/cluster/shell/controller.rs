@@ -27,8 +27,9 @@ mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
 const CALM: Duration = Duration::from_secs(1);
-/// How often to look while a learner becomes ready.
-const FORMING: Duration = Duration::from_millis(50);
+/// How often to look while a learner becomes ready. Once its port is open its answer is waited for,
+/// so this counts only until then.
+const FORMING: Duration = Duration::from_millis(15);
 /// An observation older than this is not acted on.
 const FRESH: Duration = Duration::from_secs(2);
 /// Whose own etcd takes longer for a read does not claim to decide.
@@ -118,7 +119,9 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
         watchers.spawn(rouse(Arc::clone(&agent.store), prefix, Arc::clone(&wake)));
     }
     let mut memory = Memory::new(agent);
+    let mut claim = agent.claim.subscribe();
     loop {
+        claim.mark_unchanged();
         let looked = look(agent, serving, &store, &mut memory).await;
         let pause = match looked {
             Ok(Looked::Acted) => Duration::ZERO,
@@ -133,7 +136,14 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
                 CALM / 2
             }
         };
-        drop(timeout(pause, wake.notified()).await);
+        // The store tells of our own claim before the task that makes it does.
+        let news = async {
+            tokio::select! {
+                () = wake.notified() => {}
+                Ok(()) = claim.changed() => {}
+            }
+        };
+        drop(timeout(pause, news).await);
     }
 }
 

@@ -50,14 +50,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The n-th host of a set below a folder, with ports that were free a moment ago.
-    pub(super) fn new(number: usize, folder: &Path) -> anyhow::Result<Host> {
-        let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    /// The n-th host of a set below a folder, with these ports.
+    fn new(number: usize, folder: &Path, one: u16, other: u16) -> anyhow::Result<Host> {
         let folder = folder.join(format!("h{number}"));
         fs::create_dir_all(&folder)?;
         Ok(Host {
-            client: one.local_addr()?.port(),
-            peer: other.local_addr()?.port(),
+            client: one,
+            peer: other,
             name: format!("h{number}"),
             socket: folder.join("client:0"),
             folder,
@@ -65,9 +64,14 @@ impl Host {
         })
     }
 
-    /// A set of hosts.
+    /// A set of hosts, with ports that were free a moment ago.
     pub(super) fn set(count: usize, folder: &Path) -> anyhow::Result<Vec<Host>> {
-        (1..=count).map(|number| Host::new(number, folder)).collect()
+        let held = (0..count * 2).map(|_| TcpListener::bind("127.0.0.1:0"));
+        let held: Vec<TcpListener> = held.collect::<Result<_, _>>()?;
+        let ports = held.iter().map(|one| one.local_addr().map(|at| at.port()));
+        let ports: Vec<u16> = ports.collect::<Result<_, _>>()?;
+        let pairs = ports.chunks_exact(2).enumerate();
+        pairs.map(|(index, pair)| Host::new(index + 1, folder, pair[0], pair[1])).collect()
     }
 
     /// Where its etcd is asked.
