@@ -94,7 +94,10 @@ pub(super) fn run(agent: &Path, options: &Options, rounds: u32) -> anyhow::Resul
         let named = options.rows.iter().any(|one| one == name);
         if named || (usual && options.rows.is_empty()) {
             bench.programs.timers = (name == "G16").then_some(SHORT);
-            measure(&bench)?;
+            if let Err(why) = measure(&bench) {
+                let kept = folder.keep();
+                return Err(why.context(format!("{name}: what ran is kept in {}", kept.display())));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -66,12 +67,7 @@ impl Host {
 
     /// A set of hosts, with ports that were free a moment ago.
     pub(super) fn set(count: usize, folder: &Path) -> anyhow::Result<Vec<Host>> {
-        let held = (0..count * 2).map(|_| TcpListener::bind("127.0.0.1:0"));
-        let held: Vec<TcpListener> = held.collect::<Result<_, _>>()?;
-        let ports = held.iter().map(|one| one.local_addr().map(|at| at.port()));
-        let ports: Vec<u16> = ports.collect::<Result<_, _>>()?;
-        let pairs = ports.chunks_exact(2).enumerate();
-        pairs.map(|(index, pair)| Host::new(index + 1, folder, pair[0], pair[1])).collect()
+        (1..=count).map(|number| Host::new(number, folder, port(), port())).collect()
     }
 
     /// Where its etcd is asked.
@@ -233,12 +229,29 @@ impl Host {
     }
 }
 
+/// A port that nobody uses, outside of the range that outgoing connections take theirs from: who
+/// tries a port there until somebody listens may end up connected to itself.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let own = (std::process::id() % 400) as u16 * 50;
+        let port = 10_000 + own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         if self.child.is_some() {
             // A frozen one first has to be able to die with its child.
             drop(self.signal_all(Signal::SIGCONT));
             drop(self.kill());
+        }
+        // Logs stay for who looks for a failure; the data of all rounds would fill the disk.
+        for data in ["data", "etcd", "archive"] {
+            drop(fs::remove_dir_all(self.folder.join(data)));
         }
     }
 }
