@@ -183,7 +183,7 @@ async fn look(
     }
     let Some(fence) = claim(agent, store, &seen, at).await? else { return Ok(Looked::Follower) };
     let look = Look { agent, store, seen: &seen, fence, at };
-    tidy(&look, &mut memory.clocks, now).await?;
+    sweep(&look, &mut memory.clocks, now).await?;
     if let Some((ticket, revision)) = &seen.ticket {
         let age = memory.clocks.age(*revision, now);
         let verdict = change::judge(&seen, ticket, &observation, age);
@@ -194,10 +194,14 @@ async fn look(
     if decision.action.is_none() {
         tell::tell(&look, &observation, &decision).await?;
     }
-    match decision.action {
-        Some(action) => act(&look, action).await,
-        None if observation.learners.iter().any(|l| !l.ready) => Ok(Looked::Forming),
-        None => Ok(Looked::Calm),
+    if let Some(action) = decision.action {
+        return act(&look, action).await;
+    }
+    // Nobody waits for these.
+    keep_books(&look).await?;
+    match observation.learners.iter().any(|l| !l.ready) {
+        true => Ok(Looked::Forming),
+        false => Ok(Looked::Calm),
     }
 }
 
@@ -234,8 +238,8 @@ async fn claim(
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
 
-/// Removes what has served its time, and keeps the list of the voters' addresses.
-async fn tidy(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(), StoreError> {
+/// Removes wishes that have served their time.
+async fn sweep(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(), StoreError> {
     let void = |wish: &Kept<keys::LeaveRecord>| {
         let limit = wish.record.deadline.map(Duration::from_secs);
         limit.is_some_and(|limit| clocks.age(wish.revision, now) > limit)
@@ -243,6 +247,11 @@ async fn tidy(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(),
     if let Some(txn) = writes::sweep(look.seen.stale(void), look.fence) {
         look.store.txn(txn).await?;
     }
+    Ok(())
+}
+
+/// Keeps the list of the voters' addresses.
+async fn keep_books(look: &Look<'_>) -> Result<(), StoreError> {
     let kept = look.seen.endpoints.as_ref().map(|(_, revision)| *revision);
     let new = look.seen.new_endpoints();
     if let Some(txn) = new.and_then(|list| writes::endpoints(&list, kept, look.fence)) {

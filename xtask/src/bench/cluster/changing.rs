@@ -109,6 +109,10 @@ pub(super) fn rolling(bench: &Bench) -> anyhow::Result<()> {
         let (mut took, mut gaps) = (Vec::new(), Vec::new());
         for _ in 0..bench.rounds {
             let hosts = bench.formed(size)?;
+            // What the status shows is looked at once a second.
+            until("a roll that may begin", Instant::now(), FAILED, || {
+                hosts[0].cluster(&bench.programs, &["roll", "--dry-run"]).is_ok()
+            })?;
             let start = Instant::now();
             let (_, gap) = writer::beside(&sockets(&hosts), || {
                 hosts[0].cluster(&bench.programs, &["roll", "--pause", "0"])

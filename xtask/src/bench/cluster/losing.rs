@@ -6,7 +6,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use super::dice::Dice;
-use super::gateway::{until, writes};
+use super::gateway::{until, voters, writes};
 use super::hosts::Host;
 use super::writer::TRY;
 use super::{Bench, FAILED, forming, leader, pair, sockets};
@@ -71,6 +71,9 @@ fn back(
     mut begin: impl FnMut(usize, &mut Host) -> anyhow::Result<()>,
 ) -> anyhow::Result<Duration> {
     let sockets = sockets(hosts.iter());
+    // Who was killed before it knew the last voter asks the wrong ones for their votes.
+    let known = || sockets.iter().all(|socket| voters(socket) == sockets.len());
+    until("voters that everybody knows", Instant::now(), FAILED, known)?;
     hosts.iter_mut().try_for_each(Host::kill)?;
     let mut majority = None;
     for (started, number) in dice.order(hosts.len()).into_iter().enumerate() {
