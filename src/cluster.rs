@@ -28,6 +28,7 @@ pub mod snapshot;
 pub mod space;
 pub mod start;
 pub mod status;
+pub mod timers;
 pub mod tls;
 pub mod told;
 pub mod verdict;

@@ -104,6 +104,8 @@ fn every_flag_of_run_has_its_variable() {
         "zone",
         "etcd-strict",
         "etcd-quota",
+        "etcd-heartbeat",
+        "etcd-election",
         "no-server",
         "dead-after",
         "insecure-network",

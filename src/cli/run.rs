@@ -9,6 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, ClusterSettings, Converged, Input, MetricsSettings, Settings};
+use crate::cluster::timers::Timers;
 use crate::ident::HostName;
 
 /// Arguments of `run`. List flags may be repeated, or hold several values split by comma or
@@ -161,6 +162,16 @@ pub(super) struct Args {
     #[arg(long, global = true, env = "QUORATE_ETCD_QUOTA", value_name = "MIB",
         value_parser = clap::value_parser!(u64).range(4..=8_192), help_heading = "Cluster")]
     etcd_quota: Option<u64>,
+    /// How often the leader's etcd gives a sign of life; give all hosts the same [default: a tenth
+    /// of the time to an election]
+    #[arg(long, global = true, env = "QUORATE_ETCD_HEARTBEAT", value_name = "MS",
+        help_heading = "Cluster")]
+    etcd_heartbeat: Option<u32>,
+    /// After how long without a sign of life another leader is elected: 200 is good among hosts of
+    /// one site; give all hosts the same [default: 1000]
+    #[arg(long, global = true, env = "QUORATE_ETCD_ELECTION", value_name = "MS",
+        help_heading = "Cluster")]
+    etcd_election: Option<u32>,
     /// Never run an etcd here; needs --seeds
     #[arg(
         long,
@@ -335,6 +346,7 @@ fn settings(args: Args) -> Result<Settings, String> {
     let insecure_network = args.insecure_network;
     let metrics =
         args.prometheus_listen.map(|address| MetricsSettings { address, insecure_network });
+    let timers = Timers::new(args.etcd_heartbeat, args.etcd_election).map_err(|e| e.to_string())?;
     let clustered = !args.seeds.is_empty()
         || args.ideal_cluster_size.is_some()
         || !args.client_urls.is_empty()
@@ -351,6 +363,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         zone: args.zone,
         etcd_strict: args.etcd_strict,
         quota_bytes: args.etcd_quota.map(|mib| mib << 20),
+        timers,
         no_server: args.no_server,
         no_rejoin: args.no_rejoin,
         insecure_network,

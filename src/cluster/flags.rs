@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use super::timers::Timers;
 use super::tls::Files;
 
 /// How many characters of the instance are in a member's name.
@@ -80,6 +81,8 @@ pub struct Child<'a> {
     pub strict: bool,
     /// How many bytes its data may have.
     pub quota: u64,
+    /// How soon a leader is missed.
+    pub timers: Timers,
     /// The data folder, absolute.
     pub data_dir: &'a str,
     /// Listened on for clients; addresses, no names.
@@ -153,8 +156,8 @@ pub fn arguments(child: &Child<'_>) -> Vec<String> {
         ("logger", "zap"),
         ("log-outputs", "stderr"),
         ("log-level", "info"),
-        ("heartbeat-interval", "100"),
-        ("election-timeout", "1000"),
+        ("heartbeat-interval", &child.timers.heartbeat.to_string()),
+        ("election-timeout", &child.timers.election.to_string()),
         ("quota-backend-bytes", &child.quota.to_string()),
         ("auto-compaction-mode", "periodic"),
         ("auto-compaction-retention", "1h"),
@@ -217,6 +220,7 @@ mod tests {
             mode,
             strict: false,
             quota: 2_147_483_648,
+            timers: Timers::default(),
             data_dir: "/s/etcd",
             listen_client: &clients,
             listen_peer: &urls,
@@ -271,6 +275,7 @@ mod tests {
             peer: &urls,
             tls: Some(&(files("c"), files("p"))),
             quota: 2_147_483_648,
+            timers: Timers::default(),
         });
         for want in [
             "--cert-file=c.crt",

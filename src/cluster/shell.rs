@@ -16,6 +16,7 @@ use super::address::Addresses;
 use super::decide::quorum;
 use super::identity::show_id;
 use super::recover::Recovery;
+use super::timers::Timers;
 use super::tls::TlsFlags;
 use super::told::Told;
 use super::{ClusterStatus, Role, writes};
@@ -95,6 +96,8 @@ pub struct ClusterSettings {
     pub etcd_strict: bool,
     /// `--etcd-quota`: how many bytes the store may take; without it [`QUOTA`].
     pub quota_bytes: Option<u64>,
+    /// `--etcd-heartbeat` and `--etcd-election`: how soon a leader is missed.
+    pub timers: Timers,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--no-rejoin`: a member that the others removed stays out.
@@ -226,6 +229,7 @@ struct Agent {
     zone: Option<String>,
     strict: bool,
     quota: u64,
+    timers: Timers,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,

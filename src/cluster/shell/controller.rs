@@ -27,8 +27,9 @@ mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
 const CALM: Duration = Duration::from_secs(1);
-/// How often to look while a learner becomes ready.
-const FORMING: Duration = Duration::from_millis(50);
+/// How often to look while a learner becomes ready. Once its port is open its answer is waited for,
+/// so this counts only until then.
+const FORMING: Duration = Duration::from_millis(15);
 /// An observation older than this is not acted on.
 const FRESH: Duration = Duration::from_secs(2);
 /// Whose own etcd takes longer for a read does not claim to decide.
@@ -118,7 +119,9 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
         watchers.spawn(rouse(Arc::clone(&agent.store), prefix, Arc::clone(&wake)));
     }
     let mut memory = Memory::new(agent);
+    let mut claim = agent.claim.subscribe();
     loop {
+        claim.mark_unchanged();
         let looked = look(agent, serving, &store, &mut memory).await;
         let pause = match looked {
             Ok(Looked::Acted) => Duration::ZERO,
@@ -133,7 +136,14 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
                 CALM / 2
             }
         };
-        drop(timeout(pause, wake.notified()).await);
+        // The store tells of our own claim before the task that makes it does.
+        let news = async {
+            tokio::select! {
+                () = wake.notified() => {}
+                Ok(()) = claim.changed() => {}
+            }
+        };
+        drop(timeout(pause, news).await);
     }
 }
 
@@ -173,7 +183,7 @@ async fn look(
     }
     let Some(fence) = claim(agent, store, &seen, at).await? else { return Ok(Looked::Follower) };
     let look = Look { agent, store, seen: &seen, fence, at };
-    tidy(&look, &mut memory.clocks, now).await?;
+    sweep(&look, &mut memory.clocks, now).await?;
     if let Some((ticket, revision)) = &seen.ticket {
         let age = memory.clocks.age(*revision, now);
         let verdict = change::judge(&seen, ticket, &observation, age);
@@ -184,10 +194,14 @@ async fn look(
     if decision.action.is_none() {
         tell::tell(&look, &observation, &decision).await?;
     }
-    match decision.action {
-        Some(action) => act(&look, action).await,
-        None if observation.learners.iter().any(|l| !l.ready) => Ok(Looked::Forming),
-        None => Ok(Looked::Calm),
+    if let Some(action) = decision.action {
+        return act(&look, action).await;
+    }
+    // Nobody waits for these.
+    keep_books(&look).await?;
+    match observation.learners.iter().any(|l| !l.ready) {
+        true => Ok(Looked::Forming),
+        false => Ok(Looked::Calm),
     }
 }
 
@@ -224,8 +238,8 @@ async fn claim(
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
 
-/// Removes what has served its time, and keeps the list of the voters' addresses.
-async fn tidy(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(), StoreError> {
+/// Removes wishes that have served their time.
+async fn sweep(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(), StoreError> {
     let void = |wish: &Kept<keys::LeaveRecord>| {
         let limit = wish.record.deadline.map(Duration::from_secs);
         limit.is_some_and(|limit| clocks.age(wish.revision, now) > limit)
@@ -233,6 +247,11 @@ async fn tidy(look: &Look<'_>, clocks: &mut Clocks, now: Duration) -> Result<(),
     if let Some(txn) = writes::sweep(look.seen.stale(void), look.fence) {
         look.store.txn(txn).await?;
     }
+    Ok(())
+}
+
+/// Keeps the list of the voters' addresses.
+async fn keep_books(look: &Look<'_>) -> Result<(), StoreError> {
     let kept = look.seen.endpoints.as_ref().map(|(_, revision)| *revision);
     let new = look.seen.new_endpoints();
     if let Some(txn) = new.and_then(|list| writes::endpoints(&list, kept, look.fence)) {

@@ -18,13 +18,16 @@ use super::{
     tls,
 };
 use crate::cluster::address::{self, Addresses, Typed, Url};
-use crate::cluster::identity::Identity;
+use crate::cluster::identity::{Identity, Phase};
 use crate::cluster::start::{self, Contact, Data, Facts, Listed, Start};
 use crate::cluster::{ClusterStatus, Role, StartError};
 use crate::store::etcd::{Endpoints, EtcdStore};
 
 /// How long the claim to the name may keep the start waiting, when somebody answers.
 const CLAIM: Duration = Duration::from_secs(2);
+/// How long a member with data waits for an answer: who has no quorum accepts connections and does
+/// not answer, until we are there.
+const COLD: Duration = Duration::from_millis(250);
 /// Orders of people that may wait: each ends the agent, so a second one is refused.
 const ORDERS: usize = 1;
 
@@ -52,12 +55,18 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let identity = folder.identity();
     let known = remembered(&folder, &addresses);
     let rpc = Rpc::new(Arc::clone(&tls.access));
-    tls.examine(&rpc, &addresses).await?;
+    let data = folder.data();
+    // Such a member starts whoever answers, and it may be what the others wait for.
+    let cold = identity.phase == Phase::Member && data == Data::Ours;
+    let patience = if cold { COLD } else { Duration::MAX };
+    if let Ok(examined) = timeout(patience, tls.examine(&rpc, &addresses)).await {
+        examined?;
+    }
     tls.admit(&addresses.seeds).await?;
-    let contact = contact(&rpc, &known, &addresses, &identity).await?;
+    let contact = contact(&rpc, &known, &addresses, &identity, patience).await?;
     let facts = Facts {
         phase: identity.phase,
-        data: folder.data(),
+        data,
         knows_cluster: identity.cluster_uuid.is_some(),
         seeds: !addresses.seeds.is_empty(),
         contact: contact.answer,
@@ -178,16 +187,19 @@ struct Contacted {
     led: bool,
 }
 
-/// Asks everybody known once, all at the same time.
+/// Asks everybody known once, all at the same time, and waits so long for each.
 async fn contact(
     rpc: &Rpc,
     known: &[String],
     addresses: &Addresses,
     identity: &Identity,
+    patience: Duration,
 ) -> Result<Contacted, StartError> {
     let asked = known.iter().map(|url| async move {
-        let (list, probe) = tokio::join!(rpc.members(url), rpc.probe(url));
-        (url, list, probe)
+        let list = timeout(patience, rpc.members(url));
+        let probe = timeout(patience, rpc.probe(url));
+        let (list, probe) = tokio::join!(list, probe);
+        (url, list.ok().flatten(), probe.ok().flatten())
     });
     let answers = futures_util::future::join_all(asked).await;
     let ours = identity.cluster_id;
@@ -314,6 +326,7 @@ fn agent(
         zone: config.flags.zone.clone(),
         strict: config.flags.etcd_strict,
         quota: config.flags.quota_bytes.unwrap_or(super::QUOTA),
+        timers: config.flags.timers,
         dead_after: config.flags.dead_after.unwrap_or(DEAD_AFTER),
         store: Arc::new(EtcdStore::new(Arc::clone(&endpoints))),
         endpoints,

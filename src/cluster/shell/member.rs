@@ -91,11 +91,12 @@ pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
         path: agent.folder.path().into(),
         source: std::io::Error::other(why),
     };
-    let (lists, _) =
+    let (lists, revision) =
         agent.store.read_many(&[keys::cluster()]).await.map_err(|e| unknown(e.to_string()))?;
     let entry = lists.first().and_then(|l| l.first());
     let record: Option<ClusterRecord> = match entry {
         Some(entry) => keys::read(&entry.value),
+        None if agent.etcd.is_some() => adopt::written(agent, revision).await,
         None => adopt::record(agent).await,
     };
     let record = record.ok_or_else(|| {

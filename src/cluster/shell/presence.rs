@@ -37,7 +37,8 @@ impl From<StoreError> for ClaimError {
 /// Claims the name: nobody has it, or an earlier run of this very state folder.
 pub(super) async fn claim(agent: &Agent) -> Result<Claim, ClaimError> {
     let key = PerHost::Host.of(&agent.host);
-    let lease = agent.store.grant(TTL).await?;
+    let (lease, seen) = tokio::join!(agent.store.grant(TTL), agent.store.range(&key));
+    let (lease, mut snapshot) = (lease?, seen?);
     let own = record(agent);
     let asking = Asking {
         host: &agent.host,
@@ -48,7 +49,6 @@ pub(super) async fn claim(agent: &Agent) -> Result<Claim, ClaimError> {
     };
     // Each round loses only against another write of the key.
     loop {
-        let snapshot = agent.store.range(&key).await?;
         let current = snapshot.entries.iter().find(|e| e.key == key);
         if let Some(entry) = current {
             let holder: Option<HostRecord> = keys::read(&entry.value);
@@ -64,6 +64,7 @@ pub(super) async fn claim(agent: &Agent) -> Result<Claim, ClaimError> {
             fault::point("claimed");
             return Ok(Claim { lease, revision: committed.revision });
         }
+        snapshot = agent.store.range(&key).await?;
     }
 }
 

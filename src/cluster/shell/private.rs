@@ -15,6 +15,7 @@ use super::child::{self, Running};
 use super::rpc::{Probe, Rpc};
 use super::state::StateFolder;
 use crate::cluster::flags::{self, Child, Mode};
+use crate::cluster::timers::Timers;
 use crate::store::etcd::Access;
 
 /// How long it may take until it answers, or has a leader.
@@ -63,6 +64,7 @@ impl Private {
             mode: Mode::Existing,
             strict: false,
             quota: super::QUOTA,
+            timers: Timers::default(),
             data_dir: &data_dir.to_string_lossy(),
             listen_client: std::slice::from_ref(&client),
             listen_peer: std::slice::from_ref(&peer),

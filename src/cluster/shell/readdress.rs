@@ -6,9 +6,13 @@
 use super::Agent;
 use super::rpc::Member;
 
-/// Has another voter correct our entry in the list, if it is wrong.
+/// Has another voter correct our entry in the list, if we have moved since it was right. Whoever
+/// starts where it was asks nobody: the others may be waiting for it before they can answer.
 pub(super) async fn through_others(agent: &Agent) {
     let identity = agent.folder.identity();
+    if same(&identity.peer, &agent.addresses.peer) {
+        return;
+    }
     let (Some(cluster), Some(own)) = (identity.cluster_id, identity.member) else { return };
     for url in agent.endpoints.urls().iter().filter(|url| **url != agent.own_url) {
         let Some((theirs, members)) = agent.rpc.members(url).await else { continue };

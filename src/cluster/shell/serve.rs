@@ -35,6 +35,7 @@ pub(super) async fn spawn(agent: &Agent, mode: Mode) -> io::Result<()> {
         mode,
         strict: agent.strict,
         quota: agent.quota,
+        timers: agent.timers,
         data_dir: &data_dir.to_string_lossy(),
         listen_client: &agent.listen.client,
         listen_peer: &agent.listen.peer,

@@ -1,9 +1,11 @@
 //! One question to an etcd over its JSON gateway, and those that the measurements ask.
 //!
-//! Keys and values are fixed, so their base64 is written down; nothing here encodes.
+//! Keys and values are fixed, so their base64 is written down; nothing here encodes. Asked at the
+//! socket in its working directory, where nobody needs a certificate.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -15,9 +17,13 @@ const KEY: &str = "a2V5";
 const LOOK: Duration = Duration::from_millis(3);
 
 /// Asks; what came back as JSON.
-pub(super) fn ask(port: u16, path: &str, body: &Value, within: Duration) -> anyhow::Result<Value> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, within)?;
+pub(super) fn ask(
+    socket: &Path,
+    path: &str,
+    body: &Value,
+    within: Duration,
+) -> anyhow::Result<Value> {
+    let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(within))?;
     let body = body.to_string();
     write!(
@@ -36,24 +42,24 @@ pub(super) fn ask(port: u16, path: &str, body: &Value, within: Duration) -> anyh
 }
 
 /// Whether it answers a linearizable read.
-pub(super) fn serves(port: u16, within: Duration) -> bool {
-    ask(port, "/v3/kv/range", &json!({"key": KEY}), within).is_ok()
+pub(super) fn serves(socket: &Path, within: Duration) -> bool {
+    ask(socket, "/v3/kv/range", &json!({"key": KEY}), within).is_ok()
 }
 
 /// Whether it takes a write.
-pub(super) fn writes(port: u16, within: Duration) -> bool {
-    ask(port, "/v3/kv/put", &json!({"key": KEY, "value": KEY}), within).is_ok()
+pub(super) fn writes(socket: &Path, within: Duration) -> bool {
+    ask(socket, "/v3/kv/put", &json!({"key": KEY, "value": KEY}), within).is_ok()
 }
 
 /// Whether it leads.
-pub(super) fn leads(port: u16) -> bool {
-    let status = ask(port, "/v3/maintenance/status", &json!({}), Duration::from_secs(1));
+pub(super) fn leads(socket: &Path) -> bool {
+    let status = ask(socket, "/v3/maintenance/status", &json!({}), Duration::from_secs(1));
     status.is_ok_and(|it| !it["leader"].is_null() && it["leader"] == it["header"]["member_id"])
 }
 
 /// How many members vote, as it knows.
-pub(super) fn voters(port: u16) -> usize {
-    let list = ask(port, "/v3/cluster/member/list", &json!({}), Duration::from_secs(1));
+pub(super) fn voters(socket: &Path) -> usize {
+    let list = ask(socket, "/v3/cluster/member/list", &json!({}), Duration::from_secs(1));
     let members = list.map(|it| it["members"].clone()).unwrap_or_default();
     let votes = |member: &&Value| member["isLearner"] != true;
     members.as_array().into_iter().flatten().filter(votes).count()

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,48 +12,72 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::gateway::{ask, serves, until};
+use super::certs::Certificates;
+use super::gateway::{ask, serves, until, voters};
 
 /// How long a cluster may take to form before it counts as failed.
 const FORMED: Duration = Duration::from_secs(60);
 /// A question that is answered at once or not at all.
 const SOON: Duration = Duration::from_millis(500);
 
-/// What hosts run.
+/// What hosts run, and with what.
 pub(super) struct Programs {
     /// The agent.
     pub(super) agent: PathBuf,
     /// The etcd of agents and of the script.
     pub(super) etcd: PathBuf,
+    /// With TLS, the same files for everybody.
+    pub(super) certificates: Option<Certificates>,
+    /// etcd's heartbeat and election time in milliseconds, where they are not the usual ones.
+    pub(super) timers: Option<(u32, u32)>,
+}
+
+impl Programs {
+    fn url(&self, port: u16) -> String {
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{port}")
+    }
 }
 
 /// A host: its two ports, its folder, and what runs of it.
 pub(super) struct Host {
-    pub(super) client: u16,
+    client: u16,
     peer: u16,
     name: String,
     folder: PathBuf,
+    /// Where its etcd is asked.
+    socket: PathBuf,
     child: Option<Child>,
 }
 
 impl Host {
-    /// The n-th host of a set below a folder, with ports that were free a moment ago.
-    pub(super) fn new(number: usize, folder: &Path) -> anyhow::Result<Host> {
-        let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    /// The n-th host of a set below a folder, with these ports.
+    fn new(number: usize, folder: &Path, one: u16, other: u16) -> anyhow::Result<Host> {
         let folder = folder.join(format!("h{number}"));
         fs::create_dir_all(&folder)?;
         Ok(Host {
-            client: one.local_addr()?.port(),
-            peer: other.local_addr()?.port(),
+            client: one,
+            peer: other,
             name: format!("h{number}"),
+            socket: folder.join("client:0"),
             folder,
             child: None,
         })
     }
 
-    /// A set of hosts.
+    /// A set of hosts, with ports that were free a moment ago.
     pub(super) fn set(count: usize, folder: &Path) -> anyhow::Result<Vec<Host>> {
-        (1..=count).map(|number| Host::new(number, folder)).collect()
+        (1..=count).map(|number| Host::new(number, folder, port(), port())).collect()
+    }
+
+    /// Where its etcd is asked.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its URL for clients.
+    pub(super) fn url(&self, programs: &Programs) -> String {
+        programs.url(self.client)
     }
 
     fn run(&mut self, mut command: Command) -> anyhow::Result<()> {
@@ -64,37 +89,65 @@ impl Host {
         Ok(())
     }
 
-    /// Starts the agent; without a seed it founds a cluster of `size`.
+    /// Starts the agent; without seeds it founds a cluster of `size`.
     pub(super) fn agent(
         &mut self,
         programs: &Programs,
         size: usize,
-        seed: Option<u16>,
+        seeds: &[String],
     ) -> anyhow::Result<()> {
         let mut command = Command::new(&programs.agent);
         command.env("QUORATE_ETCD", &programs.etcd);
         command.args(["run", "--hostname", &self.name]).arg("--prefix").arg(&self.folder);
         command.args(["--ideal-cluster-size", &size.to_string()]);
-        command.args(["--client-urls", &url(self.client), "--server-urls", &url(self.peer)]);
-        if let Some(seed) = seed {
-            command.args(["--seeds", &url(seed)]);
+        command.args(["--client-urls", &programs.url(self.client)]);
+        command.args(["--server-urls", &programs.url(self.peer)]);
+        if let Some(files) = &programs.certificates {
+            command.arg("--cert-file").arg(&files.cert).arg("--key-file").arg(&files.key);
+            command.arg("--trusted-ca-file").arg(&files.authority);
+        }
+        if let Some((heartbeat, election)) = programs.timers {
+            command.args(["--etcd-heartbeat", &heartbeat.to_string()]);
+            command.args(["--etcd-election", &election.to_string()]);
+        }
+        if !seeds.is_empty() {
+            command.args(["--seeds", &seeds.join(",")]);
         }
         command.arg("empty");
+        self.socket = self.folder.join("sock/client:0");
         self.run(command)
     }
 
+    /// Asks its agent for something about the cluster, and waits for the end of that.
+    pub(super) fn cluster(&self, programs: &Programs, words: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(&programs.agent);
+        command.arg("cluster").args(words).arg("--prefix").arg(&self.folder);
+        let done = command.output().context("cannot start the agent's program")?;
+        if !done.status.success() {
+            bail!("cluster {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(())
+    }
+
     /// Starts an etcd with the flags that the agent gives it.
-    pub(super) fn etcd(&mut self, etcd: &Path, list: &str, state: &str) -> anyhow::Result<()> {
-        let mut command = Command::new(etcd);
+    pub(super) fn etcd(
+        &mut self,
+        programs: &Programs,
+        list: &str,
+        state: &str,
+    ) -> anyhow::Result<()> {
+        let mut command = Command::new(&programs.etcd);
         let data = self.folder.join("data");
-        let data = data.to_string_lossy();
+        let (data, client) = (data.to_string_lossy(), programs.url(self.client));
+        let peer = programs.url(self.peer);
+        let (heartbeat, election) = programs.timers.unwrap_or((100, 1000));
         for (flag, value) in [
             ("name", self.name.as_str()),
             ("data-dir", &data),
-            ("listen-client-urls", &url(self.client)),
-            ("advertise-client-urls", &url(self.client)),
-            ("listen-peer-urls", &url(self.peer)),
-            ("initial-advertise-peer-urls", &url(self.peer)),
+            ("listen-client-urls", &format!("{client},unix://client:0")),
+            ("advertise-client-urls", &client),
+            ("listen-peer-urls", &peer),
+            ("initial-advertise-peer-urls", &peer),
             ("initial-cluster", list),
             ("initial-cluster-state", state),
             ("initial-cluster-token", "bench"),
@@ -109,17 +162,26 @@ impl Host {
             ("max-txn-ops", "512"),
             ("grpc-keepalive-min-time", "1s"),
             ("snapshot-count", "10000"),
-            ("heartbeat-interval", "100"),
-            ("election-timeout", "1000"),
+            ("heartbeat-interval", &heartbeat.to_string()),
+            ("election-timeout", &election.to_string()),
         ] {
             command.arg(format!("--{flag}={value}"));
         }
+        for side in ["", "peer-"] {
+            let Some(files) = &programs.certificates else { break };
+            command.arg(format!("--{side}cert-file={}", files.cert.display()));
+            command.arg(format!("--{side}key-file={}", files.key.display()));
+            command.arg(format!("--{side}trusted-ca-file={}", files.authority.display()));
+            command.arg(format!("--{side}client-cert-auth=true"));
+        }
+        // Left behind by one that was killed.
+        drop(fs::remove_file(&self.socket));
         self.run(command)
     }
 
     /// As `--initial-cluster` names it.
-    pub(super) fn entry(&self) -> String {
-        format!("{}={}", self.name, url(self.peer))
+    pub(super) fn entry(&self, programs: &Programs) -> String {
+        format!("{}={}", self.name, programs.url(self.peer))
     }
 
     /// Sends a signal to its process.
@@ -167,6 +229,19 @@ impl Host {
     }
 }
 
+/// A port that nobody uses, outside of the range that outgoing connections take theirs from: who
+/// tries a port there until somebody listens may end up connected to itself.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let own = (std::process::id() % 400) as u16 * 50;
+        let port = 10_000 + own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         if self.child.is_some() {
@@ -174,45 +249,53 @@ impl Drop for Host {
             drop(self.signal_all(Signal::SIGCONT));
             drop(self.kill());
         }
+        // Logs stay for who looks for a failure; the data of all rounds would fill the disk.
+        for data in ["data", "etcd", "archive"] {
+            drop(fs::remove_dir_all(self.folder.join(data)));
+        }
     }
 }
 
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
-}
-
-/// Starts agents at one moment, the first of which founds; waits until all vote and serve.
-pub(super) fn form(programs: &Programs, hosts: &mut [Host]) -> anyhow::Result<Duration> {
+/// Starts agents at one moment, the first of which founds a cluster of `size`; waits until so many
+/// vote and serve.
+pub(super) fn form(
+    programs: &Programs,
+    hosts: &mut [Host],
+    size: usize,
+) -> anyhow::Result<Duration> {
     let start = Instant::now();
-    let size = hosts.len();
-    let seed = hosts.first().context("no hosts")?.client;
+    let first = hosts.first().context("no hosts")?;
+    let (seed, first) = ([first.url(programs)], first.folder.join("sock/client:0"));
     for (number, host) in hosts.iter_mut().enumerate() {
-        host.agent(programs, size, (number > 0).then_some(seed))?;
+        host.agent(programs, size, if number > 0 { &seed } else { &[] })?;
     }
-    until("formation", start, FORMED, || {
-        super::gateway::voters(seed) == size && hosts.iter().all(|host| serves(host.client, SOON))
-    })
+    until("formation", start, FORMED, || voters(&first) == size && serving(hosts) == size)
+}
+
+/// How many answer a linearizable read.
+pub(super) fn serving(hosts: &[Host]) -> usize {
+    hosts.iter().filter(|host| serves(&host.socket, SOON)).count()
 }
 
 /// The same by the least script: one `new`, then for each other host add as learner, start and
 /// promote.
-pub(super) fn script(etcd: &Path, hosts: &mut [Host]) -> anyhow::Result<Duration> {
+pub(super) fn script(programs: &Programs, hosts: &mut [Host]) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let Some((first, others)) = hosts.split_first_mut() else { bail!("no hosts") };
-    let mut list = first.entry();
-    first.etcd(etcd, &list, "new")?;
-    until("the first member", start, FORMED, || serves(first.client, SOON))?;
+    let mut list = first.entry(programs);
+    first.etcd(programs, &list, "new")?;
+    until("the first member", start, FORMED, || serves(&first.socket, SOON))?;
     for host in others {
-        let body = json!({"peerURLs": [url(host.peer)], "isLearner": true});
-        let added = ask(first.client, "/v3/cluster/member/add", &body, FORMED)?;
-        list = format!("{list},{}", host.entry());
-        host.etcd(etcd, &list, "existing")?;
+        let body = json!({"peerURLs": [programs.url(host.peer)], "isLearner": true});
+        let added = ask(&first.socket, "/v3/cluster/member/add", &body, FORMED)?;
+        list = format!("{list},{}", host.entry(programs));
+        host.etcd(programs, &list, "existing")?;
         let body = json!({"ID": added["member"]["ID"]});
         // Refused until the learner has caught up.
         until("a promotion", Instant::now(), FORMED, || {
-            ask(first.client, "/v3/cluster/member/promote", &body, SOON).is_ok()
+            ask(&first.socket, "/v3/cluster/member/promote", &body, SOON).is_ok()
         })?;
-        until("the new member", Instant::now(), FORMED, || serves(host.client, SOON))?;
+        until("the new member", Instant::now(), FORMED, || serves(&host.socket, SOON))?;
     }
     Ok(start.elapsed())
 }
