@@ -9,6 +9,8 @@ mod changed;
 mod hosts;
 #[path = "cluster_commands/kept.rs"]
 mod kept;
+#[path = "support/etcd.rs"]
+mod program;
 #[path = "cluster_commands/rolled.rs"]
 mod rolled;
 #[path = "cluster_commands/seen.rs"]

@@ -8,6 +8,8 @@
 mod existing;
 #[path = "etcd_tls/files.rs"]
 mod files;
+#[path = "support/etcd.rs"]
+mod program;
 #[path = "etcd_tls/site.rs"]
 mod site;
 #[path = "etcd_tls/tokens.rs"]

@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use quorate::cluster::Role;
 
-use crate::site::{Authority, Site, etcd, etcdctl, put, refused, started, stop_all, until};
+use crate::program::etcd;
+use crate::site::{Authority, Site, etcdctl, put, refused, started, stop_all, until};
 
 /// An etcd of somebody else, ended when dropped.
 struct Existing {

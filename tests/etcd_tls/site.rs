@@ -3,10 +3,8 @@
 //!
 //! Refuses to keep anything: each site is a temporary folder.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use quorate::cluster::shell::{ClusterSettings, Config, Handle, StopMode, start};
@@ -15,35 +13,10 @@ use quorate::ident::HostName;
 use quorate::store::{Op, Store, Txn};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+use crate::program::{etcd, ports};
+
 /// Longer than anything here takes on a loaded machine with two cores.
 const LONG: Duration = Duration::from_secs(40);
-
-pub(crate) fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
-    };
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or_else(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// Four ports in a row that nobody uses: clients, members, joining. Outside the range that outgoing
-/// connections take theirs from.
-fn ports() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(4, Ordering::Relaxed);
-        let start = (std::process::id() % 400) as u16 * 50;
-        let first = 10_000 + (start + offset) % 20_000;
-        if (first..first + 4).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return first;
-        }
-    }
-}
 
 /// A host with its folder and its ports, started any number of times.
 pub(crate) struct Site {
@@ -56,7 +29,7 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(name: &str) -> Site {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Site { name: name.into(), dir, client: ports(), scheme: "https" }
+        Site { name: name.into(), dir, client: ports(4), scheme: "https" }
     }
 
     pub(crate) fn plain(name: &str) -> Site {

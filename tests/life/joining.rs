@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Host, LONG, PROGRAM, Writer, etcd, healthy, port};
+use crate::kit::{Host, LONG, PROGRAM, Writer, healthy};
+use crate::program::{etcd, ports};
 
 /// Row A5, the joiner's side: killed at each of its steps, and started again.
 #[test]
@@ -115,7 +116,7 @@ fn a_joiner_that_panics_again_and_again_makes_room_for_the_next() {
 fn a_joiner_that_says_a_wrong_address_makes_room_for_the_next() {
     others_join_in_spite_of("wrong address", |joiner, seed| {
         let mut words = joiner.words(&[seed]);
-        let wrong = format!("http://127.0.0.1:{}", port());
+        let wrong = format!("http://127.0.0.1:{}", ports(1));
         words.splice(0..0, ["--advertise-client-urls".to_owned(), wrong]);
         joiner.start_with(&words)
     });

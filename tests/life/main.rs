@@ -7,6 +7,8 @@ mod joining;
 mod kit;
 mod moving;
 mod names;
+#[path = "../support/etcd.rs"]
+mod program;
 mod refusals;
 mod stopping;
 mod story;

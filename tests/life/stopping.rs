@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, etcd, healthy, three, voters, wait_for};
+use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, healthy, three, voters, wait_for};
+use crate::program::etcd;
 
 fn leader(agent: &Agent) -> String {
     let status = agent.until(LONG, |s| s["cluster"]["leader"].is_string());

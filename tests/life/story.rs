@@ -7,7 +7,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, etcd, fits, healthy, wait_for};
+use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, fits, healthy, wait_for};
+use crate::program::etcd;
 
 /// The answer to a line that cannot work: its exit code and what it writes.
 fn answer(host: &Host, line: &str) -> (Option<i32>, String) {
