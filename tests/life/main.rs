@@ -7,6 +7,7 @@ mod joining;
 mod kit;
 mod moving;
 mod names;
+mod pairs;
 #[path = "../support/etcd.rs"]
 mod program;
 mod refusals;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Agent, Serving, now_seconds};
+use super::{Agent, Serving, fault, now_seconds};
 use crate::cluster::change::{self, Verdict};
 use crate::cluster::clocks::{Clocks, Settings};
 use crate::cluster::decide::{self, Action, Decision};
@@ -220,6 +220,7 @@ async fn claim(
     let done = store.txn(writes::control(&wanted, earlier, host.lease)).await?;
     if done.applied {
         tracing::info!(term = wanted.term, "this host decides about members");
+        fault::point("claims");
     }
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
@@ -259,6 +260,7 @@ async fn act(look: &Look<'_>, action: Action) -> Result<Looked, StoreError> {
     if !opened.applied {
         return Ok(Looked::Acted);
     }
+    fault::change(ticket.kind, "opened");
     order(look, &ticket, opened.revision).await
 }
 
@@ -302,6 +304,7 @@ async fn order(
     };
     match outcome {
         Ok(order) => {
+            fault::change(ticket.kind, "made");
             let closing = change::closing(look.seen, ticket, order);
             close(look, ticket, revision, change::DONE, &closing).await
         }
@@ -324,6 +327,7 @@ async fn close(
 ) -> Result<Looked, StoreError> {
     let ended = change::ended(ticket, outcome, now_seconds());
     look.store.txn(writes::close(&ended, revision, closing, look.fence)).await?;
+    fault::change(ticket.kind, "closed");
     let finished = look.store.range(&keys::histories()).await?;
     let surplus = finished.entries.len().saturating_sub(HISTORY);
     let oldest = finished.entries.into_iter().take(surplus).map(|e| e.key);
