@@ -395,6 +395,19 @@ async fn a_full_store_takes_writes_again_within_five_seconds_and_nobody_loses_it
     let before = names().await;
     assert_eq!(before.len(), 3);
 
+    // Nearly full: every host's status says so, not only the decider's log.
+    let large = "x".repeat(100_000);
+    for n in 0..34 {
+        assert!(put(&store, &format!("/quorate/1/kv/large{n}"), &large).await, "{n}");
+    }
+    for host in [&founder, &second, &third] {
+        let says = |s: &ClusterStatus| {
+            let note = s.cluster.as_ref().and_then(|c| c.note.as_deref()).unwrap_or_default();
+            note.starts_with("the store holds more than ") && note.contains("of the 4 MiB")
+        };
+        until(host, "the warning", says).await;
+    }
+
     let text = "x".repeat(20_000);
     let mut puts = 0;
     while put(&store, "/quorate/1/kv/a", &text).await {

@@ -22,7 +22,7 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 use crate::store::{Store, StoreError};
 
 mod observe;
-mod space;
+pub(super) mod space;
 mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.

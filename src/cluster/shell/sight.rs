@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rpc::{Member, Probe};
-use super::{Agent, now_seconds};
+use super::{Agent, controller, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
 use crate::cluster::identity::show_id;
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
+use crate::cluster::space;
 use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
@@ -75,7 +76,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    let stranger = describe(agent, (expected, lonely), &members, &mut view).await;
+    let (stranger, space) = describe(agent, (expected, lonely), &members, &mut view).await;
     view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
@@ -89,7 +90,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
             view.uuid = record.uuid;
         }
     }
-    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view);
+    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view).or(space);
     Some(view)
 }
 
@@ -112,13 +113,14 @@ async fn members(agent: &Agent, expected: u64, lonely: bool) -> Option<Vec<Membe
     None
 }
 
-/// Fills in what the members say; gives the stranger that answers in the place of one of them.
+/// Fills in what the members say; gives the stranger that answers in the place of one of them, and
+/// what is to be said about space.
 async fn describe(
     agent: &Agent,
     (expected, lonely): (u64, bool),
     members: &[Member],
     view: &mut ClusterView,
-) -> Option<(String, u64)> {
+) -> (Option<(String, u64)>, Option<String>) {
     let asked = members.iter().map(|member| async move {
         if let Some(url) = member.client.first()
             && let Some(probe) = agent.rpc.probe(url).await
@@ -162,7 +164,11 @@ async fn describe(
     let voters = members.iter().filter(|m| !m.learner).count();
     let up = view.members.iter().filter(|m| m.role == Role::Voter && m.up).count();
     view.quorum = leader.is_some() && up >= quorum(voters);
-    stranger
+    let full = probes.iter().flatten().any(|probe| probe.full);
+    let usage = members.iter().zip(&probes);
+    let usage = usage.filter_map(|(m, probe)| controller::space::usage(m, probe.as_ref()));
+    let usage: Vec<_> = usage.collect();
+    (stranger, space::notice(agent.quota, &usage, full))
 }
 
 fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {
