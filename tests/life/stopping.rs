@@ -154,6 +154,20 @@ fn a_hundred_killed_agents_leave_no_etcd_and_lose_nothing() {
     assert!(archived.iter().all(|reason| reason == "unfounded"), "{archived:?}");
 }
 
+/// The etcd of the killed one is just ending, and its ports are not free yet.
+#[test]
+fn an_agent_that_is_started_at_once_after_a_kill_is_never_refused() {
+    let host = Host::new("h1");
+    let mut agent = host.start(&[]);
+    for _ in 0..20 {
+        wait_for(LONG, || agent.log(), || (!host.etcds().is_empty()).then_some(()));
+        healthy(&[&agent], 1);
+        agent.kill();
+        agent = host.start(&[]);
+    }
+    healthy(&[&agent], 1);
+}
+
 /// Row A23: ^C reaches everything in the foreground of the terminal, except etcd.
 #[test]
 fn etcd_outlives_a_ctrl_c_at_the_terminal_until_the_hand_over() {
