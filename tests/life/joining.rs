@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Host, LONG, PROGRAM, Writer, healthy};
+use crate::kit::{Host, LONG, PROGRAM, Writer, healthy, insist};
 use crate::program::{etcd, ports};
 
 /// Row A5, the joiner's side: killed at each of its steps, and started again.
@@ -25,22 +25,7 @@ fn a_joiner_killed_at_any_step_joins_by_its_next_start_and_leaves_no_ghost() {
         let mut dying = host.spawn(command);
         assert_eq!(dying.end(LONG).0, 137, "{step}: {}", dying.log());
         let began = Instant::now();
-        let mut second = loop {
-            let mut second = host.start(&[&seed]);
-            // Killed before its folder had an identity, it is somebody else until the claim ends.
-            let taken = crate::kit::wait_for(
-                LONG,
-                || second.log(),
-                || {
-                    let refused = second.log().contains("error: another agent named");
-                    refused.then_some(true).or_else(|| second.status().map(|_| false))
-                },
-            );
-            if !taken {
-                break second;
-            }
-            second.end(LONG);
-        };
+        let mut second = insist(|| host.start(&[&seed]));
         let joined = |s: &serde_json::Value| {
             let members = s["cluster"]["members"].as_array().map_or(0, Vec::len);
             s["role"] == "learner" && members == 2

@@ -46,6 +46,39 @@ pub(crate) fn wait_for<T>(
     }
 }
 
+/// The numbers that a variable names, `N` or `N..M`; without it the usual ones.
+pub(crate) fn numbers(variable: &str, usual: impl FnOnce() -> Vec<usize>) -> Vec<usize> {
+    let Ok(text) = std::env::var(variable) else { return usual() };
+    let number = |text: &str| match text.parse::<usize>() {
+        Ok(number) => number,
+        Err(_) => panic!("{variable} is N or N..M, not {text}"),
+    };
+    match text.split_once("..") {
+        Some((first, end)) => (number(first)..number(end)).collect(),
+        None => vec![number(&text)],
+    }
+}
+
+/// Starts an agent again after its death. Killed before its folder had an identity, it is somebody
+/// else until its claim ends.
+pub(crate) fn insist(start: impl Fn() -> Agent) -> Agent {
+    loop {
+        let mut agent = start();
+        let refused = wait_for(
+            LONG,
+            || agent.log(),
+            || {
+                let refused = agent.log().contains("error: another agent named");
+                refused.then_some(true).or_else(|| agent.status().map(|_| false))
+            },
+        );
+        if !refused {
+            return agent;
+        }
+        agent.end(LONG);
+    }
+}
+
 /// A host with its folder and its ports, started any number of times.
 pub(crate) struct Host {
     pub(crate) name: String,

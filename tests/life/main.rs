@@ -4,6 +4,7 @@
 mod clients;
 mod damage;
 mod joining;
+mod kills;
 mod kit;
 mod moving;
 mod names;
