@@ -4,8 +4,11 @@
 //! Agents are plain processes on loopback, one folder each. The exit code says only whether every
 //! round came to its end.
 
+mod crowd;
 mod gateway;
 mod hosts;
+mod process;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,10 +30,24 @@ use crate::ui::Ui;
 #[group(skip)]
 pub(super) struct Options {
     /// With `cluster`: only these rows: A1 formation, A7 leader gone, A10 stopping, A12 cold
-    /// restart
+    /// restart; and, only when named: A25 many agents, A26 soak
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     rows: Vec<String>,
+    /// With `cluster` and A25: how many agents, the voters among them
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(4..=1_000))]
+    agents: u16,
+    /// With `cluster` and A26: how long
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
+    #[arg(value_parser = humantime::parse_duration)]
+    over: Duration,
+    /// With `cluster` and A26: from one fault to the next
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    every: Duration,
 }
+
+/// How many hosts the soak has: four of which three vote, and one that only takes part.
+const SOAKED: usize = 5;
 
 /// A try of a write: short, so that another host is tried soon.
 const TRY: Duration = Duration::from_millis(200);
@@ -64,6 +81,16 @@ pub(super) fn run(agent: &Path, options: &Options, rounds: u32) -> anyhow::Resul
         if wants(row) {
             measure(&bench)?;
         }
+    }
+    let named = |row: &str| options.rows.iter().any(|one| one == row);
+    if named("A25") {
+        let folder = bench.fresh()?;
+        let hosts = Host::set(usize::from(options.agents), &folder)?;
+        crowd::run(&bench.programs, hosts, &folder)?;
+    }
+    if named("A26") {
+        let hosts = Host::set(SOAKED, &bench.fresh()?)?;
+        soak::run(&bench.programs, hosts, options.over, options.every)?;
     }
     Ok(ExitCode::SUCCESS)
 }
