@@ -3,6 +3,8 @@
 //! Needs the etcd program: `QUORATE_ETCD`, or on PATH, or fetched below the target folder.
 //! Without one the tests fail.
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "cluster_commands/changed.rs"]
 mod changed;
 #[path = "cluster_commands/hosts.rs"]
@@ -13,6 +15,8 @@ mod kept;
 mod program;
 #[path = "cluster_commands/rolled.rs"]
 mod rolled;
+#[path = "cluster_commands/secured.rs"]
+mod secured;
 #[path = "cluster_commands/seen.rs"]
 mod seen;
 #[path = "cluster_commands/writer.rs"]

@@ -4,6 +4,8 @@
 //! Needs the etcd program, and etcdctl beside it: `QUORATE_ETCD`, or on PATH, or fetched below the
 //! target folder. Without one the tests fail.
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "etcd_tls/existing.rs"]
 mod existing;
 #[path = "etcd_tls/files.rs"]

@@ -58,7 +58,8 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(name: &str) -> Host {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Host { name: name.into(), dir, client: ports(1), peer: ports(1), agent: None }
+        let client = ports(4);
+        Host { name: name.into(), dir, client, peer: client + 1, agent: None }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -92,11 +93,37 @@ impl Host {
     /// Starts its agent as one of a cluster of this size.
     pub(crate) fn join(&mut self, size: u16, seed: Option<&str>) {
         let (size, client) = (size.to_string(), self.url());
-        let peer = format!("http://127.0.0.1:{}", self.peer);
+        let peer = self.peer_url();
         let mut words = vec!["--ideal-cluster-size", &size, "--client-urls", &client];
         words.extend(["--server-urls", &peer, "--dead-after", "3"]);
         words.extend(seed.iter().flat_map(|seed| ["--seeds", seed]));
         self.start(&words);
+    }
+
+    /// Gives it other ports; its agent must not run.
+    pub(crate) fn moves(&mut self) {
+        self.client = ports(4);
+        self.peer = self.client + 1;
+    }
+
+    /// What its etcd is called by others.
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer)
+    }
+
+    /// The same as [`Host::url`], with certificates.
+    pub(crate) fn secured_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.client)
+    }
+
+    /// Starts its agent as one of three with certificates, by these further words.
+    pub(crate) fn join_secured(&mut self, seed: Option<&str>, words: &[&str]) {
+        let (client, peer) = (self.secured_url(), format!("https://127.0.0.1:{}", self.peer));
+        let mut all = vec!["--ideal-cluster-size", "3", "--client-urls", &client];
+        all.extend(["--server-urls", &peer, "--dead-after", "3"]);
+        all.extend(seed.iter().flat_map(|seed| ["--seeds", seed]));
+        all.extend(words);
+        self.start(&all);
     }
 
     /// What `quorate cluster WORDS` says, asked on this host.

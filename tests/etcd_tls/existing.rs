@@ -4,8 +4,9 @@ use std::process::Stdio;
 
 use quorate::cluster::Role;
 
+use crate::authority::{Authority, mode};
 use crate::program::etcd;
-use crate::site::{Authority, Site, etcdctl, put, refused, started, stop_all, until};
+use crate::site::{Site, etcdctl, put, refused, started, stop_all, until};
 
 /// An etcd of somebody else, ended when dropped.
 struct Existing {
@@ -77,7 +78,7 @@ async fn an_existing_etcd_is_used_with_its_authority_and_a_password() {
     let password = |text: &str| {
         let file = site.path("password");
         std::fs::write(&file, text).unwrap();
-        crate::site::mode(&file, 0o600);
+        mode(&file, 0o600);
         file
     };
     let config = |file| {

@@ -11,8 +11,8 @@ use quorate::cluster::shell::{ClusterSettings, Config, Handle, StopMode, start};
 use quorate::cluster::{ClusterStatus, Role, StartError};
 use quorate::ident::HostName;
 use quorate::store::{Op, Store, Txn};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+use crate::authority::Authority;
 use crate::program::{etcd, ports};
 
 /// Longer than anything here takes on a loaded machine with two cores.
@@ -133,41 +133,7 @@ pub(crate) async fn etcdctl(words: &[String]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// An authority of a test's own.
-pub(crate) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) file: PathBuf,
-    folder: tempfile::TempDir,
-}
-
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        let file = folder.path().join("ca.crt");
-        let own = params.self_signed(&key).expect("a certificate");
-        std::fs::write(&file, own.pem()).expect("a file");
-        Authority { issuer: Issuer::new(params, key), file, folder }
-    }
-
-    /// Certificate and key for these names, good until this year.
-    pub(crate) fn issue(&self, stem: &str, names: &[&str], until: i32) -> (PathBuf, PathBuf) {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let file = |end: &str| self.folder.path().join(format!("{stem}.{end}"));
-        std::fs::write(file("crt"), cert.pem()).expect("a file");
-        std::fs::write(file("key"), key.serialize_pem()).expect("a file");
-        mode(&file("key"), 0o600);
-        (file("crt"), file("key"))
-    }
-
     /// Gives an agent a certificate of this authority.
     pub(crate) fn give(&self, config: &mut Config, names: &[&str], until: i32) {
         let (cert, key) = self.issue(config.host.as_str(), names, until);
@@ -176,11 +142,6 @@ impl Authority {
         tls.key_file = Some(key);
         tls.trusted_ca_file = Some(self.file.clone());
     }
-}
-
-pub(crate) fn mode(file: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
 /// What a join port answers to a body, asked with or without a certificate.

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rpc::{Member, Probe};
-use super::{Agent, controller, now_seconds};
+use super::{Agent, Order, controller, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
-use crate::cluster::identity::show_id;
+use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
 use crate::cluster::space;
 use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
 const LOOK: Duration = Duration::from_secs(1);
+/// So many looks in a row must find that the others do not list this member: one may be old.
+const UNLISTED: u32 = 3;
+
 /// Looks for as long as it is polled.
 pub(super) async fn run(agent: Arc<Agent>) {
     let mut settled = agent.settled.subscribe();
@@ -24,8 +27,13 @@ pub(super) async fn run(agent: Arc<Agent>) {
         return;
     }
     let mut known = agent.folder.remembered_endpoints();
+    let mut missed = 0;
     loop {
         if let Some(view) = look(&agent).await {
+            missed = if unlisted(&agent, &view) { missed + 1 } else { 0 };
+            if missed == UNLISTED && agent.orders.try_send(Order::Restart).is_ok() {
+                tracing::warn!("the others do not list this member any more: starting anew to join");
+            }
             agent.status.send_if_modified(|status| {
                 let new = status.cluster.as_ref() != Some(&view);
                 if new {
@@ -40,6 +48,17 @@ pub(super) async fn run(agent: Arc<Agent>) {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether our etcd waits for others who have a quorum without it: nobody who is left can tell it
+/// that it was removed when all have moved.
+fn unlisted(agent: &Agent, view: &ClusterView) -> bool {
+    let identity = agent.folder.identity();
+    let Some(own) = identity.member.filter(|_| identity.phase == Phase::Member) else {
+        return false;
+    };
+    let listed = view.members.iter().any(|member| member.id == show_id(own));
+    agent.serving.borrow().is_none() && view.quorum && !listed
 }
 
 /// Everybody who could tell about the cluster at the next start: who is asked now, and every voter
