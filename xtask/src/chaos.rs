@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use self::client::Store;
 use self::history::{Op, Verdict};
 use self::schedule::{Action, Event};
-use crate::lab::Lab;
+use crate::lab::{Lab, STATE};
 use crate::paths::{self, Exit};
 
 /// How long a cluster may take from the beginning of its repair until it is healthy.
@@ -195,7 +195,7 @@ async fn certificates(cluster: &str) -> anyhow::Result<TlsConnector> {
     let folder = tempfile::tempdir()?;
     for name in secure::FILES {
         let to = folder.path().join(name).display().to_string();
-        must(cluster, &["cp", &format!("h1:/var/lib/quorate/h1/tls/{name}"), &to]).await?;
+        must(cluster, &["cp", &format!("h1:{STATE}/tls/{name}"), &to]).await?;
     }
     secure::connector(folder.path())
 }

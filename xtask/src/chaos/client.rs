@@ -144,14 +144,25 @@ impl Store {
         Ok((value, modified))
     }
 
-    /// What is there now: the numbers of each writer, and the counter.
+    /// What is there now: the numbers of each writer, and the counter. Not every node serves.
     pub(super) async fn kept(&self) -> anyhow::Result<(BTreeSet<(u8, u64)>, u64)> {
-        let (counter, _) = self.read(0, LAST).await?;
+        let mut answer = Err(anyhow::anyhow!("there are no nodes"));
+        for node in 0..self.endpoints.len() {
+            answer = self.kept_by(node).await;
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+
+    async fn kept_by(&self, node: usize) -> anyhow::Result<(BTreeSet<(u8, u64)>, u64)> {
+        let (counter, _) = self.read(node, LAST).await?;
         // A range from the prefix to the next one that is not it: the last byte plus one.
         let end = format!("{}0", WRITTEN.trim_end_matches('/'));
         let body = json!({"key": BASE64.encode(WRITTEN), "range_end": BASE64.encode(end),
                           "keys_only": true});
-        let answer = self.ask(0, "/v3/kv/range", &body, LAST).await?;
+        let answer = self.ask(node, "/v3/kv/range", &body, LAST).await?;
         let pairs = answer.body["kvs"].as_array().into_iter().flatten();
         let read = |pair: &Value| -> Option<(u8, u64)> {
             let key = String::from_utf8(BASE64.decode(pair["key"].as_str()?).ok()?).ok()?;
