@@ -143,7 +143,6 @@ struct Agent {
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
         refuse_open_metrics(settings.metrics)?;
-        // Taken before anything is changed; who asks is answered once there is something to say.
         let metrics = metrics_port(settings.metrics).await?;
         let folder = state_dir(&settings)?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
@@ -160,8 +159,7 @@ impl Agent {
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
         say_hello(&settings, &state_dir);
-        let metrics = metrics.map(|port| metrics::listen(port, socket.sender.clone()));
-        let metrics = metrics.transpose().map_err(|why| Refusal::failed(format!("metrics: {why}")))?;
+        let metrics = serve_metrics(metrics, &socket)?;
         let body = Body {
             cluster: membership.status(),
             publish: exchange.publish.clone(),
@@ -304,6 +302,7 @@ fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
     }
 }
 
+/// Taken before anything is changed; who asks early is answered once there is something to say.
 async fn metrics_port(wanted: Option<MetricsSettings>) -> Result<Option<TcpListener>, Refusal> {
     let Some(MetricsSettings { address, .. }) = wanted else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
@@ -314,6 +313,14 @@ async fn metrics_port(wanted: Option<MetricsSettings>) -> Result<Option<TcpListe
              --prometheus-listen"
         ),
     })
+}
+
+fn serve_metrics(
+    port: Option<TcpListener>,
+    socket: &Socket,
+) -> Result<Option<metrics::Listener>, Refusal> {
+    let listener = port.map(|port| metrics::listen(port, socket.sender.clone()));
+    listener.transpose().map_err(|why| Refusal::failed(format!("no metrics: {why}")))
 }
 
 /// The one inotify instance, with a watch on the graph file if it is followed.

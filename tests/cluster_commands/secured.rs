@@ -131,7 +131,7 @@ fn hosts_that_all_moved_are_recovered_on_one_and_the_others_join_it() {
         assert_eq!(report["cluster"]["uuid"], uuid);
         let listed = report.to_string();
         for host in &hosts {
-            assert!(listed.contains(&host.url()), "{} is not at its new place: {report}", host.name);
+            assert!(listed.contains(&host.url()), "{} is where it was: {report}", host.name);
         }
     }
 }

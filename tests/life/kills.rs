@@ -2,8 +2,8 @@
 //! or of the one that decides: no etcd is left, a start is always possible, and no half-made member
 //! stays.
 //!
-//! Moments follow from their number, so that a long run can be resumed: `QUORATE_KILLS=0..500` tries
-//! so many, `QUORATE_KILLS=17` one.
+//! Moments follow from their number, so that a long run can be resumed: `QUORATE_KILLS=0..500`
+//! tries so many, `QUORATE_KILLS=17` one.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! Row A5, both sides at once: a joiner killed at each of its nine steps, while the deciding host is
-//! killed at each of its seven.
+//! Row A5, both sides at once: a joiner killed at each of its nine steps, while the deciding host
+//! is killed at each of its seven.
 //!
-//! A run tries seven pairs, in which each step of the deciding host comes once; `QUORATE_PAIRS=0..63`
-//! tries all, `QUORATE_PAIRS=17` one.
+//! A run tries seven pairs, in which each step of the deciding host comes once;
+//! `QUORATE_PAIRS=0..63` tries all, `QUORATE_PAIRS=17` one.
 
 use std::collections::BTreeSet;
 use std::fs;

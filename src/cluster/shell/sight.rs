@@ -32,7 +32,7 @@ pub(super) async fn run(agent: Arc<Agent>) {
         if let Some(view) = look(&agent).await {
             missed = if unlisted(&agent, &view) { missed + 1 } else { 0 };
             if missed == UNLISTED && agent.orders.try_send(Order::Restart).is_ok() {
-                tracing::warn!("the others do not list this member any more: starting anew to join");
+                tracing::warn!("the others do not list this member any more: starting anew");
             }
             agent.status.send_if_modified(|status| {
                 let new = status.cluster.as_ref() != Some(&view);

@@ -258,9 +258,8 @@ mod tests {
                 assert!(5 - world.of(Fate::Gone).len() >= LEAST - 1, "{seed}: {text}");
             }
         }
-        let all = [
-            "cut", "heal", "join", "kill", "leave", "pause", "size", "start", "stop", "unpause",
-        ];
+        let all =
+            ["cut", "heal", "join", "kill", "leave", "pause", "size", "start", "stop", "unpause"];
         assert!(all.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
     }
 }

@@ -48,11 +48,7 @@ fn several_users(agents: usize) -> anyhow::Result<bool> {
 
 /// Measures with so many agents on these hosts, the first three of which vote. Their folders lie in
 /// `folder`, which lies in one of the bench's own.
-pub(super) fn run(
-    programs: &Programs,
-    mut hosts: Vec<Host>,
-    folder: &Path,
-) -> anyhow::Result<()> {
+pub(super) fn run(programs: &Programs, mut hosts: Vec<Host>, folder: &Path) -> anyhow::Result<()> {
     let several = several_users(hosts.len())?;
     for folder in folder.ancestors().take(2) {
         fs::set_permissions(folder, Permissions::from_mode(0o711))?;
