@@ -34,6 +34,8 @@ const CONVERGED: Duration = Duration::from_secs(15);
 const GIVEN_UP: Duration = Duration::from_secs(60);
 /// How long a verb may take.
 const VERB: Duration = Duration::from_secs(60);
+/// How long nodes that came back may take until one of them makes a token.
+const TOKEN: Duration = Duration::from_secs(10);
 /// How many vote.
 const VOTERS: &str = "3";
 
@@ -99,7 +101,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let file = args.history.clone().unwrap_or_else(|| folder.join("history.jsonl"));
     if args.plan {
         for seed in args.seeds.clone() {
-            println!("seed {seed}: {}", told(&schedule::plan(seed, args.nodes, args.over)));
+            println!(
+                "seed {seed}: {}",
+                told(&schedule::plan(seed, args.nodes, args.over, args.tls))
+            );
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -110,7 +115,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         loop {
             let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(seed) = next else { return Ok(()) };
-            let events = schedule::plan(seed, args.nodes, args.over);
+            let events = schedule::plan(seed, args.nodes, args.over, args.tls);
             let outcome = one(seed, &events, &args).with_context(|| format!("seed {seed}"))?;
             let mut done = lock();
             println!("{}", line(seed, &events, &outcome));
@@ -172,7 +177,8 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
     let start = tokio::time::Instant::now();
     for Event { at, action } in events {
         tokio::time::sleep_until(start + *at).await;
-        let (exit, text) = verb(cluster, &words(action)).await?;
+        let within = if matches!(action, Action::Join(_)) { TOKEN } else { Duration::ZERO };
+        let (exit, text) = insist(cluster, &words(action), within).await?;
         // Who has no quorum refuses to resize: that is no failure.
         if exit != 0 && !matches!(action, Action::Resize(..)) {
             bail!("{action}: exit {exit}: {text}");
@@ -180,7 +186,14 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
     }
     tokio::time::sleep_until(start + args.over).await;
     let repaired = Instant::now();
-    must(cluster, &[&up[..], &["--no-wait"]].concat()).await?;
+    if args.tls {
+        // Nodes that are made anew need a token, and so a quorum.
+        must(cluster, &["heal"]).await?;
+    }
+    let (exit, text) = insist(cluster, &[&up[..], &["--no-wait"]].concat(), TOKEN).await?;
+    if exit != 0 {
+        bail!("the repair: exit {exit}: {text}");
+    }
     must(cluster, &["heal"]).await?;
     let converged = converged(cluster, repaired).await?;
     work.stop().await;
@@ -236,6 +249,21 @@ async fn converged(cluster: &str, start: Instant) -> anyhow::Result<Option<Durat
 async fn must(cluster: &str, words: &[&str]) -> anyhow::Result<String> {
     let (exit, text) = verb(cluster, words).await?;
     if exit == 0 { Ok(text) } else { bail!("{}: exit {exit}: {text}", words.join(" ")) }
+}
+
+/// The same again and again for so long, until it works: nodes that just came back make no token.
+async fn insist(
+    cluster: &str,
+    words: &[impl AsRef<str>],
+    within: Duration,
+) -> anyhow::Result<(i32, String)> {
+    let start = Instant::now();
+    loop {
+        let (exit, text) = verb(cluster, words).await?;
+        if exit == 0 || start.elapsed() >= within {
+            return Ok((exit, text));
+        }
+    }
 }
 
 /// Runs a verb of `cluster`; its exit code, and what it printed.

@@ -89,11 +89,13 @@ struct World {
     cut: bool,
     /// Only one may vote from here on: a later resize may be refused.
     alone: bool,
+    /// Who joins needs a token, which only nodes with a quorum make.
+    tokens: bool,
 }
 
 impl World {
-    fn new(nodes: u8) -> World {
-        World { nodes: vec![Fate::Up; usize::from(nodes)], cut: false, alone: false }
+    fn new(nodes: u8, tokens: bool) -> World {
+        World { nodes: vec![Fate::Up; usize::from(nodes)], cut: false, alone: false, tokens }
     }
 
     fn of(&self, fate: Fate) -> Vec<u8> {
@@ -119,7 +121,9 @@ impl World {
         };
         one(&down, Action::Start);
         one(&paused, Action::Unpause);
-        one(&gone, Action::Join);
+        if broken == 0 || !self.tokens {
+            one(&gone, Action::Join);
+        }
         if calm && up.len() * 2 > self.nodes.len() {
             one(&up, Action::Kill);
             one(&up, Action::Stop);
@@ -159,10 +163,10 @@ impl World {
     }
 }
 
-/// Plans a schedule for so many nodes over this time.
-pub(super) fn plan(seed: u64, nodes: u8, over: Duration) -> Vec<Event> {
+/// Plans a schedule for so many nodes over this time; `tokens` are needed to join or not.
+pub(super) fn plan(seed: u64, nodes: u8, over: Duration, tokens: bool) -> Vec<Event> {
     let mut dice = Dice(seed);
-    let mut world = World::new(nodes);
+    let mut world = World::new(nodes, tokens);
     let mut events = Vec::new();
     let mut at = Duration::ZERO;
     loop {
@@ -224,16 +228,17 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_schedule_each_time_and_another_one_another() {
-        assert_eq!(plan(7, 5, OVER), plan(7, 5, OVER));
-        assert_ne!(plan(7, 5, OVER), plan(8, 5, OVER));
+        assert_eq!(plan(7, 5, OVER, false), plan(7, 5, OVER, false));
+        assert_ne!(plan(7, 5, OVER, false), plan(8, 5, OVER, false));
     }
 
     #[test]
     fn two_hundred_schedules_hold_every_kind_of_fault_and_nothing_that_cannot_be_done() {
         let mut kinds = BTreeSet::new();
         for seed in 1..=200 {
-            let mut world = World::new(5);
-            let events = plan(seed, 5, OVER);
+            let tokens = seed % 2 == 0;
+            let mut world = World::new(5, tokens);
+            let events = plan(seed, 5, OVER, tokens);
             assert!((8..=42).contains(&events.len()), "{seed}: {}", events.len());
             for Event { at, action } in events {
                 assert!(at < OVER);
@@ -246,7 +251,10 @@ mod tests {
                     Action::Resize(n, size) => fate(n) == Fate::Up && SIZES.contains(size),
                     Action::Start(n) => fate(n) == Fate::Down,
                     Action::Unpause(n) => fate(n) == Fate::Paused,
-                    Action::Join(n) => fate(n) == Fate::Gone,
+                    Action::Join(n) => {
+                        let whole = world.of(Fate::Down).len() + world.of(Fate::Paused).len() == 0;
+                        fate(n) == Fate::Gone && (!tokens || (whole && !world.cut))
+                    }
                     Action::KillAll(all) => *all == world.of(Fate::Up),
                     Action::Cut(some) => {
                         !world.cut && some.len() < world.of(Fate::Up).len() && !some.is_empty()
