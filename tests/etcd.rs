@@ -3,10 +3,7 @@
 //! Needs the etcd program: `QUORATE_ETCD`, or on PATH, or fetched below the target folder.
 //! Without one the tests fail.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::cluster::shell::{ClusterSettings, Config, Handle, StopMode, start};
@@ -16,37 +13,15 @@ use quorate::store::contract::store_contract;
 use quorate::store::etcd::{Endpoints, EtcdStore};
 use quorate::store::{Op, Store, Txn};
 
+#[path = "support/etcd.rs"]
+mod program;
+
+use program::{etcd, ports};
+
 /// Longer than anything here takes on a loaded machine with two cores.
 const LONG: Duration = Duration::from_secs(40);
 /// A silent voter is replaced after this; without a flag it is a minute.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
-
-fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
-    };
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or_else(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// A port that nobody uses at the moment, outside the range that outgoing connections take theirs
-/// from: a connection of an agent could else sit on the port that its own etcd is to have later.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = (std::process::id() % 400) as u16 * 50;
-        let port = 10_000 + (start + offset) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// A host with its folder and its ports, started any number of times.
 struct Site {
@@ -59,7 +34,7 @@ struct Site {
 impl Site {
     fn new(name: &str) -> Site {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Site { name: name.into(), dir, client: port(), peer: port() }
+        Site { name: name.into(), dir, client: ports(1), peer: ports(1) }
     }
 
     fn client_url(&self) -> String {
@@ -419,6 +394,19 @@ async fn a_full_store_takes_writes_again_within_five_seconds_and_nobody_loses_it
     };
     let before = names().await;
     assert_eq!(before.len(), 3);
+
+    // Nearly full: every host's status says so, not only the decider's log.
+    let large = "x".repeat(100_000);
+    for n in 0..34 {
+        assert!(put(&store, &format!("/quorate/1/kv/large{n}"), &large).await, "{n}");
+    }
+    for host in [&founder, &second, &third] {
+        let says = |s: &ClusterStatus| {
+            let note = s.cluster.as_ref().and_then(|c| c.note.as_deref()).unwrap_or_default();
+            note.starts_with("the store holds more than ") && note.contains("of the 4 MiB")
+        };
+        until(host, "the warning", says).await;
+    }
 
     let text = "x".repeat(20_000);
     let mut puts = 0;

@@ -5,6 +5,8 @@
 //! Refuses rows without a test: a row names who shows it, and a test here holds the names to the
 //! source.
 
+#[path = "support/etcd.rs"]
+mod program;
 mod support;
 
 #[path = "surface/cluster.rs"]

@@ -4,7 +4,6 @@
 //! the size of a request and its time are bounded.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,12 +43,11 @@ impl Drop for Listener {
     }
 }
 
-/// Listens on `address` and answers with what the loop behind `sender` says.
-pub(super) async fn listen(
-    address: SocketAddr,
+/// Answers on a port with what the loop behind `sender` says.
+pub(super) fn listen(
+    listener: TcpListener,
     sender: mpsc::Sender<socket::Request>,
 ) -> std::io::Result<Listener> {
-    let listener = TcpListener::bind(address).await?;
     // With port 0 the system chose one.
     tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
     Ok(Listener { task: tokio::spawn(accept(listener, sender)).abort_handle() })

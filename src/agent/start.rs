@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -142,6 +143,7 @@ struct Agent {
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
         refuse_open_metrics(settings.metrics)?;
+        let metrics = metrics_port(settings.metrics).await?;
         let folder = state_dir(&settings)?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
@@ -157,7 +159,7 @@ impl Agent {
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
         say_hello(&settings, &state_dir);
-        let metrics = serve_metrics(settings.metrics, &socket).await?;
+        let metrics = serve_metrics(metrics, &socket)?;
         let body = Body {
             cluster: membership.status(),
             publish: exchange.publish.clone(),
@@ -300,12 +302,10 @@ fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
     }
 }
 
-async fn serve_metrics(
-    wanted: Option<MetricsSettings>,
-    socket: &Socket,
-) -> Result<Option<metrics::Listener>, Refusal> {
+/// Taken before anything is changed; who asks early is answered once there is something to say.
+async fn metrics_port(wanted: Option<MetricsSettings>) -> Result<Option<TcpListener>, Refusal> {
     let Some(MetricsSettings { address, .. }) = wanted else { return Ok(None) };
-    let listener = metrics::listen(address, socket.sender.clone()).await;
+    let listener = TcpListener::bind(address).await;
     listener.map(Some).map_err(|why| Refusal {
         code: EXIT_REFUSED,
         sentence: format!(
@@ -313,6 +313,14 @@ async fn serve_metrics(
              --prometheus-listen"
         ),
     })
+}
+
+fn serve_metrics(
+    port: Option<TcpListener>,
+    socket: &Socket,
+) -> Result<Option<metrics::Listener>, Refusal> {
+    let listener = port.map(|port| metrics::listen(port, socket.sender.clone()));
+    listener.transpose().map_err(|why| Refusal::failed(format!("no metrics: {why}")))
 }
 
 /// The one inotify instance, with a watch on the graph file if it is followed.

@@ -105,7 +105,7 @@ impl Keeper {
     }
 
     fn keep(&mut self, sight: &Sight, now: Duration) -> Care {
-        let warning = crowded(sight);
+        let warning = crowded(sight.quota, &sight.members);
         if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK) {
             return Care { steps: Vec::new(), warning };
         }
@@ -115,13 +115,20 @@ impl Keeper {
     }
 }
 
+/// What any host's status says about space: the decider's warnings reach only its own log.
+pub fn notice(quota: u64, members: &[Usage], full: bool) -> Option<String> {
+    let said = "the store is full and takes no writes until there is room again; delete what is \
+        not needed if this lasts";
+    full.then(|| said.to_owned()).or_else(|| crowded(quota, members))
+}
+
 /// The fullest member, when it is close to the quota.
-fn crowded(sight: &Sight) -> Option<String> {
-    let fullest = sight.members.iter().map(|m| m.used).max()?;
-    let crowded = fullest.saturating_mul(100) > sight.quota.saturating_mul(WARN_PERCENT);
-    let quota = sight.quota >> 20;
+fn crowded(quota: u64, members: &[Usage]) -> Option<String> {
+    let fullest = members.iter().map(|m| m.used).max()?;
+    let crowded = fullest.saturating_mul(100) > quota.saturating_mul(WARN_PERCENT);
     // In steps of ten, so that it is not said again with each write.
-    let tens = fullest.saturating_mul(10).checked_div(sight.quota)?.min(10) * 10;
+    let tens = fullest.saturating_mul(10).checked_div(quota)?.min(10) * 10;
+    let quota = quota >> 20;
     crowded.then(|| {
         format!(
             "the store holds more than {tens} % of the {quota} MiB that it may; nothing can \
@@ -237,6 +244,14 @@ mod tests {
             let seen = Sight { slack, ..sight(&members) };
             assert_eq!(Keeper::default().look(&seen, seconds(0)).steps, [], "{members:?}");
         }
+    }
+
+    #[test]
+    fn a_status_says_that_the_store_is_full_or_nearly_so() {
+        let said = |used, full| notice(2_048 * MIB, &[usage(1, 2_000, used)], full);
+        assert_eq!(said(1_600, false), None);
+        assert!(said(1_700, false).is_some_and(|text| text.contains("more than 80 %")));
+        assert!(said(1_600, true).is_some_and(|text| text.contains("takes no writes")));
     }
 
     #[test]

@@ -2,15 +2,15 @@
 //!
 //! Refuses to look inside: tests see output, exit codes and files.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+use crate::program::{etcd, ports};
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
@@ -18,32 +18,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
 pub(crate) const LONG: Duration = Duration::from_secs(40);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-
-fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
-    };
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or_else(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// A port that nobody uses, outside the range that outgoing connections take theirs from.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = (std::process::id() % 400) as u16 * 50;
-        let port = 10_000 + (start + offset) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// What a command said.
 pub(crate) struct Said {
@@ -84,7 +58,8 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(name: &str) -> Host {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Host { name: name.into(), dir, client: port(), peer: port(), agent: None }
+        let client = ports(4);
+        Host { name: name.into(), dir, client, peer: client + 1, agent: None }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -118,11 +93,37 @@ impl Host {
     /// Starts its agent as one of a cluster of this size.
     pub(crate) fn join(&mut self, size: u16, seed: Option<&str>) {
         let (size, client) = (size.to_string(), self.url());
-        let peer = format!("http://127.0.0.1:{}", self.peer);
+        let peer = self.peer_url();
         let mut words = vec!["--ideal-cluster-size", &size, "--client-urls", &client];
         words.extend(["--server-urls", &peer, "--dead-after", "3"]);
         words.extend(seed.iter().flat_map(|seed| ["--seeds", seed]));
         self.start(&words);
+    }
+
+    /// Gives it other ports; its agent must not run.
+    pub(crate) fn moves(&mut self) {
+        self.client = ports(4);
+        self.peer = self.client + 1;
+    }
+
+    /// What its etcd is called by others.
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer)
+    }
+
+    /// The same as [`Host::url`], with certificates.
+    pub(crate) fn secured_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.client)
+    }
+
+    /// Starts its agent as one of three with certificates, by these further words.
+    pub(crate) fn join_secured(&mut self, seed: Option<&str>, words: &[&str]) {
+        let (client, peer) = (self.secured_url(), format!("https://127.0.0.1:{}", self.peer));
+        let mut all = vec!["--ideal-cluster-size", "3", "--client-urls", &client];
+        all.extend(["--server-urls", &peer, "--dead-after", "3"]);
+        all.extend(seed.iter().flat_map(|seed| ["--seeds", seed]));
+        all.extend(words);
+        self.start(&all);
     }
 
     /// What `quorate cluster WORDS` says, asked on this host.

@@ -4,7 +4,9 @@ use std::process::Stdio;
 
 use quorate::cluster::Role;
 
-use crate::site::{Authority, Site, etcd, etcdctl, put, refused, started, stop_all, until};
+use crate::authority::{Authority, mode};
+use crate::program::etcd;
+use crate::site::{Site, etcdctl, put, refused, started, stop_all, until};
 
 /// An etcd of somebody else, ended when dropped.
 struct Existing {
@@ -76,7 +78,7 @@ async fn an_existing_etcd_is_used_with_its_authority_and_a_password() {
     let password = |text: &str| {
         let file = site.path("password");
         std::fs::write(&file, text).unwrap();
-        crate::site::mode(&file, 0o600);
+        mode(&file, 0o600);
         file
     };
     let config = |file| {

@@ -1,6 +1,7 @@
 //! Certificates in files that somebody else keeps.
 
-use crate::site::{Authority, Site, etcdctl, healthy, mode, put, refused, started, stop_all};
+use crate::authority::{Authority, mode};
+use crate::site::{Site, etcdctl, healthy, put, refused, started, stop_all};
 
 const LOCAL: [&str; 2] = ["127.0.0.1", "localhost"];
 

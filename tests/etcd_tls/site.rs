@@ -3,47 +3,20 @@
 //!
 //! Refuses to keep anything: each site is a temporary folder.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use quorate::cluster::shell::{ClusterSettings, Config, Handle, StopMode, start};
 use quorate::cluster::{ClusterStatus, Role, StartError};
 use quorate::ident::HostName;
 use quorate::store::{Op, Store, Txn};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::authority::Authority;
+use crate::program::{etcd, ports};
 
 /// Longer than anything here takes on a loaded machine with two cores.
 const LONG: Duration = Duration::from_secs(40);
-
-pub(crate) fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
-    };
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or_else(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// Four ports in a row that nobody uses: clients, members, joining. Outside the range that outgoing
-/// connections take theirs from.
-fn ports() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(4, Ordering::Relaxed);
-        let start = (std::process::id() % 400) as u16 * 50;
-        let first = 10_000 + (start + offset) % 20_000;
-        if (first..first + 4).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return first;
-        }
-    }
-}
 
 /// A host with its folder and its ports, started any number of times.
 pub(crate) struct Site {
@@ -56,7 +29,7 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(name: &str) -> Site {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Site { name: name.into(), dir, client: ports(), scheme: "https" }
+        Site { name: name.into(), dir, client: ports(4), scheme: "https" }
     }
 
     pub(crate) fn plain(name: &str) -> Site {
@@ -160,41 +133,7 @@ pub(crate) async fn etcdctl(words: &[String]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// An authority of a test's own.
-pub(crate) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) file: PathBuf,
-    folder: tempfile::TempDir,
-}
-
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        let file = folder.path().join("ca.crt");
-        let own = params.self_signed(&key).expect("a certificate");
-        std::fs::write(&file, own.pem()).expect("a file");
-        Authority { issuer: Issuer::new(params, key), file, folder }
-    }
-
-    /// Certificate and key for these names, good until this year.
-    pub(crate) fn issue(&self, stem: &str, names: &[&str], until: i32) -> (PathBuf, PathBuf) {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let file = |end: &str| self.folder.path().join(format!("{stem}.{end}"));
-        std::fs::write(file("crt"), cert.pem()).expect("a file");
-        std::fs::write(file("key"), key.serialize_pem()).expect("a file");
-        mode(&file("key"), 0o600);
-        (file("crt"), file("key"))
-    }
-
     /// Gives an agent a certificate of this authority.
     pub(crate) fn give(&self, config: &mut Config, names: &[&str], until: i32) {
         let (cert, key) = self.issue(config.host.as_str(), names, until);
@@ -203,11 +142,6 @@ impl Authority {
         tls.key_file = Some(key);
         tls.trusted_ca_file = Some(self.file.clone());
     }
-}
-
-pub(crate) fn mode(file: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
 /// What a join port answers to a body, asked with or without a certificate.

@@ -7,9 +7,8 @@ use quorate::cluster::Role;
 use quorate::cluster::shell::{Config, Handle, mint};
 use quorate::cluster::tls::Secret;
 
-use crate::site::{
-    Authority, Site, etcdctl, healthy, mode, post, put, refused, started, stop_all, until,
-};
+use crate::authority::{Authority, mode};
+use crate::site::{Site, etcdctl, healthy, post, put, refused, started, stop_all, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Host, LONG, PROGRAM, Writer, etcd, healthy, port};
+use crate::kit::{Host, LONG, PROGRAM, Writer, healthy, insist};
+use crate::program::{etcd, ports};
 
 /// Row A5, the joiner's side: killed at each of its steps, and started again.
 #[test]
@@ -24,22 +25,7 @@ fn a_joiner_killed_at_any_step_joins_by_its_next_start_and_leaves_no_ghost() {
         let mut dying = host.spawn(command);
         assert_eq!(dying.end(LONG).0, 137, "{step}: {}", dying.log());
         let began = Instant::now();
-        let mut second = loop {
-            let mut second = host.start(&[&seed]);
-            // Killed before its folder had an identity, it is somebody else until the claim ends.
-            let taken = crate::kit::wait_for(
-                LONG,
-                || second.log(),
-                || {
-                    let refused = second.log().contains("error: another agent named");
-                    refused.then_some(true).or_else(|| second.status().map(|_| false))
-                },
-            );
-            if !taken {
-                break second;
-            }
-            second.end(LONG);
-        };
+        let mut second = insist(|| host.start(&[&seed]));
         let joined = |s: &serde_json::Value| {
             let members = s["cluster"]["members"].as_array().map_or(0, Vec::len);
             s["role"] == "learner" && members == 2
@@ -115,7 +101,7 @@ fn a_joiner_that_panics_again_and_again_makes_room_for_the_next() {
 fn a_joiner_that_says_a_wrong_address_makes_room_for_the_next() {
     others_join_in_spite_of("wrong address", |joiner, seed| {
         let mut words = joiner.words(&[seed]);
-        let wrong = format!("http://127.0.0.1:{}", port());
+        let wrong = format!("http://127.0.0.1:{}", ports(1));
         words.splice(0..0, ["--advertise-client-urls".to_owned(), wrong]);
         joiner.start_with(&words)
     });

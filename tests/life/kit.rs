@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,40 +21,14 @@ use quorate::store::{Op, Store, Txn};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::program::{etcd, ports};
+
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
 /// Longer, in seconds, than anything here takes on a loaded machine with two cores.
 pub(crate) const LONG: u64 = 40;
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// The etcd program that the tests run.
-pub(crate) fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file())
-    };
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or_else(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// A port that nobody uses at the moment, outside the range that outgoing connections take theirs
-/// from, and outside the one of `tests/etcd.rs`.
-pub(crate) fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = (std::process::id() % 100) as u16 * 20;
-        let port = 30_000 + (start + offset) % 2_700;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Waits until `condition` gives something; panics with `what` after `seconds`.
 pub(crate) fn wait_for<T>(
@@ -73,6 +46,39 @@ pub(crate) fn wait_for<T>(
     }
 }
 
+/// The numbers that a variable names, `N` or `N..M`; without it the usual ones.
+pub(crate) fn numbers(variable: &str, usual: impl FnOnce() -> Vec<usize>) -> Vec<usize> {
+    let Ok(text) = std::env::var(variable) else { return usual() };
+    let number = |text: &str| match text.parse::<usize>() {
+        Ok(number) => number,
+        Err(_) => panic!("{variable} is N or N..M, not {text}"),
+    };
+    match text.split_once("..") {
+        Some((first, end)) => (number(first)..number(end)).collect(),
+        None => vec![number(&text)],
+    }
+}
+
+/// Starts an agent again after its death. Killed before its folder had an identity, it is somebody
+/// else until its claim ends.
+pub(crate) fn insist(start: impl Fn() -> Agent) -> Agent {
+    loop {
+        let mut agent = start();
+        let refused = wait_for(
+            LONG,
+            || agent.log(),
+            || {
+                let refused = agent.log().contains("error: another agent named");
+                refused.then_some(true).or_else(|| agent.status().map(|_| false))
+            },
+        );
+        if !refused {
+            return agent;
+        }
+        agent.end(LONG);
+    }
+}
+
 /// A host with its folder and its ports, started any number of times.
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -84,7 +90,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(name: &str) -> Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Host { name: name.into(), client: port(), peer: port(), folder }
+        Host { name: name.into(), client: ports(1), peer: ports(1), folder }
     }
 
     /// Its folder; the state is in `state` below it.
@@ -248,6 +254,12 @@ impl Agent {
         let status = wait_for(seconds, what, || self.child.try_wait().expect("a child"));
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
         (code, since.elapsed())
+    }
+
+    /// Whether its process has ended, and nobody has asked how yet.
+    pub(crate) fn is_gone(&self) -> bool {
+        let state = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
     }
 
     /// Sends a signal and waits for the end.

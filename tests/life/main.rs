@@ -4,9 +4,13 @@
 mod clients;
 mod damage;
 mod joining;
+mod kills;
 mod kit;
 mod moving;
 mod names;
+mod pairs;
+#[path = "../support/etcd.rs"]
+mod program;
 mod refusals;
 mod stopping;
 mod story;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::kit::{Host, LONG, Writer, healthy, port, three};
+use crate::kit::{Host, LONG, Writer, healthy, three};
+use crate::program::ports;
 
 /// Row A12.
 #[test]
@@ -40,7 +41,7 @@ fn a_member_that_moves_is_listed_at_its_new_address_and_nobody_waits() {
     for n in [2, 1, 0] {
         let id = hosts[n].identity("member");
         assert_eq!(agents[n].stop(Signal::SIGTERM, LONG).0, 0);
-        (hosts[n].client, hosts[n].peer) = (port(), port());
+        (hosts[n].client, hosts[n].peer) = (ports(1), ports(1));
         let (client, peer) = (hosts[n].client_url(), hosts[n].peer_url());
         let began = Instant::now();
         agents[n] = hosts[n].again(&hosts[0]);

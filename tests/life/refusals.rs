@@ -110,6 +110,24 @@ fn a_taken_port_is_refused_with_its_owner() {
     assert_eq!(agent.stop(Signal::SIGTERM, LONG).0, 0);
 }
 
+/// The metrics' port is looked at before anything is changed, of a new host and of a member.
+#[test]
+fn a_taken_port_for_metrics_is_refused_before_the_folder_is_touched() {
+    let host = Host::new("h1");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let words = with(host.words(&[]), "--prometheus-listen", &address);
+    let sentence = format!(
+        "metrics cannot be served on {address}: *; choose another address with --prometheus-listen"
+    );
+    host.refused(&words, 3, &sentence);
+    assert!(!host.state().exists());
+    let mut agent = host.start(&[]);
+    healthy(&[&agent], 1);
+    assert_eq!(agent.stop(Signal::SIGTERM, LONG).0, 0);
+    host.refused(&words, 3, &sentence);
+}
+
 /// 3.3, 3.5 and row A14: what is wrong with the folder.
 #[test]
 fn a_folder_without_its_identity_or_with_a_damaged_one_is_refused() {

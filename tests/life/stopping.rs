@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, etcd, healthy, three, voters, wait_for};
+use crate::kit::{Agent, Host, LONG, PROGRAM, Writer, healthy, three, voters, wait_for};
+use crate::program::etcd;
 
 fn leader(agent: &Agent) -> String {
     let status = agent.until(LONG, |s| s["cluster"]["leader"].is_string());
@@ -151,6 +152,20 @@ fn a_hundred_killed_agents_leave_no_etcd_and_lose_nothing() {
     // Killed between its log and its first entry, etcd leaves a log that never elects anybody.
     let archived = host.archived();
     assert!(archived.iter().all(|reason| reason == "unfounded"), "{archived:?}");
+}
+
+/// The etcd of the killed one is just ending, and its ports are not free yet.
+#[test]
+fn an_agent_that_is_started_at_once_after_a_kill_is_never_refused() {
+    let host = Host::new("h1");
+    let mut agent = host.start(&[]);
+    for _ in 0..20 {
+        wait_for(LONG, || agent.log(), || (!host.etcds().is_empty()).then_some(()));
+        healthy(&[&agent], 1);
+        agent.kill();
+        agent = host.start(&[]);
+    }
+    healthy(&[&agent], 1);
 }
 
 /// Row A23: ^C reaches everything in the foreground of the terminal, except etcd.

@@ -2,36 +2,10 @@
 //!
 //! Needs the etcd program as `tests/etcd.rs` does; without one these tests fail.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
+use super::program::{etcd, ports};
 use super::support::{PROGRAM, Site, state_of, wait_for};
-
-fn etcd() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node/usr/bin/etcd");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|f| f.is_file());
-    std::env::var_os("QUORATE_ETCD")
-        .map(PathBuf::from)
-        .or(on_path)
-        .or_else(|| target.is_file().then_some(target))
-        .expect("no etcd program: set QUORATE_ETCD, or run `cargo xtask test`, which fetches one")
-}
-
-/// A port that nobody uses at the moment; the ranges of test programs that run at once differ.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = (std::process::id() % 400) as u16 * 50 + 25;
-        let port = 10_000 + (start + offset) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// An agent of a cluster; asked to end, and waited for, when dropped, as it has an etcd to stop.
 struct Host(Child);
@@ -67,12 +41,12 @@ impl Drop for Host {
 
 /// A cluster of these hosts, whose graphs are in the site. The first one has the store.
 fn cluster(site: &Site, names: &[&str]) -> Vec<Host> {
-    let client = format!("http://127.0.0.1:{}", port());
+    let client = format!("http://127.0.0.1:{}", ports(1));
     let flag = |name: &str, value: &str| [name.to_owned(), value.to_owned()];
     let first = [
         flag("--ideal-cluster-size", "1"),
         flag("--client-urls", &client),
-        flag("--server-urls", &format!("http://127.0.0.1:{}", port())),
+        flag("--server-urls", &format!("http://127.0.0.1:{}", ports(1))),
     ]
     .concat();
     let others = [&flag("--seeds", &client)[..], &["--no-server".to_owned()]].concat();

@@ -1,6 +1,6 @@
-//! `cargo xtask chaos`: real nodes that are killed, frozen, cut off, leave and join by schedules
-//! that follow from numbers, while clients write and read; then everything is repaired, and what
-//! the clients were told is compared with what is there.
+//! `cargo xtask chaos`: real nodes that are killed, frozen, cut off, leave, join and are told how
+//! many are to vote, by schedules that follow from numbers, while clients write and read; then
+//! everything is repaired, and what the clients were told is compared with what is there.
 //!
 //! Faults are the verbs of `cargo xtask cluster`, run as commands: there is no other way to break
 //! a node. Each schedule has a cluster of its own. Every run adds a line to a history file.
@@ -8,21 +8,24 @@
 mod client;
 mod history;
 mod schedule;
+mod secure;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use tokio_rustls::TlsConnector;
 
 use self::client::Store;
 use self::history::{Op, Verdict};
 use self::schedule::{Action, Event};
-use crate::lab::Lab;
+use crate::lab::{Lab, STATE};
 use crate::paths::{self, Exit};
 
 /// How long a cluster may take from the beginning of its repair until it is healthy.
@@ -31,6 +34,8 @@ const CONVERGED: Duration = Duration::from_secs(15);
 const GIVEN_UP: Duration = Duration::from_secs(60);
 /// How long a verb may take.
 const VERB: Duration = Duration::from_secs(60);
+/// How long nodes that came back may take until one of them makes a token.
+const TOKEN: Duration = Duration::from_secs(10);
 /// How many vote.
 const VOTERS: &str = "3";
 
@@ -44,6 +49,12 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = humantime::parse_duration)]
     over: Duration,
+    /// How many schedules run side by side, each with a cluster of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    jobs: u8,
+    /// Nodes with certificates, as clusters usually have them
+    #[arg(long)]
+    tls: bool,
     /// How many nodes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=7))]
     nodes: u8,
@@ -76,31 +87,59 @@ impl Outcome {
     }
 }
 
+/// What came of all schedules so far.
+#[derive(Default)]
+struct Done {
+    failed: Vec<String>,
+    count: usize,
+}
+
 /// Runs the schedules; exit code 1 when one of them lost something or did not recover in time.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let folder = paths::target().join("chaos");
     fs::create_dir_all(&folder)?;
     let file = args.history.clone().unwrap_or_else(|| folder.join("history.jsonl"));
-    let (mut failed, mut count) = (Vec::new(), 0);
-    for seed in args.seeds.clone() {
-        let events = schedule::plan(seed, args.nodes, args.over);
-        if args.plan {
-            println!("seed {seed}: {}", told(&events));
-            continue;
+    if args.plan {
+        for seed in args.seeds.clone() {
+            println!(
+                "seed {seed}: {}",
+                told(&schedule::plan(seed, args.nodes, args.over, args.tls))
+            );
         }
-        count += 1;
-        let outcome = one(seed, &events, &args).with_context(|| format!("seed {seed}"))?;
-        println!("{}", line(seed, &events, &outcome));
-        let mut history = OpenOptions::new().append(true).create(true).open(&file)?;
-        writeln!(history, "{}", record(seed, &args, &events, &outcome))?;
-        if !outcome.fine() {
-            failed.push(seed.to_string());
-            println!("{}", blame(&folder, seed, &events, &outcome)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = Mutex::new(Done::default());
+    let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
+    let seeds = Mutex::new(args.seeds.clone());
+    let work = || -> anyhow::Result<()> {
+        loop {
+            let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(seed) = next else { return Ok(()) };
+            let events = schedule::plan(seed, args.nodes, args.over, args.tls);
+            let outcome = one(seed, &events, &args).with_context(|| format!("seed {seed}"))?;
+            let mut done = lock();
+            println!("{}", line(seed, &events, &outcome));
+            let mut history = OpenOptions::new().append(true).create(true).open(&file)?;
+            writeln!(history, "{}", record(seed, &args, &events, &outcome))?;
+            done.count += 1;
+            if !outcome.fine() {
+                done.failed.push(seed.to_string());
+                println!("{}", blame(&folder, seed, &events, &outcome)?);
+            }
         }
-    }
-    if !args.plan {
-        println!("{} of {count} schedules recovered and lost nothing", count - failed.len());
-    }
+    };
+    std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..args.jobs).map(|_| scope.spawn(work)).collect();
+        let ends = jobs.into_iter().map(|job| job.join());
+        // All of them end before the first that failed is told of.
+        let ends: Vec<_> = ends.collect();
+        ends.into_iter().try_for_each(|end| match end {
+            Ok(end) => end,
+            Err(_) => bail!("a job panicked"),
+        })
+    })?;
+    let Done { failed, count } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{} of {count} schedules recovered and lost nothing", count - failed.len());
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -126,25 +165,35 @@ fn one(seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
 
 async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
     let nodes = args.nodes.to_string();
-    // The clients have no certificates.
-    let up = ["up", "--insecure", "--nodes", &nodes, "--voters", VOTERS];
+    let insecure: &[&str] = if args.tls { &[] } else { &["--insecure"] };
+    let up = [&["up", "--nodes", &nodes, "--voters", VOTERS], insecure].concat();
     must(cluster, &[&up[..], &["--wait", "60s"]].concat()).await?;
+    let secure = if args.tls { Some(certificates(cluster).await?) } else { None };
     let status: Value = serde_json::from_str(&must(cluster, &["status", "--json"]).await?)?;
     let nodes = status["nodes"].as_array().into_iter().flatten();
     let endpoints = nodes.filter_map(|node| node["client"].as_str().map(str::to_owned)).collect();
-    let store = Store::new(endpoints);
+    let store = Store::new(endpoints, secure);
     let work = store.work();
     let start = tokio::time::Instant::now();
     for Event { at, action } in events {
         tokio::time::sleep_until(start + *at).await;
-        let (exit, text) = verb(cluster, &words(action)).await?;
-        if exit != 0 {
+        let within = if matches!(action, Action::Join(_)) { TOKEN } else { Duration::ZERO };
+        let (exit, text) = insist(cluster, &words(action), within).await?;
+        // Who has no quorum refuses to resize: that is no failure.
+        if exit != 0 && !matches!(action, Action::Resize(..)) {
             bail!("{action}: exit {exit}: {text}");
         }
     }
     tokio::time::sleep_until(start + args.over).await;
     let repaired = Instant::now();
-    must(cluster, &[&up[..], &["--no-wait"]].concat()).await?;
+    if args.tls {
+        // Nodes that are made anew need a token, and so a quorum.
+        must(cluster, &["heal"]).await?;
+    }
+    let (exit, text) = insist(cluster, &[&up[..], &["--no-wait"]].concat(), TOKEN).await?;
+    if exit != 0 {
+        bail!("the repair: exit {exit}: {text}");
+    }
     must(cluster, &["heal"]).await?;
     let converged = converged(cluster, repaired).await?;
     work.stop().await;
@@ -152,6 +201,16 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
     let ops = store.ops();
     let verdict = history::judge(&ops, &kept, counter);
     Ok(Outcome { ops, verdict, converged })
+}
+
+/// The certificates of the first node, for the clients.
+async fn certificates(cluster: &str) -> anyhow::Result<TlsConnector> {
+    let folder = tempfile::tempdir()?;
+    for name in secure::FILES {
+        let to = folder.path().join(name).display().to_string();
+        must(cluster, &["cp", &format!("h1:{STATE}/tls/{name}"), &to]).await?;
+    }
+    secure::connector(folder.path())
 }
 
 /// The verb of `cluster` that does it.
@@ -169,6 +228,10 @@ fn words(action: &Action) -> Vec<String> {
         Action::Join(n) => all(&["node", "add", &host(n), "--no-wait"]),
         Action::Cut(nodes) => all(&["partition", &schedule::hosts(nodes)]),
         Action::Heal => all(&["heal"]),
+        Action::Resize(n, size) => {
+            let size = size.to_string();
+            all(&["exec", &host(n), "--", "quorate", "cluster", "size", &size, "--no-wait"])
+        }
     }
 }
 
@@ -186,6 +249,21 @@ async fn converged(cluster: &str, start: Instant) -> anyhow::Result<Option<Durat
 async fn must(cluster: &str, words: &[&str]) -> anyhow::Result<String> {
     let (exit, text) = verb(cluster, words).await?;
     if exit == 0 { Ok(text) } else { bail!("{}: exit {exit}: {text}", words.join(" ")) }
+}
+
+/// The same again and again for so long, until it works: nodes that just came back make no token.
+async fn insist(
+    cluster: &str,
+    words: &[impl AsRef<str>],
+    within: Duration,
+) -> anyhow::Result<(i32, String)> {
+    let start = Instant::now();
+    loop {
+        let (exit, text) = verb(cluster, words).await?;
+        if exit == 0 || start.elapsed() >= within {
+            return Ok((exit, text));
+        }
+    }
 }
 
 /// Runs a verb of `cluster`; its exit code, and what it printed.
@@ -228,6 +306,7 @@ fn record(seed: u64, args: &Args, events: &[Event], outcome: &Outcome) -> Value 
         "schema": 1,
         "seed": seed,
         "nodes": args.nodes,
+        "tls": args.tls,
         "seconds": args.over.as_secs(),
         "schedule": told(events),
         "answers": outcome.ops.len(),

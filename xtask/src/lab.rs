@@ -28,7 +28,7 @@ use crate::ui::Ui;
 
 pub(crate) use crate::cluster::label::Lease;
 pub(crate) use crate::cluster::run::Output;
-pub(crate) use crate::cluster::spec::Agent;
+pub(crate) use crate::cluster::spec::{Agent, STATE};
 
 /// How long a cluster with running agents may take to get its quorum.
 const READY: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Agent, Serving, now_seconds};
+use super::{Agent, Serving, fault, now_seconds};
 use crate::cluster::change::{self, Verdict};
 use crate::cluster::clocks::{Clocks, Settings};
 use crate::cluster::decide::{self, Action, Decision};
@@ -22,7 +22,7 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 use crate::store::{Store, StoreError};
 
 mod observe;
-mod space;
+pub(super) mod space;
 mod tell;
 
 /// How often to look when nothing is going on: members do not tell when they are gone.
@@ -234,6 +234,7 @@ async fn claim(
     let done = store.txn(writes::control(&wanted, earlier, host.lease)).await?;
     if done.applied {
         tracing::info!(term = wanted.term, "this host decides about members");
+        fault::point("claims");
     }
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
@@ -278,6 +279,7 @@ async fn act(look: &Look<'_>, action: Action) -> Result<Looked, StoreError> {
     if !opened.applied {
         return Ok(Looked::Acted);
     }
+    fault::change(ticket.kind, "opened");
     order(look, &ticket, opened.revision).await
 }
 
@@ -321,6 +323,7 @@ async fn order(
     };
     match outcome {
         Ok(order) => {
+            fault::change(ticket.kind, "made");
             let closing = change::closing(look.seen, ticket, order);
             close(look, ticket, revision, change::DONE, &closing).await
         }
@@ -343,6 +346,7 @@ async fn close(
 ) -> Result<Looked, StoreError> {
     let ended = change::ended(ticket, outcome, now_seconds());
     look.store.txn(writes::close(&ended, revision, closing, look.fence)).await?;
+    fault::change(ticket.kind, "closed");
     let finished = look.store.range(&keys::histories()).await?;
     let surplus = finished.entries.len().saturating_sub(HISTORY);
     let oldest = finished.entries.into_iter().take(surplus).map(|e| e.key);

@@ -5,14 +5,34 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Listen;
 use crate::cluster::StartError;
 use crate::cluster::address::{CLIENT_FLAG, PEER_FLAG};
 use crate::cluster::tls::join;
 
-/// Refuses addresses that are taken or not ours.
-pub(super) fn are_free(listen: &Listen) -> Result<(), StartError> {
+/// How long the ports of an etcd may stay taken after it can be seen no more: the kernel takes its
+/// arguments away before its sockets.
+const ENDING: Duration = Duration::from_secs(2);
+/// How often they are looked at; they have no way to tell.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Refuses addresses that are taken or not ours. When an earlier agent may have left an etcd that
+/// is just ending, ports that nobody can be seen to hold are waited for.
+pub(super) async fn are_free(listen: &Listen, had_etcd: bool) -> Result<(), StartError> {
+    let deadline = Instant::now() + if had_etcd { ENDING } else { Duration::ZERO };
+    loop {
+        match all_free(listen) {
+            Err(StartError::PortTaken { by, .. }) if by.is_empty() && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn all_free(listen: &Listen) -> Result<(), StartError> {
     let all =
         [(CLIENT_FLAG, &listen.client), (PEER_FLAG, &listen.peer), (join::FLAG, &listen.join)];
     for (flag, urls) in all {
@@ -93,6 +113,10 @@ fn describe(pid: u32, process: &Path) -> Option<Owner> {
     let name = fs::read_to_string(process.join("comm")).ok()?.trim().to_owned();
     let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
     let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+    if arguments.is_empty() {
+        // It is ending.
+        return None;
+    }
     let member = arguments
         .split(|byte| *byte == 0)
         .find_map(|word| String::from_utf8(word.strip_prefix(b"--name=")?.to_vec()).ok());

@@ -7,15 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rpc::{Member, Probe};
-use super::{Agent, now_seconds};
+use super::{Agent, Order, controller, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
-use crate::cluster::identity::show_id;
+use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
+use crate::cluster::space;
 use crate::cluster::status::{ClusterView, MemberView, Role};
 
 /// How often to look. Members do not tell when they are gone.
 const LOOK: Duration = Duration::from_secs(1);
+/// So many looks in a row must find that the others do not list this member: one may be old.
+const UNLISTED: u32 = 3;
+
 /// Looks for as long as it is polled.
 pub(super) async fn run(agent: Arc<Agent>) {
     let mut settled = agent.settled.subscribe();
@@ -23,8 +27,13 @@ pub(super) async fn run(agent: Arc<Agent>) {
         return;
     }
     let mut known = agent.folder.remembered_endpoints();
+    let mut missed = 0;
     loop {
         if let Some(view) = look(&agent).await {
+            missed = if unlisted(&agent, &view) { missed + 1 } else { 0 };
+            if missed == UNLISTED && agent.orders.try_send(Order::Restart).is_ok() {
+                tracing::warn!("the others do not list this member any more: starting anew");
+            }
             agent.status.send_if_modified(|status| {
                 let new = status.cluster.as_ref() != Some(&view);
                 if new {
@@ -39,6 +48,17 @@ pub(super) async fn run(agent: Arc<Agent>) {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether our etcd waits for others who have a quorum without it: nobody who is left can tell it
+/// that it was removed when all have moved.
+fn unlisted(agent: &Agent, view: &ClusterView) -> bool {
+    let identity = agent.folder.identity();
+    let Some(own) = identity.member.filter(|_| identity.phase == Phase::Member) else {
+        return false;
+    };
+    let listed = view.members.iter().any(|member| member.id == show_id(own));
+    agent.serving.borrow().is_none() && view.quorum && !listed
 }
 
 /// Everybody who could tell about the cluster at the next start: who is asked now, and every voter
@@ -75,7 +95,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
         view.note = Some("no member of the cluster answers".into());
         return Some(view);
     };
-    let stranger = describe(agent, (expected, lonely), &members, &mut view).await;
+    let (stranger, space) = describe(agent, (expected, lonely), &members, &mut view).await;
     view.remember(&earlier, now_seconds());
     if view.quorum
         && let Ok((lists, _)) = agent.store.read_many(&[keys::size(), keys::cluster()]).await
@@ -89,7 +109,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
             view.uuid = record.uuid;
         }
     }
-    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view);
+    view.note = note(stranger.or_else(|| agent.endpoints.foreign()), &view).or(space);
     Some(view)
 }
 
@@ -112,13 +132,14 @@ async fn members(agent: &Agent, expected: u64, lonely: bool) -> Option<Vec<Membe
     None
 }
 
-/// Fills in what the members say; gives the stranger that answers in the place of one of them.
+/// Fills in what the members say; gives the stranger that answers in the place of one of them, and
+/// what is to be said about space.
 async fn describe(
     agent: &Agent,
     (expected, lonely): (u64, bool),
     members: &[Member],
     view: &mut ClusterView,
-) -> Option<(String, u64)> {
+) -> (Option<(String, u64)>, Option<String>) {
     let asked = members.iter().map(|member| async move {
         if let Some(url) = member.client.first()
             && let Some(probe) = agent.rpc.probe(url).await
@@ -162,7 +183,11 @@ async fn describe(
     let voters = members.iter().filter(|m| !m.learner).count();
     let up = view.members.iter().filter(|m| m.role == Role::Voter && m.up).count();
     view.quorum = leader.is_some() && up >= quorum(voters);
-    stranger
+    let full = probes.iter().flatten().any(|probe| probe.full);
+    let usage = members.iter().zip(&probes);
+    let usage = usage.filter_map(|(m, probe)| controller::space::usage(m, probe.as_ref()));
+    let usage: Vec<_> = usage.collect();
+    (stranger, space::notice(agent.quota, &usage, full))
 }
 
 fn note(stranger: Option<(String, u64)>, view: &ClusterView) -> Option<String> {

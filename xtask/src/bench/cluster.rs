@@ -6,11 +6,14 @@
 
 mod certs;
 mod changing;
+mod crowd;
 mod dice;
 mod forming;
 mod gateway;
 mod hosts;
 mod losing;
+mod process;
+mod soak;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +35,8 @@ use crate::ui::Ui;
 #[group(skip)]
 pub(super) struct Options {
     /// With `cluster`: only these rows: A1 formation, A7 leader gone, A8 other sizes, A10 stopping,
-    /// A11 rolling, A12 cold restart, G16 formation and leader gone with short timers; A1-random
-    /// formation in any order, which is in no run that does not name it
+    /// A11 rolling, A12 cold restart, G16 formation and leader gone with short timers; and, only
+    /// when named: A1-random formation in any order, A25 many agents, A26 soak
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     rows: Vec<String>,
     /// With `cluster`: without certificates, on both sides
@@ -42,6 +45,17 @@ pub(super) struct Options {
     /// With `cluster`: the first seed of what is random; each round has the next
     #[arg(long, default_value = "1", value_name = "N")]
     seed: u64,
+    /// With `cluster` and A25: how many agents, the voters among them
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(4..=1_000))]
+    agents: u16,
+    /// With `cluster` and A26: how long
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
+    #[arg(value_parser = humantime::parse_duration)]
+    over: Duration,
+    /// With `cluster` and A26: from one fault to the next
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    every: Duration,
 }
 
 /// After this long something counts as failed.
@@ -54,7 +68,7 @@ const SHORT: (u32, u32) = (20, 200);
 type Measure = fn(&Bench) -> anyhow::Result<()>;
 
 /// The rows; those that are measured without being named come first.
-const ROWS: [(&str, bool, Measure); 8] = [
+const ROWS: [(&str, bool, Measure); 10] = [
     ("A1", true, forming::at_once),
     ("A7", true, losing::leader_gone),
     ("A8", true, changing::sizes),
@@ -63,13 +77,15 @@ const ROWS: [(&str, bool, Measure); 8] = [
     ("A12", true, losing::cold_restart),
     ("G16", true, losing::short_timers),
     ("A1-random", false, forming::in_any_order),
+    ("A25", false, crowd::many),
+    ("A26", false, soak::under_faults),
 ];
 
 struct Bench {
     programs: Programs,
     folder: PathBuf,
     rounds: u32,
-    seed: u64,
+    options: Options,
 }
 
 /// Measures the rows that are wanted, and prints each as soon as it is done.
@@ -88,12 +104,16 @@ pub(super) fn run(agent: &Path, options: &Options, rounds: u32) -> anyhow::Resul
     };
     let programs = Programs { agent, etcd, certificates, timers: None };
     let mut bench =
-        Bench { programs, folder: folder.path().to_owned(), rounds, seed: options.seed };
+        Bench { programs, folder: folder.path().to_owned(), rounds, options: options.clone() };
     println!("{:28} {:>6}      min   median      p95      max  ms", "", "rounds");
     for (name, usual, measure) in ROWS {
         let named = options.rows.iter().any(|one| one == name);
         if named || (usual && options.rows.is_empty()) {
             bench.programs.timers = (name == "G16").then_some(SHORT);
+            if name == "A25" {
+                // Its agents belong to several users, none of whom may read keys.
+                bench.programs.certificates = None;
+            }
             if let Err(why) = measure(&bench) {
                 let kept = folder.keep();
                 return Err(why.context(format!("{name}: what ran is kept in {}", kept.display())));

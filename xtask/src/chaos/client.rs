@@ -13,10 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 use super::history::{Act, Op};
+use super::secure;
 
 /// How long an answer may take: shorter than an election, so that others are asked meanwhile.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -43,6 +44,8 @@ enum Kind {
 pub(super) struct Store {
     /// `127.0.0.1:PORT` of h1, h2 and so on.
     endpoints: Vec<String>,
+    /// With certificates.
+    secure: Option<TlsConnector>,
     start: Instant,
     ops: Mutex<Vec<Op>>,
 }
@@ -62,8 +65,8 @@ struct Answer {
 
 impl Store {
     /// A store whose nodes answer at these addresses.
-    pub(super) fn new(endpoints: Vec<String>) -> Arc<Store> {
-        Arc::new(Store { endpoints, start: Instant::now(), ops: Mutex::default() })
+    pub(super) fn new(endpoints: Vec<String>, secure: Option<TlsConnector>) -> Arc<Store> {
+        Arc::new(Store { endpoints, secure, start: Instant::now(), ops: Mutex::default() })
     }
 
     /// Starts the clients; what they are told is kept.
@@ -141,14 +144,25 @@ impl Store {
         Ok((value, modified))
     }
 
-    /// What is there now: the numbers of each writer, and the counter.
+    /// What is there now: the numbers of each writer, and the counter. Not every node serves.
     pub(super) async fn kept(&self) -> anyhow::Result<(BTreeSet<(u8, u64)>, u64)> {
-        let (counter, _) = self.read(0, LAST).await?;
+        let mut answer = Err(anyhow::anyhow!("there are no nodes"));
+        for node in 0..self.endpoints.len() {
+            answer = self.kept_by(node).await;
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+
+    async fn kept_by(&self, node: usize) -> anyhow::Result<(BTreeSet<(u8, u64)>, u64)> {
+        let (counter, _) = self.read(node, LAST).await?;
         // A range from the prefix to the next one that is not it: the last byte plus one.
         let end = format!("{}0", WRITTEN.trim_end_matches('/'));
         let body = json!({"key": BASE64.encode(WRITTEN), "range_end": BASE64.encode(end),
                           "keys_only": true});
-        let answer = self.ask(0, "/v3/kv/range", &body, LAST).await?;
+        let answer = self.ask(node, "/v3/kv/range", &body, LAST).await?;
         let pairs = answer.body["kvs"].as_array().into_iter().flatten();
         let read = |pair: &Value| -> Option<(u8, u64)> {
             let key = String::from_utf8(BASE64.decode(pair["key"].as_str()?).ok()?).ok()?;
@@ -177,7 +191,10 @@ impl Store {
         within: Duration,
     ) -> anyhow::Result<Answer> {
         let endpoint = self.endpoints.get(node).context("no such node")?;
-        tokio::time::timeout(within, ask(endpoint, path, body)).await?
+        let host = format!("h{}", node + 1);
+        let connect = secure::connect(endpoint, &host, self.secure.as_ref());
+        let asked = async { ask(connect.await?, endpoint, path, body).await };
+        tokio::time::timeout(within, asked).await?
     }
 }
 
@@ -193,8 +210,12 @@ impl Work {
 }
 
 /// One request on a connection of its own, closed by the answer's end.
-async fn ask(endpoint: &str, path: &str, body: &Value) -> anyhow::Result<Answer> {
-    let mut stream = TcpStream::connect(endpoint).await?;
+async fn ask(
+    mut stream: Box<dyn secure::Stream>,
+    endpoint: &str,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<Answer> {
     let body = body.to_string();
     let head = format!(
         "POST {path} HTTP/1.0\r\nHost: {endpoint}\r\nContent-Type: application/json\r\n\
@@ -202,6 +223,7 @@ async fn ask(endpoint: &str, path: &str, body: &Value) -> anyhow::Result<Answer>
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    stream.flush().await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     let (head, body) = text.split_once("\r\n\r\n").context("no whole answer")?;

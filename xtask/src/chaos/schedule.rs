@@ -12,6 +12,8 @@ const GAP_MS: (u64, u64) = (700, 3500);
 const KILL_ALL: u64 = 24;
 /// Fewer nodes than this are not left.
 const LEAST: usize = 4;
+/// How many may be wanted to vote.
+const SIZES: [u8; 3] = [1, 3, 5];
 
 /// Something that is done to nodes, which are known by their numbers from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) enum Action {
     Cut(Vec<u8>),
     /// Every cut ends.
     Heal,
+    /// A node is told how many are to vote. Without a quorum it refuses.
+    Resize(u8, u8),
 }
 
 impl fmt::Display for Action {
@@ -51,6 +55,7 @@ impl fmt::Display for Action {
             Action::Join(n) => write!(f, "join h{n}"),
             Action::Cut(nodes) => write!(f, "cut {}", hosts(nodes)),
             Action::Heal => f.write_str("heal"),
+            Action::Resize(n, size) => write!(f, "size {size} by h{n}"),
         }
     }
 }
@@ -82,9 +87,17 @@ enum Fate {
 struct World {
     nodes: Vec<Fate>,
     cut: bool,
+    /// Only one may vote from here on: a later resize may be refused.
+    alone: bool,
+    /// Who joins needs a token, which only nodes with a quorum make.
+    tokens: bool,
 }
 
 impl World {
+    fn new(nodes: u8, tokens: bool) -> World {
+        World { nodes: vec![Fate::Up; usize::from(nodes)], cut: false, alone: false, tokens }
+    }
+
     fn of(&self, fate: Fate) -> Vec<u8> {
         (1u8..).zip(&self.nodes).filter(|(_, own)| **own == fate).map(|(n, _)| n).collect()
     }
@@ -108,15 +121,22 @@ impl World {
         };
         one(&down, Action::Start);
         one(&paused, Action::Unpause);
-        one(&gone, Action::Join);
+        if broken == 0 || !self.tokens {
+            one(&gone, Action::Join);
+        }
         if calm && up.len() * 2 > self.nodes.len() {
             one(&up, Action::Kill);
             one(&up, Action::Stop);
             one(&up, Action::Pause);
-            // Who leaves needs the others to let it go.
-            if up.len() == self.nodes.len() - gone.len() && up.len() >= LEAST && !self.cut {
+            // Who leaves needs the others to let it go; the only voter may keep its data instead,
+            // and its node would be removed with them.
+            let whole = up.len() == self.nodes.len() - gone.len() && !self.cut;
+            if whole && up.len() >= LEAST && !self.alone {
                 one(&up, Action::Leave);
             }
+        }
+        if let (Some(node), Some(size)) = (dice.pick(&up), dice.pick(&SIZES)) {
+            choices.push(Action::Resize(*node, *size));
         }
         if self.cut {
             choices.push(Action::Heal);
@@ -138,14 +158,15 @@ impl World {
             Action::Leave(n) => self.set(*n, Fate::Gone),
             Action::Cut(_) => self.cut = true,
             Action::Heal => self.cut = false,
+            Action::Resize(_, size) => self.alone |= *size == 1,
         }
     }
 }
 
-/// Plans a schedule for so many nodes over this time.
-pub(super) fn plan(seed: u64, nodes: u8, over: Duration) -> Vec<Event> {
+/// Plans a schedule for so many nodes over this time; `tokens` are needed to join or not.
+pub(super) fn plan(seed: u64, nodes: u8, over: Duration, tokens: bool) -> Vec<Event> {
     let mut dice = Dice(seed);
-    let mut world = World { nodes: vec![Fate::Up; usize::from(nodes)], cut: false };
+    let mut world = World::new(nodes, tokens);
     let mut events = Vec::new();
     let mut at = Duration::ZERO;
     loop {
@@ -207,16 +228,17 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_schedule_each_time_and_another_one_another() {
-        assert_eq!(plan(7, 5, OVER), plan(7, 5, OVER));
-        assert_ne!(plan(7, 5, OVER), plan(8, 5, OVER));
+        assert_eq!(plan(7, 5, OVER, false), plan(7, 5, OVER, false));
+        assert_ne!(plan(7, 5, OVER, false), plan(8, 5, OVER, false));
     }
 
     #[test]
     fn two_hundred_schedules_hold_every_kind_of_fault_and_nothing_that_cannot_be_done() {
         let mut kinds = BTreeSet::new();
         for seed in 1..=200 {
-            let mut world = World { nodes: vec![Fate::Up; 5], cut: false };
-            let events = plan(seed, 5, OVER);
+            let tokens = seed % 2 == 0;
+            let mut world = World::new(5, tokens);
+            let events = plan(seed, 5, OVER, tokens);
             assert!((8..=42).contains(&events.len()), "{seed}: {}", events.len());
             for Event { at, action } in events {
                 assert!(at < OVER);
@@ -225,10 +247,14 @@ mod tests {
                 let fate = |n: &u8| world.nodes[usize::from(*n) - 1];
                 let fits = match &action {
                     Action::Kill(n) | Action::Stop(n) | Action::Pause(n) => fate(n) == Fate::Up,
-                    Action::Leave(n) => fate(n) == Fate::Up && !world.cut,
+                    Action::Leave(n) => fate(n) == Fate::Up && !world.cut && !world.alone,
+                    Action::Resize(n, size) => fate(n) == Fate::Up && SIZES.contains(size),
                     Action::Start(n) => fate(n) == Fate::Down,
                     Action::Unpause(n) => fate(n) == Fate::Paused,
-                    Action::Join(n) => fate(n) == Fate::Gone,
+                    Action::Join(n) => {
+                        let whole = world.of(Fate::Down).len() + world.of(Fate::Paused).len() == 0;
+                        fate(n) == Fate::Gone && (!tokens || (whole && !world.cut))
+                    }
                     Action::KillAll(all) => *all == world.of(Fate::Up),
                     Action::Cut(some) => {
                         !world.cut && some.len() < world.of(Fate::Up).len() && !some.is_empty()
@@ -240,7 +266,8 @@ mod tests {
                 assert!(5 - world.of(Fate::Gone).len() >= LEAST - 1, "{seed}: {text}");
             }
         }
-        let all = ["cut", "heal", "join", "kill", "leave", "pause", "start", "stop", "unpause"];
+        let all =
+            ["cut", "heal", "join", "kill", "leave", "pause", "size", "start", "stop", "unpause"];
         assert!(all.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
     }
 }

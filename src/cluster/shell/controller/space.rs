@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::cluster::decide::Observation;
-use crate::cluster::seen::{Probe, Seen};
+use crate::cluster::seen::{Member, Probe, Seen};
 use crate::cluster::shell::Agent;
 use crate::cluster::space::{Care, Keeper, Sight, Step, Usage};
 
@@ -47,7 +47,8 @@ pub(super) async fn keep(
     any
 }
 
-fn usage(member: &crate::cluster::seen::Member, probe: Option<&Probe>) -> Option<Usage> {
+/// What a member that answers has and uses.
+pub(in crate::cluster::shell) fn usage(member: &Member, probe: Option<&Probe>) -> Option<Usage> {
     let probe = probe.filter(|p| p.member == member.id)?;
     Some(Usage {
         id: member.id,

@@ -14,12 +14,17 @@ use crate::cluster::status::Role;
 pub(super) async fn answer(agent: &Agent, request: &str, recovery: &Recovery) -> Answer {
     let recovery = match recovery {
         Recovery::LostQuorum { from, peer, addresses_changed } => {
-            if let Err(why) = lost(agent, from).await {
-                return Answer::Refused(why);
-            }
+            let judged = match lost(agent, from).await {
+                Ok(judged) => judged,
+                Err(why) => return Answer::Refused(why),
+            };
+            // The others were asked with certificates that the state folder does not know.
+            let known = agent.tls.by_authority() || agent.tls.certificates.is_none();
+            let named = (judged && !known).then(|| agent.host.clone());
+            let from = from.clone().or(named);
             let own = agent.addresses.peer.clone();
             let peer = if *addresses_changed && peer.is_empty() { own } else { peer.clone() };
-            Recovery::LostQuorum { from: from.clone(), peer, addresses_changed: *addresses_changed }
+            Recovery::LostQuorum { from, peer, addresses_changed: *addresses_changed }
         }
         Recovery::Snapshot { file } => {
             let whole = snapshots::check(file).is_ok_and(|(_, whole)| whole);
@@ -43,8 +48,9 @@ pub(super) async fn answer(agent: &Agent, request: &str, recovery: &Recovery) ->
     }
 }
 
-/// Whether the quorum is lost, as far as an agent that runs can tell.
-async fn lost(agent: &Agent, named: &Option<String>) -> Result<(), String> {
+/// Whether the quorum is lost, as far as an agent that runs can tell; false when that is to be
+/// judged later.
+async fn lost(agent: &Agent, named: &Option<String>) -> Result<bool, String> {
     let view = agent.status.borrow().cluster.clone().unwrap_or_default();
     if view.quorum {
         return Err(
@@ -67,7 +73,7 @@ async fn lost(agent: &Agent, named: &Option<String>) -> Result<(), String> {
     };
     let Some(known) = health.get(&own.id) else {
         // Its etcd does not run, so that its log is not known yet: judged once it is.
-        return Ok(());
+        return Ok(false);
     };
     let others = view.voters().filter(|one| one.id != own.id);
     recover::judge(&Found {
@@ -76,6 +82,7 @@ async fn lost(agent: &Agent, named: &Option<String>) -> Result<(), String> {
         others: others.filter_map(|one| Some(of(&one.host, Some(health.get(&one.id)?)))).collect(),
         named: named.clone(),
     })
+    .map(|()| true)
 }
 
 /// Another host that answers and knows a leader.

@@ -46,7 +46,7 @@ pub(super) fn stopping(bench: &Bench) -> anyhow::Result<()> {
 }
 
 /// Interrupts an agent, which leaves and ends well.
-fn interrupt(host: &mut Host) -> anyhow::Result<Duration> {
+pub(super) fn interrupt(host: &mut Host) -> anyhow::Result<Duration> {
     host.signal(Signal::SIGINT)?;
     let (status, took) = host.ended(FAILED)?;
     ensure!(status.success(), "an agent that was interrupted ended with {status}");

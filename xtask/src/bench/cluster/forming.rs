@@ -41,7 +41,7 @@ pub(super) fn compare(
 /// Sizes, orders and pauses that follow from seeds; tells every seed that failed.
 pub(super) fn in_any_order(bench: &Bench) -> anyhow::Result<()> {
     let (mut figures, mut failed) = (Vec::new(), Vec::new());
-    for seed in (bench.seed..).take(bench.rounds as usize) {
+    for seed in (bench.options.seed..).take(bench.rounds as usize) {
         match one(bench, seed) {
             Ok(took) => figures.push(took),
             Err(why) => {

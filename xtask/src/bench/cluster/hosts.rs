@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -129,6 +130,29 @@ impl Host {
         Ok(())
     }
 
+    /// Starts an agent that never serves, as this user if one is named, who cannot read
+    /// certificates.
+    pub(super) fn takes_part(
+        &mut self,
+        programs: &Programs,
+        seed: &str,
+        user: Option<u32>,
+    ) -> anyhow::Result<()> {
+        let mut command = Command::new(&programs.agent);
+        if let Some(user) = user {
+            nix::unistd::chown(&self.folder, Some(user.into()), None)?;
+            command.uid(user);
+        }
+        command.args(["run", "--no-server", "--hostname", &self.name]);
+        command.arg("--prefix").arg(&self.folder).args(["--seeds", seed]);
+        if let Some(files) = &programs.certificates {
+            command.arg("--cert-file").arg(&files.cert).arg("--key-file").arg(&files.key);
+            command.arg("--trusted-ca-file").arg(&files.authority);
+        }
+        command.arg("empty");
+        self.run(command)
+    }
+
     /// Starts an etcd with the flags that the agent gives it.
     pub(super) fn etcd(
         &mut self,
@@ -184,23 +208,46 @@ impl Host {
         format!("{}={}", self.name, programs.url(self.peer))
     }
 
+    /// The number of its process.
+    pub(super) fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("it does not run")?.id())
+    }
+
+    /// The number of the etcd that its agent runs.
+    pub(super) fn child_id(&self) -> anyhow::Result<u32> {
+        let id = self.children()?.first().copied().context("it runs no etcd")?;
+        Ok(u32::try_from(id)?)
+    }
+
     /// Sends a signal to its process.
     pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let id = self.child.as_ref().context("it does not run")?.id();
-        kill(Pid::from_raw(i32::try_from(id)?), signal)?;
+        kill(Pid::from_raw(i32::try_from(self.id()?)?), signal)?;
         Ok(())
     }
 
     /// Sends a signal to its process and to the etcd that this runs.
     pub(super) fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
-        let id = self.child.as_ref().context("it does not run")?.id();
-        for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        self.signal_children(signal)?;
+        self.signal(signal)
+    }
+
+    /// Sends a signal to the etcd that its process runs.
+    pub(super) fn signal_children(&self, signal: Signal) -> anyhow::Result<()> {
+        for child in self.children()? {
+            kill(Pid::from_raw(child), signal)?;
+        }
+        Ok(())
+    }
+
+    fn children(&self) -> anyhow::Result<Vec<i32>> {
+        let mut found = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id()?))? {
             let list = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
             for child in list.split_whitespace() {
-                kill(Pid::from_raw(child.parse()?), signal)?;
+                found.push(child.parse()?);
             }
         }
-        self.signal(signal)
+        Ok(found)
     }
 
     /// Waits until its process has ended.
