@@ -13,6 +13,7 @@ pub mod exchange;
 mod ladder;
 mod last_resort;
 mod metrics;
+mod pieces;
 mod pool;
 mod receivers;
 mod reload;
