@@ -17,7 +17,7 @@ pub mod record;
 pub mod roster;
 pub mod rules;
 
-pub use rules::run;
+pub use rules::{Local, run, run_beside};
 
 /// The routing scope of an export that names none.
 pub const DEFAULT_CHANNEL: &str = "default";

@@ -10,15 +10,15 @@ use crate::ident::{HostName, ResourceId};
 use crate::kind::Resource;
 use crate::spec::{Fields, Meta, Receive};
 
+mod amend;
 mod autoedge;
 mod compile;
 mod cycle;
 mod rank;
 
+pub use amend::{amend, amend_collected};
 pub use autoedge::add as add_automatic_edges;
-pub use compile::{
-    Compiled, FieldMistake, amend, compile, compile_with, field_mistakes, stated_edges,
-};
+pub use compile::{Compiled, FieldMistake, compile, compile_with, field_mistakes, stated_edges};
 pub use cycle::declared_cycles;
 pub use rank::ranks;
 

@@ -14,6 +14,7 @@ mod edit;
 mod entry;
 mod meta;
 mod node;
+mod piece;
 mod place;
 mod program;
 mod read;
@@ -21,9 +22,11 @@ mod receive;
 mod scalar;
 mod schema;
 mod seam;
+mod shift;
 mod unbuilt;
 
 pub use edit::{Edit, edit};
+pub use piece::{Part, Piece, cut, join};
 pub use schema::schema;
 pub use seam::Seams;
 

@@ -83,6 +83,24 @@ fn an_edit_swaps_the_graph_and_a_broken_edit_keeps_it() {
 }
 
 #[test]
+fn the_last_of_many_edits_wins_however_fast_they_come() {
+    let site = Site::new();
+    let text = |value: usize| {
+        let one = |at| format!("  - name: n{at}\n    comment: {value}\n");
+        let many: String = (0..3000).map(one).collect();
+        let file = format!("  file:\n  - name: DIR/f\n    content: '{value}'\n");
+        format!("graph: g\nresources:\n  noop:\n{many}{file}")
+    };
+    site.write("site.yaml", &text(0));
+    let _agent = site.agent(&["yaml", "DIR/site.yaml"]);
+    wait_for(30, "the file is made", || site.read("f"));
+    for value in 1..=20 {
+        site.write("site.yaml", &text(value));
+    }
+    wait_for(30, "the last edit is applied", || site.read("f").filter(|text| text == "20"));
+}
+
+#[test]
 fn a_refused_graph_prints_every_mistake_and_exits_with_1_before_anything_starts() {
     let site = Site::new();
     site.write(

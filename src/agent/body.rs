@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::desired::{self, Desired};
 use super::durable::{self, Durable};
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
@@ -23,10 +24,11 @@ use super::source::Source;
 use super::start::{Heard, Signals, since_1970};
 use super::watch::{CommandNews, HubError, Touched};
 use super::watches::{SOURCE, Told, Watches};
-use super::{EXIT_FAILED, EXIT_TIME, desired};
+use super::{EXIT_FAILED, EXIT_TIME};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::Order;
-use crate::collect::convergence::{self, Said};
+use crate::collect::Local;
+use crate::collect::convergence::Said;
 use crate::collect::publish::{self, Published};
 use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
@@ -58,6 +60,8 @@ pub(super) struct Body {
     pub(super) seen: String,
 
     pub(super) source: Arc<Source>,
+    /// What its program manages.
+    pub(super) local: Local,
     pub(super) reading: Reading,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
@@ -436,41 +440,23 @@ impl Body {
         }
     }
 
-    /// Others export something else, or it is known differently. Who collects nothing only notes
-    /// it.
-    async fn exported(&mut self) {
-        if !self.source.program.collect.is_empty() {
-            return self.rebuild().await;
-        }
-        let view = self.exports.borrow_and_update();
-        self.store_state = view.state;
-        self.seen = convergence::digest(&view.exports);
-    }
-
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
-        let program = &self.source.program;
-        let host = &self.settings.host;
         let (exports, state) = {
             let view = self.exports.borrow_and_update();
             (view.exports.clone(), view.state)
         };
         let everywhere = self.settings.everywhere();
-        match desired::compile(program, &exports, &self.collected, host, &everywhere) {
+        match desired::compile(self.here(&everywhere), &exports, &self.collected) {
             Ok(desired) => {
-                for message in desired.messages.iter().filter(|one| !self.messages.contains(one)) {
-                    tracing::warn!("{message}");
-                }
                 for note in &desired.notes {
                     tracing::debug!("{note}");
                 }
-                self.messages = desired.messages;
-                self.collected = desired.collected;
-                self.store_state = state;
-                self.seen = convergence::digest(&exports);
+                let Desired { graph, messages, collected, .. } = desired;
+                self.note_collected(&exports, state, messages, collected);
                 self.publish_own();
                 self.look_outside().await;
-                self.swap(desired.graph).await;
+                self.swap(graph).await;
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);

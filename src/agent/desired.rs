@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::collect::{self, Export};
+use crate::collect::{self, Export, Local};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
 use crate::ident::HostName;
@@ -44,15 +44,25 @@ impl Everywhere {
     }
 }
 
+/// The program of the file, with what is known about it.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) program: &'a Program,
+    /// What it manages, if that was wanted already.
+    pub(super) local: &'a Local,
+    pub(super) me: &'a HostName,
+    pub(super) everywhere: &'a Everywhere,
+}
+
 /// Compiles.
 pub(super) fn compile(
-    program: &Program,
+    here: Here<'_>,
     exports: &[Arc<Export>],
     previous: &[Collected],
-    me: &HostName,
-    everywhere: &Everywhere,
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let collection = collect::run(exports, &program.collect, me, program, previous);
+    let Here { program, local, me, everywhere } = here;
+    let beside = (program, local);
+    let collection = collect::run_beside(exports, &program.collect, me, beside, previous);
     let collected = collection.resources;
     let mut messages = collection.messages;
     let compiled = if everywhere.is_usual() {
@@ -82,3 +92,38 @@ pub(super) fn amend(
     resources.iter_mut().for_each(|one| everywhere.apply(Arc::make_mut(&mut one.meta)));
     graph::amend(graph, &resources)
 }
+
+/// A graph in which only values of other hosts' resources differ.
+pub(super) struct Recollected {
+    pub(super) graph: Arc<Graph>,
+    pub(super) messages: Vec<String>,
+    pub(super) collected: Vec<Collected>,
+}
+
+/// `graph`, which came of the same program and of `previous`, with what others export now; `None`
+/// when everything has to be compiled.
+pub(super) fn recollect(
+    here: Here<'_>,
+    exports: &[Arc<Export>],
+    previous: &[Collected],
+    graph: &Arc<Graph>,
+) -> Option<Recollected> {
+    let Here { program, local, me, everywhere } = here;
+    let beside = (program, local);
+    let collection = collect::run_beside(exports, &program.collect, me, beside, previous);
+    let collected = collection.resources;
+    if !collected.iter().map(|one| &one.id).eq(previous.iter().map(|one| &one.id)) {
+        return None;
+    }
+    let graph = if everywhere.is_usual() {
+        graph::amend_collected(graph, &collected)?
+    } else {
+        let mut applied = collected.clone();
+        applied.iter_mut().for_each(|one| everywhere.apply(Arc::make_mut(&mut one.meta)));
+        graph::amend_collected(graph, &applied)?
+    };
+    Some(Recollected { graph, messages: collection.messages, collected })
+}
+
+#[cfg(test)]
+mod tests;

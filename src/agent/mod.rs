@@ -13,8 +13,10 @@ pub mod exchange;
 mod ladder;
 mod last_resort;
 mod metrics;
+mod pieces;
 mod pool;
 mod receivers;
+mod recollect;
 mod reload;
 mod report;
 mod runs;
@@ -42,9 +44,16 @@ pub const EXIT_TIME: u8 = 4;
 /// Converged, but some resources failed or are blocked.
 pub const EXIT_PARTIAL: u8 = 5;
 
+/// How long a thread for blocking calls waits for the next one: it then wakes up only to end, long
+/// after the agent came to rest if that is long.
+const IDLE_THREAD: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Runs an agent until it ends; gives its exit code. Prints what was refused.
 pub fn run(settings: Settings) -> u8 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_keep_alive(IDLE_THREAD)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(failure) => {

@@ -10,13 +10,14 @@ use super::body::{Body, warn_each};
 use super::desired;
 use super::settings::Input;
 use super::source::{self, Again, Refused, Source};
+use crate::collect::Local;
 use crate::engine::Event;
 use crate::yaml::Edit;
 
 /// What came of it.
 pub(super) type Loaded = Result<Again, Refused>;
 
-/// The read that is under way.
+/// The read that is under way. The deciding part: what happens during a read is not forgotten.
 #[derive(Default)]
 pub(super) struct Reading {
     task: Option<JoinHandle<Loaded>>,
@@ -26,7 +27,36 @@ pub(super) struct Reading {
     revive: bool,
 }
 
+/// What is to be done when a read came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// The file may have changed meanwhile.
+    ReadAgain,
+    /// To look again at what failed.
+    Revive,
+    Nothing,
+}
+
 impl Reading {
+    /// Has the file read; once more after the read that is under way, if there is one.
+    fn begin(&mut self, read: impl FnOnce() -> Loaded + Send + 'static) {
+        match self.task {
+            Some(_) => self.again = true,
+            None => self.task = Some(tokio::task::spawn_blocking(read)),
+        }
+    }
+
+    /// A read was taken in.
+    fn ended(&mut self) -> Next {
+        if std::mem::take(&mut self.again) {
+            return Next::ReadAgain;
+        }
+        match std::mem::take(&mut self.revive) {
+            true => Next::Revive,
+            false => Next::Nothing,
+        }
+    }
+
     /// What came of the read; for ever when none is under way.
     pub(super) async fn next(&mut self) -> Loaded {
         let Some(task) = &mut self.task else { return std::future::pending().await };
@@ -43,13 +73,8 @@ impl Body {
     /// The graph file may have changed: reads it.
     pub(super) fn reload(&mut self) {
         let Input::Yaml(path) = &self.settings.input else { return };
-        if self.reading.task.is_some() {
-            self.reading.again = true;
-            return;
-        }
         let (path, before) = (path.clone(), Arc::clone(&self.source));
-        let read = move || source::load_again(&path, &before);
-        self.reading.task = Some(tokio::task::spawn_blocking(read));
+        self.reading.begin(move || source::load_again(&path, &before));
     }
 
     /// Reads the graph file, and then looks again at what failed.
@@ -75,16 +100,17 @@ impl Body {
             }
             Err(refused) => self.refused(refused),
         }
-        if std::mem::take(&mut self.reading.again) {
-            self.reload();
-        } else if std::mem::take(&mut self.reading.revive) {
-            self.feed(Event::Revive).await;
+        match self.reading.ended() {
+            Next::ReadAgain => self.reload(),
+            Next::Revive => self.feed(Event::Revive).await,
+            Next::Nothing => {}
         }
     }
 
     /// Makes the file's graph anew after this change of what it says.
     async fn take(&mut self, change: impl FnOnce(&mut Source)) {
         change(Arc::make_mut(&mut self.source));
+        self.local = Local::default();
         self.say_changed();
         self.graph_error = None;
         self.rebuild().await;
@@ -99,6 +125,7 @@ impl Body {
             return self.take(|source| source.apply(edit, text)).await;
         };
         Arc::make_mut(&mut self.source).apply(edit, text);
+        self.local = Local::default();
         self.say_changed();
         self.publish_own();
         self.look_outside().await;
@@ -120,5 +147,43 @@ impl Body {
             tracing::error!("{}; the graph before it keeps running", refused.summary);
         }
         self.graph_error = Some(refused.summary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edit_during_a_read_is_not_lost() {
+        let (go, wait) = mpsc::channel();
+        let mut reading = Reading::default();
+        reading.begin(move || {
+            wait.recv().expect("the test lets it go on");
+            Ok(Again::Same)
+        });
+        reading.revive = true;
+        reading.begin(|| unreachable!("one read at a time"));
+        reading.begin(|| unreachable!("one read at a time"));
+        go.send(()).expect("it waits");
+        assert!(matches!(reading.next().await, Ok(Again::Same)));
+        assert_eq!(reading.ended(), Next::ReadAgain);
+        reading.begin(|| Ok(Again::Same));
+        assert!(matches!(reading.next().await, Ok(Again::Same)));
+        assert_eq!(reading.ended(), Next::Revive, "which waited for the newest text");
+        assert_eq!(reading.ended(), Next::Nothing);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_is_refused_and_the_next_one_can_begin() {
+        let mut reading = Reading::default();
+        reading.begin(|| panic!("a mistake of ours"));
+        let Err(Refused { summary, .. }) = reading.next().await else { panic!("it was read") };
+        assert!(summary.starts_with("the graph file was not read to its end"), "{summary}");
+        assert_eq!(reading.ended(), Next::Nothing);
+        reading.begin(|| Ok(Again::Same));
+        assert!(matches!(reading.next().await, Ok(Again::Same)));
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::pieces;
 use crate::diag::{self, Diagnostic, Severity};
 use crate::spec::{Program, ResourceSpec};
 use crate::yaml::{self, Edit, Seams, TEXT_BYTES_MAX};
@@ -81,6 +82,9 @@ fn read_or_refuse(path: &Path) -> Result<String, Refused> {
 }
 
 fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
+    if let Some((program, seams)) = pieces::read(&text) {
+        return Ok((Source { text, program, seams }, String::new()));
+    }
     let name = path.display().to_string();
     let (program, findings, seams) = yaml::parse_to_edit(&text);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -96,7 +100,7 @@ fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
 }
 
 /// Where fields stand is for messages about them, and those were all found.
-fn forget_places(resource: &mut ResourceSpec) {
+pub(super) fn forget_places(resource: &mut ResourceSpec) {
     resource.field_spans = Vec::new();
 }
 

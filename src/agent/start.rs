@@ -175,6 +175,7 @@ impl Agent {
             instance: folder.identity().instance,
             store,
             source: Arc::new(source),
+            local: crate::collect::Local::default(),
             reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),

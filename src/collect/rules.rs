@@ -19,6 +19,8 @@ use crate::spec::{CollectRule, Collected, Fields, Program, Value};
 
 mod settle;
 
+pub use settle::Local;
+
 /// Finds a kind by its name.
 type Kinds = fn(&str) -> Option<&'static dyn Kind>;
 
@@ -33,13 +35,26 @@ pub fn run(
     local: &Program,
     previous: &[Collected],
 ) -> Collection {
-    run_with(kind::find, exports, rules, &Place { me, local, previous })
+    run_beside(exports, rules, me, (local, &Local::default()), previous)
+}
+
+/// [`run`] beside a program of which it is known, or found now, what it manages: who collects again
+/// keeps that as long as it keeps the program.
+pub fn run_beside(
+    exports: &[Arc<Export>],
+    rules: &[CollectRule],
+    me: &HostName,
+    (program, local): (&Program, &Local),
+    previous: &[Collected],
+) -> Collection {
+    run_with(kind::find, exports, rules, &Place { me, program, local, previous })
 }
 
 /// Where the resources are collected.
 struct Place<'a> {
     me: &'a HostName,
-    local: &'a Program,
+    program: &'a Program,
+    local: &'a Local,
     previous: &'a [Collected],
 }
 

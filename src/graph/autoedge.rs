@@ -70,6 +70,9 @@ fn wanted(graph: &Graph, managed: &[Managed<'_>]) -> Vec<(usize, usize)> {
     for (at, one) in managed.iter().enumerate().filter(|(_, one)| one.directory) {
         directories.entry(one.path.as_os_str()).or_insert(at);
     }
+    if directories.is_empty() {
+        return Vec::new();
+    }
     let ends = |(at, one): (usize, &Managed<'_>)| {
         let mut above = one.path.ancestors().skip(1);
         let parent = *above.find_map(|above| directories.get(above.as_os_str()))?;

@@ -60,29 +60,6 @@ pub fn compile_with(
     Ok(compiled)
 }
 
-/// `old` with what these resources say now, when that concerns nobody else: each is in the graph,
-/// works at the same place, and receives from the same ones. `None` when it may concern others.
-pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
-    let mut changed = Vec::new();
-    for spec in specs.iter().filter(|spec| !spec.export.as_ref().is_some_and(|one| one.hidden)) {
-        let after = build_local(kind::all(), spec).ok()?;
-        let before = old.vertices.get(&spec.id)?;
-        if **before != after {
-            let alike = before.receives == after.receives
-                && before.origin == after.origin
-                && before.meta.autoedge == after.meta.autoedge
-                && before.resource.hints() == after.resource.hints();
-            changed.push(alike.then_some(after)?);
-        }
-    }
-    if changed.is_empty() {
-        return Some(Arc::clone(old));
-    }
-    let mut new = Graph::clone(old);
-    new.vertices.extend(changed.into_iter().map(|one| (one.id.clone(), Arc::new(one))));
-    Some(Arc::new(new))
-}
-
 /// A mistake that a kind found in a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMistake {
@@ -117,7 +94,10 @@ fn build(kind: &dyn Kind, spec: &ResourceSpec) -> Result<Arc<dyn Resource>, Vec<
     })
 }
 
-fn build_local(kinds: &[&dyn Kind], spec: &ResourceSpec) -> Result<Vertex, Vec<Diagnostic>> {
+pub(super) fn build_local(
+    kinds: &[&dyn Kind],
+    spec: &ResourceSpec,
+) -> Result<Vertex, Vec<Diagnostic>> {
     let Some(kind) = kinds.iter().find(|kind| kind.name() == spec.id.kind()) else {
         let message = format!("{}: unknown kind `{}`", spec.id, spec.id.kind());
         return Err(vec![Diagnostic::error(spec.span, message)]);
@@ -152,26 +132,34 @@ fn add_collected(kinds: &[&dyn Kind], graph: &mut Graph, one: &Collected) -> Res
             Origin::Collected { .. } => left_out("it was already collected"),
         };
     }
-    let Some(kind) = kinds.iter().find(|kind| kind.name() == one.id.kind()) else {
+    if !kinds.iter().any(|kind| kind.name() == one.id.kind()) {
         return Err(format!("XC12 {} from {from}: unknown kind; left out", one.id));
-    };
-    let resource = match kind.build(&one.id, &one.fields) {
-        Ok(resource) => resource,
+    }
+    let vertex = match build_collected(kinds, one) {
+        Ok(vertex) => vertex,
         Err(mistakes) => {
             let why: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
             return left_out(&why.join("; "));
         }
     };
-    let vertex = Vertex {
+    graph.vertices.insert(one.id.clone(), Arc::new(vertex));
+    Ok(())
+}
+
+/// Its vertex; a kind that is not among `kinds` has nothing to say.
+pub(super) fn build_collected(
+    kinds: &[&dyn Kind],
+    one: &Collected,
+) -> Result<Vertex, Vec<FieldError>> {
+    let kind = kinds.iter().find(|kind| kind.name() == one.id.kind()).ok_or_else(Vec::new)?;
+    Ok(Vertex {
         id: one.id.clone(),
         fields: one.fields.clone(),
         meta: one.meta.clone(),
         receives: BTreeMap::new(),
         origin: Origin::Collected { from: one.from.clone() },
-        resource,
-    };
-    graph.vertices.insert(one.id.clone(), Arc::new(vertex));
-    Ok(())
+        resource: kind.build(&one.id, &one.fields)?,
+    })
 }
 
 /// All edges that the file says: the ones under `edges`, and one from each sender to who receives

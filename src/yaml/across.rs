@@ -13,15 +13,20 @@ use crate::ident::ResourceId;
 use crate::kind::Kind;
 use crate::spec::{CollectRule, EdgeSpec, Program, ResourceSpec};
 
-/// Adds everything that is wrong between the parts of a program.
+/// Adds everything that is wrong with the parts of a program together, and what the kinds say.
 pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
+    fields(kinds, &program.resources, shelf, sink);
+    between(program, sink);
+}
+
+/// Adds everything that is wrong between the parts of a program.
+pub(super) fn between(program: &Program, sink: &mut Sink) {
     let applied = |spec: &&ResourceSpec| spec.export.as_ref().is_none_or(|export| !export.hidden);
     let here = unique(program.resources.iter().filter(applied), sink, |spec| {
         format!("{} is declared twice", spec.id)
     });
     let published = program.resources.iter().filter(|spec| spec.export.is_some());
     let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
-    fields(kinds, &program.resources, shelf, sink);
     let names = Names { here, published, rules: &program.collect };
     for edge in &program.edges {
         names.check_end(&edge.from, edge.from_span, sink);

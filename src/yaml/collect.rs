@@ -46,7 +46,7 @@ fn one(kinds: &[&dyn Kind], rule: &str, item: &Node, sink: &mut Sink) -> Option<
     let (mut kind, mut pattern) = (None, None);
     let before = sink.mark();
     for Entry { key, value } in entries {
-        match key.text.as_str() {
+        match &*key.text {
             "kind" | "pattern" if value.is_null() => {}
             "kind" => kind = scalar::text("kind", value, sink).map(|kind| (kind, value.span)),
             "pattern" => pattern = directory(rule, value, sink),

@@ -39,7 +39,7 @@ impl Reader<'_> {
         let (mut name, mut notify) = (None, false);
         let (mut ends, mut given) = ([None, None], [false, false]);
         for Entry { key, value } in entries {
-            match key.text.as_str() {
+            match &*key.text {
                 "name" | "notify" if value.is_null() => {}
                 "name" => name = scalar::text("name", value, sink),
                 "notify" => notify = scalar::boolean("notify", value, sink).unwrap_or(false),
@@ -76,7 +76,7 @@ impl Reader<'_> {
         let (mut kind, mut name) = (None, None);
         let before = sink.mark();
         for Entry { key, value } in entries {
-            match key.text.as_str() {
+            match &*key.text {
                 "kind" | "name" if value.is_null() => {}
                 "kind" => {
                     kind = scalar::text("kind", value, sink).map(|kind| (kind, value.span));

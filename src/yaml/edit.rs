@@ -10,10 +10,10 @@ use std::ops::Range;
 use super::entry::{self, Shelf};
 use super::node::{Data, Entry};
 use super::seam::{self, List, Seams};
+use super::shift::{Shift, breaks};
 use super::{Sink, TEXT_BYTES_MAX, across, read};
-use crate::diag::Span;
 use crate::kind::{self, Kind};
-use crate::spec::{CollectRule, Program, ResourceSpec};
+use crate::spec::{Program, ResourceSpec};
 
 /// What a text says otherwise than the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +27,6 @@ pub struct Edit {
     starts: Vec<usize>,
     values: usize,
     shift: Shift,
-}
-
-/// How far everything behind an edit moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shift {
-    /// The first byte that moves, in the old text.
-    from: usize,
-    bytes: isize,
-    lines: isize,
 }
 
 /// What has to be done to `program`, which is what `old` says, to become what `new` says; `None`
@@ -79,11 +70,6 @@ pub(super) fn edit_with(
     (sink.found.is_empty() && values <= read::VALUES_MAX).then_some(edit)
 }
 
-/// How many lines end in a text.
-fn breaks(text: &str) -> isize {
-    text.bytes().filter(|byte| *byte == b'\n').count().cast_signed()
-}
-
 impl Edit {
     /// Makes the program and the places of the old text those of the new one.
     pub fn apply(self, program: &mut Program, seams: &mut Seams) {
@@ -104,38 +90,8 @@ impl Edit {
                 *end = end.saturating_add_signed(more);
             }
         }
-        for edge in &mut program.edges {
-            shift.span(&mut edge.from_span);
-            shift.span(&mut edge.to_span);
-        }
-        for CollectRule::Legacy { span, .. } in &mut program.collect {
-            shift.span(span);
-        }
-    }
-}
-
-impl Shift {
-    fn byte(self, byte: &mut usize) {
-        if *byte >= self.from {
-            *byte = byte.saturating_add_signed(self.bytes);
-        }
-    }
-
-    fn span(self, span: &mut Span) {
-        if span.start >= self.from {
-            span.line = span.line.saturating_add_signed(self.lines);
-            span.start = span.start.saturating_add_signed(self.bytes);
-            span.end = span.end.saturating_add_signed(self.bytes);
-        }
-    }
-
-    fn resource(self, one: &mut ResourceSpec) {
-        self.span(&mut one.span);
-        one.field_spans.iter_mut().for_each(|(_, span)| self.span(span));
-        for receive in one.receives.values_mut() {
-            self.span(&mut receive.span);
-            self.span(&mut receive.from_span);
-        }
+        program.edges.iter_mut().for_each(|edge| shift.edge(edge));
+        program.collect.iter_mut().for_each(|rule| shift.rule(rule));
     }
 }
 
@@ -257,4 +213,4 @@ fn common_end(one: &[u8], other: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -24,6 +24,8 @@ pub(super) struct Shelf {
     pub(super) damaged: BTreeSet<usize>,
     /// The meta parameters of the last resource: mostly those of the next one, too.
     meta: Arc<Meta>,
+    /// The kind of the last resource, likewise.
+    kind: Option<Arc<str>>,
 }
 
 impl Shelf {
@@ -33,6 +35,11 @@ impl Shelf {
             self.meta = Arc::new(meta);
         }
         Arc::clone(&self.meta)
+    }
+
+    fn share_kind(&mut self, kind: &str) -> Arc<str> {
+        let last = self.kind.take().filter(|last| **last == *kind);
+        Arc::clone(self.kind.insert(last.unwrap_or_else(|| kind.into())))
     }
 }
 
@@ -80,9 +87,9 @@ pub(super) fn read(
         None => (name, false),
     };
     let export = draft.export(marked, span, sink);
-    let id = ResourceId::new(kind.name(), name.as_str());
+    let id = ResourceId::new(shelf.share_kind(kind.name()), name);
     draft.check_receives(&id, export.as_ref(), sink);
-    check_name(&name, export.is_some(), span, sink);
+    check_name(id.name(), export.is_some(), span, sink);
     if damaged {
         shelf.damaged.insert(specs.len());
     }
@@ -129,7 +136,7 @@ impl Draft {
         value: &Node,
         sink: &mut Sink,
     ) {
-        let name = key.text.as_str();
+        let name = &*key.text;
         if let Some(field) = kind.fields().iter().find(|field| field.name == name) {
             if let Some(read) = scalar::value(field.ty, name, value, sink) {
                 self.fields.insert(field.name, read);
@@ -198,7 +205,7 @@ fn export_switch(value: &Node, sink: &mut Sink) -> Option<bool> {
 
 /// Reports a key that the resource cannot have; whether it was probably meant to be `name`.
 fn unknown_key(kind: &dyn Kind, key: &Key, sink: &mut Sink) -> bool {
-    let (name, kind_name) = (key.text.as_str(), kind.name());
+    let (name, kind_name) = (&*key.text, kind.name());
     if name == "pollint" || (name == "state" && kind_name == "exec") {
         let message = format!("`{name}` does nothing in `{kind_name}`, nor did it in mgmt");
         sink.add(Diagnostic::warning(key.span, message).with_help("remove it"));

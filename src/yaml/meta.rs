@@ -36,7 +36,7 @@ pub(super) fn read(value: &Node, sink: &mut Sink) -> Meta {
     let mut draft = Draft::default();
     let entries = program::map(value, "`meta`", "of meta parameters", sink);
     for Entry { key, value } in entries.unwrap_or_default() {
-        let name = key.text.as_str();
+        let name = &*key.text;
         if !KEYS.contains(&name) {
             unknown(key, sink);
         } else if !value.is_null() {
@@ -172,7 +172,7 @@ fn locks(value: &Node, meta: &mut Meta, sink: &mut Sink) {
 }
 
 fn unknown(key: &Key, sink: &mut Sink) {
-    let name = key.text.as_str();
+    let name = &*key.text;
     if unbuilt::meta(name) {
         let message = format!("meta parameter `{name}` is not built yet");
         sink.add(Diagnostic::error(key.span, message).with_help("remove it"));

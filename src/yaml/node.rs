@@ -50,14 +50,15 @@ pub(super) enum Data {
 /// One entry of a map.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) key: Rc<Key>,
+    pub(super) key: Key,
     pub(super) value: Rc<Node>,
 }
 
 /// The key of an entry.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Key {
-    pub(super) text: String,
+    /// One copy for all keys that are alike.
+    pub(super) text: Rc<str>,
     pub(super) span: Span,
 }
 

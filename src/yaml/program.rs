@@ -14,16 +14,40 @@ use crate::spec::Program;
 
 pub(super) const KEYS: [&str; 5] = ["graph", "comment", "resources", "edges", "collect"];
 
-/// All that can be understood of a document; the sink has what cannot. What was read is given up
-/// piece by piece: a document of many resources is larger than what it says.
+/// All that can be understood of a document; the sink has what cannot.
 pub(super) fn read(kinds: &[&dyn Kind], root: Rc<Node>, sink: &mut Sink) -> Program {
-    let (mut program, span) = (Program::default(), root.span);
+    let span = root.span;
+    let Parts { program, shelf, named } = parts(kinds, root, sink);
+    if named == Some(false) {
+        let found = Diagnostic::error(span, "the file has no `graph`");
+        sink.add(found.with_help("name the graph in the first line: `graph: NAME`"));
+    }
+    if named.is_some() {
+        across::check(kinds, &program, &shelf, sink);
+    }
+    program
+}
+
+/// What each part of a file says by itself.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) program: Program,
+    pub(super) shelf: Shelf,
+    /// Whether it names the graph; `None` when it is no file at all.
+    pub(super) named: Option<bool>,
+}
+
+/// Reads each part by itself. What was read is given up piece by piece: a document of many
+/// resources is larger than what it says.
+pub(super) fn parts(kinds: &[&dyn Kind], root: Rc<Node>, sink: &mut Sink) -> Parts {
+    let (mut program, mut shelf) = (Program::default(), Shelf::default());
     let shape = "with `graph: NAME` and `resources:`";
-    let Some(entries) = owned_map(root, "a graph file", shape, sink) else { return program };
-    let mut shelf = Shelf::default();
+    let Some(entries) = owned_map(root, "a graph file", shape, sink) else {
+        return Parts::default();
+    };
     let (mut named, mut edges) = (false, Vec::new());
     for Entry { key, value } in entries {
-        match key.text.as_str() {
+        match &*key.text {
             "graph" => {
                 named = true;
                 program.name = graph_name(&value, sink);
@@ -46,12 +70,7 @@ pub(super) fn read(kinds: &[&dyn Kind], root: Rc<Node>, sink: &mut Sink) -> Prog
     for value in edges {
         edge::read(kinds, &shelf, &value, &mut program.edges, sink);
     }
-    if !named {
-        let found = Diagnostic::error(span, "the file has no `graph`");
-        sink.add(found.with_help("name the graph in the first line: `graph: NAME`"));
-    }
-    across::check(kinds, &program, &shelf, sink);
-    program
+    Parts { program, shelf, named: Some(named) }
 }
 
 fn graph_name(value: &Node, sink: &mut Sink) -> String {
@@ -76,10 +95,10 @@ fn resources(
     }
     let shape = "of kinds, each with a list of resources";
     for Entry { key, value } in owned_map(value, "`resources`", shape, sink).unwrap_or_default() {
-        let kind = kinds.iter().find(|kind| kind.name() == key.text);
+        let kind = kinds.iter().find(|kind| kind.name() == &*key.text);
         if kind.is_none() {
             refuse_kind(kinds, "", &key.text, key.span, sink);
-            shelf.unknown_kinds.insert(key.text.clone());
+            shelf.unknown_kinds.insert(key.text.to_string());
         }
         let items = owned_list(value, &format!("`{}`", key.text), "of resources", sink);
         program.resources.reserve_exact(items.len());

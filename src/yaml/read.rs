@@ -3,7 +3,7 @@
 //!
 //! Refuses a second document, a key that is there twice, and keys that are not text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
@@ -22,6 +22,9 @@ pub(super) const VALUES_MAX: usize = 1_000_000;
 /// How long all texts may be once aliases are followed, in bytes: each use of an aliased text is a
 /// copy. Every file without aliases is below it.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
+
+/// How many different keys are kept to have one copy of each: more than all kinds have fields.
+const KEYS_MAX: usize = 1_000;
 
 /// What a text holds.
 pub(super) struct Document {
@@ -53,6 +56,7 @@ pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Document> {
         sink,
         open: Vec::new(),
         anchors: HashMap::new(),
+        keys: Keys::default(),
         root: None,
         weight: Weight { values: 0, bytes: 0 },
         is_plain: true,
@@ -77,6 +81,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     /// `None` while the anchored value is still open: an alias to it would be endless.
     anchors: HashMap<usize, Option<Rc<Node>>>,
+    keys: Keys,
     root: Option<Rc<Node>>,
     weight: Weight,
     is_plain: bool,
@@ -92,7 +97,27 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Rc<Node>>),
-    Map { entries: Vec<Entry>, seen: BTreeMap<String, Span>, merges: Vec<Rc<Node>>, key: Slot },
+    Map { entries: Vec<Entry>, seen: Seen, merges: Vec<Rc<Node>>, key: Slot },
+}
+
+/// The keys of a map and where each stands.
+type Seen = BTreeMap<Rc<str>, Span>;
+
+/// One copy of each key, as far as they are kept.
+#[derive(Default)]
+struct Keys(HashSet<Rc<str>>);
+
+impl Keys {
+    fn share(&mut self, text: &str) -> Rc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Rc::clone(known);
+        }
+        let new: Rc<str> = text.into();
+        if self.0.len() < KEYS_MAX {
+            self.0.insert(Rc::clone(&new));
+        }
+        new
+    }
 }
 
 /// What the next value in a map is.
@@ -134,6 +159,16 @@ impl Builder<'_> {
                 let weight = Weight { values: 1, bytes: text.len() };
                 self.count(weight, span)?;
                 let plain = self.plainness(style, tag.as_deref(), span);
+                // Most scalars are keys, and of those nothing but the text is kept.
+                if anchor == 0
+                    && let Some(Open { kind: OpenKind::Map { seen, key, .. }, weight: all, .. }) =
+                        self.open.last_mut()
+                    && matches!(key, Slot::Key)
+                {
+                    *all = all.and(weight);
+                    *key = accept_key(self.keys.share(&text), plain, span, seen, self.sink);
+                    return Ok(());
+                }
                 let data = Data::Scalar { text: text.into_owned(), plain };
                 self.place(Node { span, data, weight }, anchor);
                 Ok(())
@@ -189,12 +224,7 @@ impl Builder<'_> {
     }
 
     /// Takes over the entries of `source` whose keys are not there yet.
-    fn merge(
-        &mut self,
-        source: &Node,
-        entries: &mut Vec<Entry>,
-        seen: &mut BTreeMap<String, Span>,
-    ) {
+    fn merge(&mut self, source: &Node, entries: &mut Vec<Entry>, seen: &mut Seen) {
         match &source.data {
             Data::Map(more) => {
                 for entry in more {
@@ -264,8 +294,20 @@ impl Builder<'_> {
             OpenKind::List(items) => items.push(node),
             OpenKind::Map { entries, seen, merges, key } => {
                 match std::mem::replace(key, Slot::Key) {
-                    Slot::Key => *key = accept_key(&node, seen, self.sink),
-                    Slot::Value(name) => entries.push(Entry { key: Rc::new(name), value: node }),
+                    Slot::Key => {
+                        *key = match &node.data {
+                            Data::Scalar { text, plain } => {
+                                let text = self.keys.share(text);
+                                accept_key(text, *plain, node.span, seen, self.sink)
+                            }
+                            _ => {
+                                let message = format!("a key must be a text, not {}", node.what());
+                                self.sink.add(Diagnostic::error(node.span, message));
+                                Slot::Refused
+                            }
+                        }
+                    }
+                    Slot::Value(name) => entries.push(Entry { key: name, value: node }),
                     Slot::Merge => merges.push(node),
                     Slot::Refused => {}
                 }
@@ -357,20 +399,15 @@ fn is_unspecific(tag: &Tag) -> bool {
         || (tag.handle.as_str(), tag.suffix.as_str()) == ("!", "")
 }
 
-fn accept_key(node: &Node, seen: &mut BTreeMap<String, Span>, sink: &mut Sink) -> Slot {
-    let Data::Scalar { text, plain } = &node.data else {
-        let message = format!("a key must be a text, not {}", node.what());
-        sink.add(Diagnostic::error(node.span, message));
-        return Slot::Refused;
-    };
-    if let Some(first) = seen.get(text) {
-        let twice = Diagnostic::error(node.span, format!("the key `{text}` is there twice"));
+fn accept_key(text: Rc<str>, plain: bool, span: Span, seen: &mut Seen, sink: &mut Sink) -> Slot {
+    if let Some(first) = seen.get(&text) {
+        let twice = Diagnostic::error(span, format!("the key `{text}` is there twice"));
         sink.add(twice.with_related(*first, "first here"));
     } else {
-        seen.insert(text.clone(), node.span);
+        seen.insert(Rc::clone(&text), span);
     }
-    if *plain && text == "<<" {
+    if plain && &*text == "<<" {
         return Slot::Merge;
     }
-    Slot::Value(Key { text: text.clone(), span: node.span })
+    Slot::Value(Key { text, span })
 }

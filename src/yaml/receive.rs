@@ -24,7 +24,7 @@ pub(super) fn read(
     let mut found = BTreeMap::new();
     let shape = "of fields, each with `kind`, `name` and `key` of what is sent";
     for Entry { key, value } in program::map(value, "`recv`", shape, sink).unwrap_or_default() {
-        let field = kind.fields().iter().find(|field| field.name == key.text);
+        let field = kind.fields().iter().find(|field| field.name == &*key.text);
         if field.is_none() {
             unknown_field(kind, key, sink);
         }
@@ -37,7 +37,7 @@ pub(super) fn read(
             let from = ResourceId::new(kind.name(), name.0);
             let receive = Receive { from, key: sent.name.to_owned() };
             let one = ReceiveSpec { receive, span: key.span, from_span: name.1 };
-            found.insert(key.text.clone(), one);
+            found.insert(key.text.to_string(), one);
         }
     }
     found
@@ -68,7 +68,7 @@ fn sender<'a>(
     let entries = program::map(value, &subject, "with `kind`, `name` and `key`", sink)?;
     let (mut texts, before) = ([None, None, None], sink.mark());
     for Entry { key, value } in entries {
-        let Some(at) = KEYS.iter().position(|known| *known == key.text) else {
+        let Some(at) = KEYS.iter().position(|known| *known == &*key.text) else {
             let message = format!("unknown key `{}` in {subject}", key.text);
             let found = Diagnostic::error(key.span, message);
             sink.add_with_hint(found, || suggest(&key.text, KEYS, "known keys"));

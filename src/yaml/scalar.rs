@@ -162,7 +162,7 @@ fn map(name: &str, node: &Node, sink: &mut Sink) -> Option<Value> {
     for entry in entries {
         let key = &entry.key.text;
         if let Some(value) = element(&format!("{name}.{key}"), &entry.value, sink) {
-            values.insert(key.clone(), value);
+            values.insert(key.to_string(), value);
         }
     }
     (sink.mark() == before).then_some(Value::Map(values))

@@ -37,15 +37,20 @@ pub(super) struct List {
 impl Seams {
     /// Those of a text that was read without a remark: each entry is one resource.
     pub(super) fn of(text: &str, document: &Document) -> Seams {
+        Seams::found(text, document).unwrap_or_default()
+    }
+
+    /// [`Seams::of`], or nothing when the text cannot be cut.
+    pub(super) fn found(text: &str, document: &Document) -> Option<Seams> {
         let mut seams = Seams { values: document.root.weight.values, ..Seams::default() };
-        let found = document.is_plain.then(|| seams.add_all(text, &document.root)).flatten();
+        document.is_plain.then(|| seams.add_all(text, &document.root)).flatten()?;
         // What is merged into a map comes last in it, wherever it stands.
-        found.filter(|()| seams.starts.is_sorted()).map_or_else(Seams::default, |()| seams)
+        seams.starts.is_sorted().then_some(seams)
     }
 
     fn add_all(&mut self, text: &str, root: &Node) -> Option<()> {
         let keys = entries(root)?;
-        let Some(at) = keys.iter().position(|entry| entry.key.text == "resources") else {
+        let Some(at) = keys.iter().position(|entry| &*entry.key.text == "resources") else {
             return Some(());
         };
         if indent(text, keys[at].key.span)? != 0 || keys[at].value.is_null() {
@@ -61,7 +66,7 @@ impl Seams {
             let first = self.starts.len();
             self.starts.extend(starts);
             self.lists.push(List {
-                kind: key.text.clone(),
+                kind: key.text.to_string(),
                 kind_indent: indent(text, key.span).filter(|spaces| *spaces > 0)?,
                 dash_indent,
                 resources: first..self.starts.len(),
@@ -104,7 +109,7 @@ pub(super) fn starts(text: &str, items: impl Iterator<Item = Span>) -> Option<(V
 }
 
 /// The spaces before a place that is the first of its line.
-fn indent(text: &str, place: Span) -> Option<usize> {
+pub(super) fn indent(text: &str, place: Span) -> Option<usize> {
     let (_, before) = line_before(text, place)?;
     before.bytes().all(|byte| byte == b' ').then_some(before.len())
 }

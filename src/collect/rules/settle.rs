@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
-use crate::spec::{Collected, Fields};
+use crate::spec::{Collected, Fields, Program};
 
 /// One identity that at least one exporter may have here.
 struct Winner {
@@ -27,7 +27,7 @@ pub(super) fn settle(
     if candidates.is_empty() {
         return Vec::new();
     }
-    let local = Local::of(kinds, place);
+    let local = place.local.of(kinds, place.program);
     let mut winners = Vec::new();
     for group in candidates.chunk_by(|a, b| a.id == b.id) {
         let Some(first) = group.first() else { continue };
@@ -36,32 +36,43 @@ pub(super) fn settle(
             None => winners.extend(among_exporters(group, place, held)),
         }
     }
-    one_per_target(winners, &local, place, held)
+    one_per_target(winners, local, place, held)
 }
 
-/// What the local graph manages.
-struct Local<'a> {
-    fields: BTreeMap<&'a ResourceId, &'a Fields>,
-    targets: BTreeMap<PathBuf, &'a ResourceId>,
+/// What a program manages, found when it is first asked for: each of its resources has to be built
+/// for that.
+#[derive(Debug, Default)]
+pub struct Local(OnceLock<Managed>);
+
+/// The resources of the local graph, and where they work.
+#[derive(Debug)]
+struct Managed {
+    fields: BTreeMap<ResourceId, Fields>,
+    targets: BTreeMap<PathBuf, ResourceId>,
 }
 
-impl<'a> Local<'a> {
-    fn of(kinds: Kinds, place: &Place<'a>) -> Self {
-        let mut local = Local { fields: BTreeMap::new(), targets: BTreeMap::new() };
-        let managed = place
-            .local
+impl Local {
+    fn of(&self, kinds: Kinds, program: &Program) -> &Managed {
+        self.0.get_or_init(|| Managed::of(kinds, program))
+    }
+}
+
+impl Managed {
+    fn of(kinds: Kinds, program: &Program) -> Self {
+        let mut managed = Managed { fields: BTreeMap::new(), targets: BTreeMap::new() };
+        let here = program
             .resources
             .iter()
             .filter(|resource| !resource.export.as_ref().is_some_and(|export| export.hidden));
-        for resource in managed {
-            local.fields.insert(&resource.id, &resource.fields);
+        for resource in here {
+            managed.fields.insert(resource.id.clone(), resource.fields.clone());
             let built = kinds(resource.id.kind())
                 .and_then(|kind| kind.build(&resource.id, &resource.fields).ok());
             if let Some(path) = built.and_then(|built| built.hints().path) {
-                local.targets.entry(path).or_insert(&resource.id);
+                managed.targets.entry(path).or_insert_with(|| resource.id.clone());
             }
         }
-        local
+        managed
     }
 }
 
@@ -127,7 +138,7 @@ fn differing(group: &[Candidate]) -> String {
 /// that had it before.
 fn one_per_target(
     winners: Vec<Winner>,
-    local: &Local<'_>,
+    local: &Managed,
     place: &Place<'_>,
     held: &mut Vec<Held>,
 ) -> Vec<Collected> {

@@ -188,7 +188,7 @@ fn list(kind: &'static str, field: &'static str) -> impl Strategy<Value = String
 
 const EXEC: &str = "  exec:\n  - name: x\n    shell: /bin/sh\n    cmd: echo\n";
 
-fn text() -> impl Strategy<Value = String> {
+pub(in crate::yaml) fn text() -> impl Strategy<Value = String> {
     let head =
         select(vec!["graph: g\n", "---\ngraph: g\n", "\u{feff}graph: g\n", "# r\ngraph: g\n"]);
     let tail =
@@ -202,7 +202,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// Puts a piece over a part of a text.
-fn change() -> impl Strategy<Value = (Index, usize, String)> {
+pub(in crate::yaml) fn change() -> impl Strategy<Value = (Index, usize, String)> {
     let pieces = select(vec![
         "",
         "x",
@@ -247,7 +247,7 @@ fn change() -> impl Strategy<Value = (Index, usize, String)> {
     (any::<Index>(), 0usize..40, prop_oneof![pieces.prop_map(str::to_owned), "[a-z]{1,3}"])
 }
 
-fn changed(text: &str, (at, size, piece): &(Index, usize, String)) -> String {
+pub(in crate::yaml) fn changed(text: &str, (at, size, piece): &(Index, usize, String)) -> String {
     let start = text.floor_char_boundary(at.index(text.len() + 1));
     let end = text.floor_char_boundary((start + size % 13).min(text.len())).max(start);
     let line = |at: usize| text[..at].rfind('\n').map_or(0, |at| at + 1);

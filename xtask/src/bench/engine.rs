@@ -5,6 +5,7 @@
 //! over inodes that were freed a short while ago, which makes the next round up to ten times
 //! slower. The exit code says only whether all the work was done right.
 
+mod arrive;
 mod figure;
 mod limit;
 mod live;
@@ -23,7 +24,9 @@ use anyhow::{Context, ensure};
 
 use self::table::Row;
 use self::tool::Tool;
+use crate::image;
 use crate::paths;
+use crate::ui::Ui;
 
 /// What `bench engine` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,6 +57,8 @@ pub(super) struct Options {
 
 /// All scenarios.
 const SCENARIOS: [&str; 9] = ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9"];
+/// How many values from elsewhere are waited for.
+const ARRIVALS: u32 = 40;
 /// How long an agent at rest is looked at.
 const IDLE: Duration = Duration::from_secs(60);
 /// The same in a hurry.
@@ -147,6 +152,13 @@ pub(super) fn run(agent: &Path, options: &Options, rounds: u32) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// The etcd of agents in a cluster.
+fn etcd() -> anyhow::Result<PathBuf> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let etcd = runtime.block_on(image::etcd(&Ui::new(false, true)))?;
+    fs::canonicalize(etcd).context("there is no such etcd")
+}
+
 fn measure_live(plan: &mut Plan) -> anyhow::Result<()> {
     let agent = plan.ours.program.clone();
     for n in plan.sizes.clone() {
@@ -156,6 +168,12 @@ fn measure_live(plan: &mut Plan) -> anyhow::Result<()> {
         }
         if plan.wants("S8") {
             let rows = live::react(&agent, &plan.fresh("s8-")?, n, plan.rounds)?;
+            plan.add(rows);
+            let rounds = plan.rounds.min(ARRIVALS);
+            let rows = arrive::sent(&agent, &plan.fresh("s8-recv-")?, n, rounds)?;
+            plan.add(rows);
+            let etcd = etcd()?;
+            let rows = arrive::exported(&agent, &etcd, &plan.fresh("s8-export-")?, n, rounds)?;
             plan.add(rows);
         }
         if plan.wants("S9") {

@@ -1,6 +1,7 @@
 //! How soon a managed file is right again: the agent's release build, beside the least that any
 //! program has to do (wake on inotify, write a temporary file, rename it).
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -202,10 +203,28 @@ impl Running {
         site: &Path,
         log: &Path,
     ) -> anyhow::Result<Running> {
+        Running::with(agent, folder, site, log, &[], None)
+    }
+
+    /// With more flags, and with this etcd for its cluster.
+    pub(super) fn with(
+        agent: &Path,
+        folder: &Path,
+        site: &Path,
+        log: &Path,
+        flags: &[OsString],
+        etcd: Option<&Path>,
+    ) -> anyhow::Result<Running> {
         let log = File::create(log).context("cannot write the agent's log")?;
         let mut command = Command::new(agent);
-        command.arg("run").arg("--prefix").arg(folder.join("state")).arg("yaml").arg(site);
-        command.env_clear().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.arg("run").arg("--prefix").arg(folder.join("state")).args(flags);
+        command.arg("yaml").arg(site);
+        command
+            .env_clear()
+            .envs(etcd.map(|etcd| ("QUORATE_ETCD", etcd)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", agent.display()))?;
         Ok(Running { child })
     }

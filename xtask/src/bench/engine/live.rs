@@ -30,7 +30,8 @@ const STILL: Duration = Duration::from_millis(500);
 /// Between two damages: what the one before stirred up is over.
 const GAP: Duration = Duration::from_millis(3);
 /// A resource that runs while others are changed.
-const BUSY: &str = "  exec:\n  - name: busy\n    shell: /bin/sh\n    cmd: exec sleep 600\n";
+pub(super) const BUSY: &str =
+    "  exec:\n  - name: busy\n    shell: /bin/sh\n    cmd: exec sleep 600\n";
 
 /// An agent at rest with all its files right.
 struct Kept {
@@ -132,7 +133,7 @@ fn damage(target: &Path, n: usize, rounds: u32) -> anyhow::Result<Vec<Duration>>
     Ok(times)
 }
 
-fn until_right(
+pub(super) fn until_right(
     watch: &Watcher,
     file: &Path,
     content: &[u8],
@@ -161,7 +162,7 @@ pub(super) fn repair(
     Ok(spread(["S7 p50", "S7 p99"], n, &ours, Some(&floor)))
 }
 
-fn spread(
+pub(super) fn spread(
     names: [&'static str; 2],
     n: usize,
     ours: &[Duration],

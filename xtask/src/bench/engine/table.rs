@@ -34,7 +34,7 @@ struct Goal {
 }
 
 /// Scenario, size, goal: `docs/performance.md`.
-const GOALS: [(&str, usize, Goal); 19] = [
+const GOALS: [(&str, usize, Goal); 21] = [
     ("S1 apply", 10_000, goal("G1", 1200.0, Some(2.1))),
     ("S1 apply", 100_000, goal("G4", 12_000.0, Some(2.1))),
     ("S1 durable", 10_000, goal("G2", 1500.0, Some(1.7))),
@@ -50,6 +50,8 @@ const GOALS: [(&str, usize, Goal); 19] = [
     ("S7 p50", 10_000, goal("G7", 0.5, Some(3.0))),
     ("S7 p99", 10_000, goal("G7", 3.0, Some(4.0))),
     ("S8 edit p50", 10_000, goal("G8", 10.0, None)),
+    ("S8 export p50", 10_000, goal("G8", 10.0, None)),
+    ("S8 recv p50", 10_000, goal("G8", 10.0, None)),
     ("S8 repair p50", 10_000, goal("G8", 10.0, None)),
     ("S9 wake-ups", 10_000, goal("G9", 0.0, None)),
     ("S9 memory", 10_000, goal("G9", 45.0, None)),
