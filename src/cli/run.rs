@@ -164,13 +164,23 @@ pub(super) struct Args {
     etcd_quota: Option<u64>,
     /// How often the leader's etcd gives a sign of life; give all hosts the same [default: a tenth
     /// of the time to an election]
-    #[arg(long, global = true, env = "QUORATE_ETCD_HEARTBEAT", value_name = "MS",
-        help_heading = "Cluster")]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ETCD_HEARTBEAT",
+        value_name = "MS",
+        help_heading = "Cluster"
+    )]
     etcd_heartbeat: Option<u32>,
     /// After how long without a sign of life another leader is elected: 200 is good among hosts of
     /// one site; give all hosts the same [default: 1000]
-    #[arg(long, global = true, env = "QUORATE_ETCD_ELECTION", value_name = "MS",
-        help_heading = "Cluster")]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ETCD_ELECTION",
+        value_name = "MS",
+        help_heading = "Cluster"
+    )]
     etcd_election: Option<u32>,
     /// Never run an etcd here; needs --seeds
     #[arg(

@@ -26,10 +26,8 @@ pub(super) fn leader_gone(bench: &Bench) -> anyhow::Result<()> {
 }
 
 fn lose_leader(bench: &Bench, signal: Signal, name: &str, bar: &str) -> anyhow::Result<()> {
-    let (agents, least) = bench.both(
-        || lost(bench.formed(SIZE)?, signal),
-        || lost(bench.scripted(SIZE)?, signal),
-    )?;
+    let (agents, least) =
+        bench.both(|| lost(bench.formed(SIZE)?, signal), || lost(bench.scripted(SIZE)?, signal))?;
     pair(name, agents, least, bar);
     Ok(())
 }
@@ -59,7 +57,9 @@ pub(super) fn cold_restart(bench: &Bench) -> anyhow::Result<()> {
         || {
             let mut hosts = bench.scripted(SIZE)?;
             let list: Vec<String> = hosts.iter().map(|host| host.entry(programs)).collect();
-            back(&mut hosts, &mut theirs, |_, host| host.etcd(programs, &list.join(","), "existing"))
+            back(&mut hosts, &mut theirs, |_, host| {
+                host.etcd(programs, &list.join(","), "existing")
+            })
         },
     )?;
     pair("A12 cold restart 3", agents, least, "2 s");
