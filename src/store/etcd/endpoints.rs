@@ -182,8 +182,7 @@ impl Endpoints {
             if free {
                 // No answer and nothing new: the members themselves cannot tell us when they are
                 // back.
-                let pause = (began.elapsed() / PART).clamp(ROUND.0, ROUND.1);
-                timeout(pause, changed).await.ok();
+                timeout(pause(began.elapsed()), changed).await.ok();
             }
         }
     }
@@ -288,6 +287,11 @@ enum Examined {
     Unfit,
 }
 
+/// The next pause of who has waited so long.
+fn pause(waited: Duration) -> Duration {
+    (waited / PART).clamp(ROUND.0, ROUND.1)
+}
+
 /// The new URLs, those known before first and in their order.
 fn in_stable_order(known: &[String], mut new: Vec<String>) -> Vec<String> {
     new.sort();
@@ -314,6 +318,18 @@ mod tests {
         endpoints.add("http://own");
         endpoints.add("http://own");
         assert_eq!(endpoints.urls(), ["http://own", "http://c"]);
+    }
+
+    #[test]
+    fn who_comes_back_is_found_by_an_eighth_late_and_who_stays_away_is_asked_seldom() {
+        let (mut waited, mut rounds) = (Duration::ZERO, 0);
+        while waited < Duration::from_secs(60) {
+            let next = pause(waited);
+            assert!(next <= ROUND.0.max(waited / PART), "{waited:?}: {next:?}");
+            waited += next;
+            rounds += 1;
+        }
+        assert!(rounds < 100, "{rounds} rounds in a minute");
     }
 
     #[test]
