@@ -253,7 +253,6 @@ async fn observe(agent: &Agent) {
                 agent.endpoints.add(&agent.own_url);
             }
             agent.say(Role::Voter, None);
-            fault::point("voter");
             listed = listed || readdress::through_own(agent).await;
         }
         tokio::time::sleep(if led && !learner { VOTER_POLL } else { LEARNER_POLL }).await;
