@@ -144,6 +144,7 @@ fn refusal(result: Result<Handle, StartError>) -> (u8, String) {
     }
 }
 
+/// Row A1; `cargo xtask bench cluster --rows A1` measures all sizes.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_agents_started_together_form_a_cluster_within_five_seconds() {
     let started = Instant::now();
@@ -222,6 +223,7 @@ async fn at_the_ideal_size_others_stay_volunteers_and_replace_one_that_leaves() 
     stop_all([first, second, third, spare]).await;
 }
 
+/// Row A9, with a spare.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_voter_is_replaced_by_a_waiting_host_and_its_member_is_gone() {
     let (sites, handles) = three().await;
@@ -374,6 +376,7 @@ fn a_killed_agent_leaves_no_etcd_and_rejoins_when_it_is_started_again() {
     });
 }
 
+/// Row A20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_takes_writes_again_within_five_seconds_and_nobody_loses_its_name() {
     let sites = [Site::new("h1"), Site::new("h2"), Site::new("h3")];

@@ -25,6 +25,7 @@ fn asked(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
 }
 
+/// Row A17.
 #[test]
 fn whatever_happens_the_hosts_end_up_as_one_cluster_of_the_right_size() {
     let seeds = match asked("QUORATE_SEED") {

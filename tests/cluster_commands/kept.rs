@@ -31,6 +31,7 @@ fn archives(host: &Host, reason: &str) -> usize {
     entries.flatten().filter(|one| named(&one.file_name().to_string_lossy())).count()
 }
 
+/// Row A15.
 #[test]
 fn a_survivor_recovers_with_its_agent_running_and_the_lost_ones_join_again() {
     let mut hosts = hosts(3, 3);
@@ -90,6 +91,7 @@ fn a_stopped_host_recovers_too_unless_a_quorum_is_possible() {
     assert_eq!(get(&hosts[0], "a").as_deref(), Some("kept"));
 }
 
+/// Row A15, from a worse one.
 #[test]
 fn who_is_behind_another_survivor_is_refused_unless_it_is_named() {
     let mut hosts = hosts(5, 5);
@@ -139,6 +141,7 @@ fn snapshots_are_saved_checked_listed_and_only_five_are_kept() {
     assert!(kept.iter().all(|one| one["whole"] == true), "{listed}");
 }
 
+/// Row A15, from a snapshot.
 #[test]
 fn a_restored_snapshot_is_another_cluster_which_old_members_join_only_by_rejoin() {
     let mut hosts = hosts(3, 3);

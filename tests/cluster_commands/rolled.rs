@@ -10,6 +10,7 @@ use super::writer::Writer;
 /// How long nothing may be written; usually a fifth of a second.
 const GAP: Duration = Duration::from_secs(3);
 
+/// Row A11.
 #[test]
 fn a_roll_restarts_every_agent_once_the_leader_last_and_a_writer_goes_on() {
     let hosts = hosts(3, 3);

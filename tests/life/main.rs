@@ -6,6 +6,7 @@ mod damage;
 mod joining;
 mod kills;
 mod kit;
+mod losing;
 mod moving;
 mod names;
 mod pairs;

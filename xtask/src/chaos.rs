@@ -3,7 +3,8 @@
 //! everything is repaired, and what the clients were told is compared with what is there.
 //!
 //! Faults are the verbs of `cargo xtask cluster`, run as commands: there is no other way to break
-//! a node. Each schedule has a cluster of its own. Every run adds a line to a history file.
+//! a node. Each schedule has a cluster of its own. Every run adds a line to a history file. This is
+//! row A18 of the acceptance list of clustering.
 
 mod client;
 mod history;

@@ -381,6 +381,7 @@ fn no_small_cluster_ever_breaks_an_invariant() {
     assert!(clusters > 50_000 && actions > 100_000, "{clusters} {actions}");
 }
 
+/// Row A16.
 #[test]
 fn no_policy_and_no_spread_over_zones_breaks_an_invariant() {
     let asked = std::env::var("QUORATE_HOSTS").ok().map(|text| {

@@ -14,11 +14,10 @@ use tokio::sync::mpsc;
 
 use super::child::Exit;
 use super::rpc::Probe;
-use super::{Agent, fault, member, readdress, serve};
+use super::{Agent, member, readdress, serve};
 use crate::cluster::keys::NominateRecord;
 use crate::cluster::roles::{Command, Event, Follows, Membership, Nomination, Pace, Why};
 use crate::cluster::start::Start;
-use crate::cluster::status::Role;
 use crate::cluster::writes::Claim;
 
 /// An event, and what comes with it.
@@ -124,12 +123,7 @@ impl<'a> Shell<'a> {
     fn act(&mut self, command: Command, heard: Option<&str>) {
         let agent = self.agent;
         let work: BoxFuture<'a, Heard> = match command {
-            Command::Say(role, why) => {
-                if role == Role::Voter {
-                    fault::point("voter");
-                }
-                return agent.say(role, words(agent, why, heard));
-            }
+            Command::Say(role, why) => return agent.say(role, words(agent, why, heard)),
             Command::Tell(why, follows) => {
                 return tell(&words(agent, why, heard).unwrap_or_default(), follows);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rpc::{Member, Probe};
-use super::{Agent, Order, controller, now_seconds};
+use super::{Agent, Order, controller, fault, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
 use crate::cluster::identity::{Phase, show_id};
@@ -30,6 +30,9 @@ pub(super) async fn run(agent: Arc<Agent>) {
     let mut missed = 0;
     loop {
         if let Some(view) = look(&agent).await {
+            if agent.status.borrow().role == Role::Voter {
+                fault::point("voter");
+            }
             missed = if unlisted(&agent, &view) { missed + 1 } else { 0 };
             if missed == UNLISTED && agent.orders.try_send(Order::Restart).is_ok() {
                 tracing::warn!("the others do not list this member any more: starting anew");
