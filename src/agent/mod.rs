@@ -15,6 +15,7 @@ mod last_resort;
 mod metrics;
 mod pool;
 mod receivers;
+mod relay;
 mod reload;
 mod report;
 mod runs;
