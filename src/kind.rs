@@ -43,6 +43,7 @@ mod way;
 
 pub use moves::{Mover, Moves};
 pub use unfilled::unfilled;
+pub use way::Ways;
 
 /// How the names of all files begin that the agent makes for a while beside what it manages.
 pub(crate) const TEMPORARY: &str = way::TEMPORARY;
@@ -188,6 +189,8 @@ pub struct Context {
     pub managed: Managed,
     /// Where it says that it moves a file into its place, which is then no news to it.
     pub mover: Mover,
+    /// Directories that were opened for runs just before this one.
+    pub ways: Ways,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }

@@ -16,7 +16,7 @@ use super::durable::{self, Durable};
 use super::exchange::{ExportsView, PublishView, StoreState};
 use super::ladder::{Signal, Stage};
 use super::receivers::{Found, Receivers};
-use super::reload::{Loaded, Reading};
+use super::reload::{Loaded, Reading, warn_each};
 use super::runs::{Finished, Runs};
 use super::settings::Settings;
 use super::socket::{Request, Socket, Topic};
@@ -43,6 +43,9 @@ use crate::store::{Change, Store};
 /// How many touched paths are fed before the loop looks at its other sources again, and how many
 /// watches are armed with one request: enough that neither counts for each.
 const TOGETHER: usize = 256;
+
+/// How often the loop goes on at once: a thread that has runs to do may be the one that polls it.
+const ROUNDS: u32 = 64;
 
 /// Everything that the loop keeps.
 pub(super) struct Body {
@@ -145,6 +148,7 @@ impl Body {
     pub(super) async fn run(&mut self, sources: &mut Sources) {
         self.rebuild().await;
         let out_of_time = self.settings.max_runtime.and_then(|limit| self.born.checked_add(limit));
+        let mut rounds = 0;
         while !self.stopped && self.stage != Stage::Killed {
             let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
             let news = tokio::select! {
@@ -177,6 +181,10 @@ impl Body {
             self.tell_convergence();
             if !asked {
                 self.changes.send_modify(|n| *n = n.wrapping_add(1));
+            }
+            rounds = (rounds + 1) % ROUNDS;
+            if rounds == 0 {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -370,6 +378,7 @@ impl Body {
             outbox: Outbox::default(),
             managed: self.managed.clone(),
             mover: self.watches.mover(&vertex),
+            ways: crate::kind::Ways::default(),
             cancel: tokio_util::sync::CancellationToken::new(),
         };
         self.runs.start(vertex, run, resource, context, timeout);
@@ -574,11 +583,4 @@ async fn changed(cluster: &mut Option<watch::Receiver<ClusterStatus>>) {
         return;
     }
     std::future::pending().await
-}
-
-/// A report of several lines as log lines.
-pub(super) fn warn_each(report: &str) {
-    for line in report.lines().filter(|line| !line.trim().is_empty()) {
-        tracing::warn!("{line}");
-    }
 }

@@ -17,6 +17,7 @@ mod pieces;
 mod pool;
 mod receivers;
 mod recollect;
+mod relay;
 mod reload;
 mod report;
 mod runs;

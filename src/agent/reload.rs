@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::body::{Body, warn_each};
+use super::body::Body;
 use super::desired;
 use super::settings::Input;
 use super::source::{self, Again, Refused, Source};
@@ -147,6 +147,13 @@ impl Body {
             tracing::error!("{}; the graph before it keeps running", refused.summary);
         }
         self.graph_error = Some(refused.summary);
+    }
+}
+
+/// A report of several lines as log lines.
+pub(super) fn warn_each(report: &str) {
+    for line in report.lines().filter(|line| !line.trim().is_empty()) {
+        tracing::warn!("{line}");
     }
 }
 

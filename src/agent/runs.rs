@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::pool::Pool;
+use super::relay::Turn;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outcome, Resource};
+use crate::kind::{Context, Outcome, Resource, Ways};
 use crate::spec::Fields;
 
 /// A run that starts so soon after one that did something is a resource that chases itself, or
@@ -53,7 +54,7 @@ pub(super) struct Finished {
 pub(super) struct Runs {
     tasks: JoinSet<Finished>,
     /// Those that block.
-    pool: Pool<Finished>,
+    pool: Pool<Finished, Ways>,
     tokens: BTreeMap<RunId, CancellationToken>,
     /// When the last run that was not in vain ended, and how many followed one another at once.
     restless: BTreeMap<ResourceId, (Instant, u32)>,
@@ -61,8 +62,13 @@ pub(super) struct Runs {
 
 impl Runs {
     pub(super) fn new() -> Self {
-        let pool = Pool::new();
+        let pool = Pool::new(Ways::keeping);
         Runs { tasks: JoinSet::new(), pool, tokens: BTreeMap::new(), restless: BTreeMap::new() }
+    }
+
+    /// Has the threads that end runs poll what waits for [`Runs::next`].
+    pub(super) fn turn_with(&self, turn: Weak<dyn Turn>) {
+        self.pool.turn_with(turn);
     }
 
     /// Starts a run, which may take that long. The token of `context` is replaced by one that
@@ -82,7 +88,10 @@ impl Runs {
         let span = span(&vertex.resource, run);
         if pause.is_zero() && resource.blocks() {
             let spare = (vertex.clone(), resource.clone(), span.clone());
-            let job = move || span.in_scope(|| block(vertex, run, resource, &context));
+            let job = move |ways: &Ways| {
+                context.ways = ways.clone();
+                span.in_scope(|| block(vertex, run, resource, &context))
+            };
             if let Err(error) = self.pool.submit(run.0, job) {
                 let why = format!("no thread can be started: {error}; raise the limits");
                 let (vertex, resource, span) = spare;
@@ -269,6 +278,7 @@ mod tests {
             state_dir: std::path::Path::new("/nonexistent").into(),
             managed: crate::kind::Managed::default(),
             mover: crate::kind::Mover::default(),
+            ways: Ways::default(),
             apply: true,
             refresh: false,
             outbox: Outbox::default(),

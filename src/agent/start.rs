@@ -16,6 +16,7 @@ use super::ladder::{Signal, Stage};
 use super::last_resort;
 use super::metrics;
 use super::receivers::Receivers;
+use super::relay::Relay;
 use super::reload::Reading;
 use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
@@ -215,7 +216,13 @@ impl Agent {
 
     /// The loop, then the way out: what still runs, the exchange, the membership.
     async fn run(mut self) -> End {
-        self.body.run(&mut self.sources).await;
+        // Who ends a run takes the loop further; only the way out is this task's alone.
+        let turns = Relay::new(|turn| async move {
+            self.body.runs.turn_with(turn);
+            self.body.run(&mut self.sources).await;
+            self
+        });
+        self = turns.await;
         let mut stage = self.body.stage;
         if stage == Stage::Killed {
             self.body.runs.kill().await;

@@ -142,7 +142,9 @@ impl Tar {
         let mut builder = Builder::new(to);
         for (name, path) in &self.inputs {
             let way = Way::to(path).map_err(|error| in_words(path, &error))?;
-            let mut root = Root::of(way.into_dir()).map_err(|error| in_words(path, &error))?;
+            let dir = way.dir().try_clone_to_owned();
+            let root = dir.and_then(Root::of);
+            let mut root = root.map_err(|error| in_words(path, &error))?;
             // A stack, so that no depth of directories is too deep. The last one comes first.
             let mut waiting = vec![PathBuf::from(name)];
             while let Some(entry) = waiting.pop() {

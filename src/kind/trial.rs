@@ -53,6 +53,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
         outbox: super::Outbox::default(),
         managed: super::Managed::default(),
         mover: super::Mover::default(),
+        ways: super::Ways::default(),
         cancel: CancellationToken::new(),
     }
 }

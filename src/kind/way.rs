@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat};
@@ -57,8 +58,35 @@ pub(super) fn reading() -> OFlag {
 
 /// The directory that a path lies in, and its name there.
 pub(super) struct Way<'a> {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: &'a Path,
+    /// It was opened for an earlier run.
+    kept: bool,
+}
+
+/// The directory that was opened last, for runs that follow one another at once. Whoever has it
+/// gives it up before what comes after one of them can begin: another directory may have its path
+/// by then. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Ways(Option<Arc<Mutex<Option<(PathBuf, Arc<OwnedFd>)>>>>);
+
+impl Ways {
+    /// Keeps one; the default keeps none.
+    pub fn keeping() -> Self {
+        Ways(Some(Arc::default()))
+    }
+
+    /// The next run opens it anew.
+    pub(super) fn forget(&self) {
+        if let Some(mut kept) = self.lock() {
+            *kept = None;
+        }
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Option<(PathBuf, Arc<OwnedFd>)>>> {
+        let kept = self.0.as_ref()?;
+        Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl<'a> Way<'a> {
@@ -66,17 +94,35 @@ impl<'a> Way<'a> {
     pub(super) fn to(path: &'a Path) -> io::Result<Self> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().map_or(Path::new("."), Path::new);
-        Ok(Way { dir: directory(parent)?, name })
+        Ok(Way { dir: Arc::new(directory(parent)?), name, kept: false })
+    }
+
+    /// The same with a directory that was kept, if it is this one; else keeps it.
+    pub(super) fn along(path: &'a Path, ways: &Ways) -> io::Result<Self> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let mut kept = ways.lock();
+        if let Some(Some((known, dir))) = kept.as_deref()
+            && known == parent
+        {
+            let name = path.file_name().map_or(Path::new("."), Path::new);
+            return Ok(Way { dir: dir.clone(), name, kept: true });
+        }
+        let way = Way::to(path)?;
+        if let Some(kept) = &mut kept {
+            **kept = Some((parent.to_owned(), way.dir.clone()));
+        }
+        Ok(way)
+    }
+
+    /// Whether it was opened for an earlier run.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Takes an open directory for the one that the path lies in.
     pub(super) fn within(dir: OwnedFd, path: &'a Path) -> Self {
-        Way { dir, name: path.file_name().map_or(Path::new("."), Path::new) }
-    }
-
-    /// The directory itself, for all that is in it.
-    pub(super) fn into_dir(self) -> OwnedFd {
-        self.dir
+        let name = path.file_name().map_or(Path::new("."), Path::new);
+        Way { dir: Arc::new(dir), name, kept: false }
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {

@@ -9,17 +9,16 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use nix::dir::{Dir, Type};
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
+use super::ear::{Ear, Event, Moved};
 use super::polled::{POLL, Polled};
 use crate::kind::{Mover, Moves};
 
@@ -29,12 +28,6 @@ const TOUCHED_QUEUE: usize = 256;
 
 /// How many requests wait for the hub; who asks more waits.
 const COMMAND_QUEUE: usize = 64;
-
-/// How much is read from the kernel at a time, in bytes: about a thousand events.
-const BUFFER: usize = 64 << 10;
-
-/// The longest event, in bytes: its head and a name.
-const EVENT_MAX: usize = 16 + 256;
 
 /// Something happened to what an id wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +130,9 @@ impl HubHandle {
 
 /// The task that watches.
 pub struct Hub {
-    inotify: AsyncFd<Inotify>,
+    ear: Ear,
+    /// Where watches are asked for.
+    kernel: Watches,
     descriptors: HashMap<Wd, WatchDescriptor>,
     book: Book,
     pending: Pending,
@@ -159,12 +154,14 @@ impl Hub {
 
     fn with_room(room: usize) -> Result<(HubHandle, mpsc::Receiver<Touched>), HubError> {
         let inotify = Inotify::init().map_err(HubError::Instance)?;
-        let inotify = pollable(inotify).map_err(HubError::Runtime)?;
+        let kernel = inotify.watches();
+        let ear = Ear::open(inotify).map_err(HubError::Runtime)?;
         let (commands, requests) = mpsc::channel(COMMAND_QUEUE);
         let (touched, receiver) = mpsc::channel(TOUCHED_QUEUE);
         let moves = Moves::default();
         let hub = Hub {
-            inotify,
+            ear,
+            kernel,
             descriptors: HashMap::new(),
             book: Book::default(),
             pending: Pending::default(),
@@ -179,7 +176,6 @@ impl Hub {
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Command>, touched: mpsc::Sender<Touched>) {
-        let mut buffer = vec![0; BUFFER];
         loop {
             tokio::select! {
                 permit = touched.reserve(), if !self.pending.is_empty() => {
@@ -194,7 +190,7 @@ impl Hub {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                events = read(&mut self.inotify, &mut buffer) => match events {
+                events = self.ear.hear() => match events {
                     Ok(events) => self.events(&events),
                     Err(error) => {
                         tracing::error!("file events cannot be read: {error}");
@@ -258,6 +254,7 @@ impl Hub {
     }
 
     fn events(&mut self, events: &[Event]) {
+        let mut concern = false;
         for event in events {
             let mut touched = self.book.event(event.wd, event.happened, event.name.as_deref());
             if let Some(id) = self.mover(event) {
@@ -265,8 +262,10 @@ impl Hub {
             }
             // First the watches, then the word: whoever looks after it was told misses nothing.
             self.carry_out();
+            concern |= !touched.is_empty();
             self.pending.extend(touched);
         }
+        self.ear.heard(concern, Instant::now());
     }
 
     /// Whose announced move ends with this event: that of a temporary name to where it belongs.
@@ -286,12 +285,13 @@ impl Hub {
     }
 
     fn carry_out(&mut self) {
-        let mut watches = self.inotify.get_ref().watches();
         while let Some(order) = self.book.next_order() {
             match order {
                 Order::Arm { dir, content, follow } => {
                     let result = match self.has_room() {
-                        true => watches.add(&dir, mask(content, follow)).map_err(|e| refusal(&e)),
+                        true => {
+                            self.kernel.add(&dir, mask(content, follow)).map_err(|e| refusal(&e))
+                        }
                         false => Err(Refusal::Limit),
                     };
                     let result = result.map(|descriptor| {
@@ -309,7 +309,7 @@ impl Hub {
                     // The kernel drops the watch of a removed directory by itself, so this may
                     // fail.
                     if let Some(descriptor) = self.descriptors.remove(&wd)
-                        && let Err(error) = watches.remove(descriptor)
+                        && let Err(error) = self.kernel.remove(descriptor)
                     {
                         tracing::trace!("watch {wd} was gone: {error}");
                     }
@@ -317,15 +317,6 @@ impl Hub {
             }
         }
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is an unsafe function, since a type may lie about its descriptor; \
-              `Inotify` owns one descriptor and keeps it until it is dropped"
-)]
-fn pollable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
-    AsyncFd::with_interest(inotify, Interest::READABLE)
 }
 
 /// The directories in a directory. What cannot be read is what its watch told already, and what
@@ -376,74 +367,12 @@ fn refusal(error: &io::Error) -> Refusal {
     }
 }
 
-/// An event with its own name, so that the buffer can be used again.
-struct Event {
-    wd: Wd,
-    happened: Happened,
-    name: Option<OsString>,
-    moved: Option<Moved>,
-}
-
-/// One of the two events of a move, with the number that both have.
-#[derive(Clone, Copy)]
-enum Moved {
-    From(u32),
-    To(u32),
-}
-
 /// Waits for that moment, or for ever.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for events and reads what is there.
-async fn read(inotify: &mut AsyncFd<Inotify>, buffer: &mut [u8]) -> io::Result<Vec<Event>> {
-    loop {
-        let mut ready = inotify.readable_mut().await?;
-        let read = ready.try_io(|inotify| {
-            let events = inotify.get_mut().read_events(buffer)?;
-            Ok(events.map(|event| own(&event)).collect::<Vec<_>>())
-        });
-        match read {
-            Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(Ok(events)) => {
-                // There was room for more: whatever comes from now on is told anew.
-                if (events.len() + 1) * EVENT_MAX <= buffer.len() {
-                    ready.clear_ready();
-                }
-                return Ok(events);
-            }
-            Ok(result) => return result,
-            Err(_would_block) => {}
-        }
-    }
-}
-
-fn own(event: &inotify::Event<&OsStr>) -> Event {
-    let entry = EventMask::CREATE | EventMask::DELETE | EventMask::MOVED_FROM | EventMask::MOVED_TO;
-    let gone =
-        EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;
-    let happened = if event.mask.contains(EventMask::Q_OVERFLOW) {
-        Happened::Overflow
-    } else if event.mask.intersects(gone) {
-        Happened::Gone
-    } else if event.mask.intersects(entry) && event.mask.contains(EventMask::ISDIR) {
-        Happened::Directory
-    } else if event.mask.intersects(entry) {
-        Happened::Entry
-    } else {
-        Happened::Content
-    };
-    let wd = event.wd.get_watch_descriptor_id();
-    let moved = match event.mask {
-        mask if mask.contains(EventMask::MOVED_FROM) => Some(Moved::From(event.cookie)),
-        mask if mask.contains(EventMask::MOVED_TO) => Some(Moved::To(event.cookie)),
-        _ => None,
-    };
-    Event { wd, happened, name: event.name.map(ToOwned::to_owned), moved }
 }
 
 /// Who has to be told, in the order of the events, each once: bounded by the number of ids.

@@ -14,6 +14,7 @@
 
 mod book;
 mod command;
+mod ear;
 mod hub;
 mod polled;
 

@@ -13,7 +13,7 @@ use nix::unistd::{Group, User};
 use tokio_util::sync::CancellationToken;
 
 use super::super::way::{Way, directory, missing};
-use super::super::{Context, Managed, Mover, Outcome};
+use super::super::{Context, Managed, Mover, Outcome, Ways};
 use super::material::Material;
 use super::mirror::{Mirror, managed_below};
 use super::place::{Filling, Place, Sort, Unsteady};
@@ -31,6 +31,7 @@ pub(super) struct Job<'a> {
     pub(super) apply: bool,
     pub(super) managed: &'a Managed,
     pub(super) mover: &'a Mover,
+    pub(super) ways: &'a Ways,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -60,7 +61,10 @@ pub(super) fn run(path: &Path, wanted: &Wanted, cx: &Context) -> Result<Outcome,
         return Err("cancelled before it started".to_owned());
     }
     let (managed, mover, cancel) = (&cx.managed, &cx.mover, &cx.cancel);
-    let job = Job { apply: cx.apply, managed, mover, cancel };
+    // A tree takes long: nothing of it is kept for others, nor taken from them.
+    let none = Ways::default();
+    let ways = if matches!(wanted.body, Body::Tree { .. }) { &none } else { &cx.ways };
+    let job = Job { apply: cx.apply, managed, mover, ways, cancel };
     converge(path, wanted, &job)
 }
 
@@ -90,7 +94,8 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         let text = format!("{name}: cannot look at it: {}", os_reason(&error));
         if Unsteady::is(&error) { Trouble::Raced(text) } else { Trouble::Failed(text) }
     };
-    let mut way = find_way(path).map_err(cannot_look)?;
+    let mut way = find_way(path, job.ways).map_err(cannot_look)?;
+    let kept = way.as_ref().is_some_and(Way::is_kept);
     let observed = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
     let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
     let actions = match plan(&observed, wanted, rights) {
@@ -108,9 +113,10 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         let busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
         let blamed = room.filter(|_| busy).unwrap_or(action);
         let error = explain(path, &name, blamed, &error);
-        let way = find_way(path).map_err(cannot_look)?;
+        job.ways.forget();
+        let way = find_way(path, job.ways).map_err(cannot_look)?;
         let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
-        return Err(if now == observed && !unsteady {
+        return Err(if now == observed && !unsteady && !kept {
             Trouble::Failed(error)
         } else {
             Trouble::Raced(error)
@@ -161,8 +167,8 @@ fn shown(path: &Path, directory: bool) -> String {
 }
 
 /// The way to the path; nothing when a directory on it is missing.
-fn find_way(path: &Path) -> io::Result<Option<Way<'_>>> {
-    match Way::to(path) {
+fn find_way<'a>(path: &'a Path, ways: &Ways) -> io::Result<Option<Way<'a>>> {
+    match Way::along(path, ways) {
         Err(error) if missing(&error) => Ok(None),
         way => way.map(Some),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::super::trial::{build_values, changed, context, would_change};
-use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource};
+use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource, Ways};
 use super::FIELDS;
 use crate::spec::Value;
 
@@ -372,4 +372,23 @@ async fn a_file_that_comes_and_goes_while_it_is_looked_at_is_no_error() {
     vandal.join().unwrap();
     scene.run("f", &[("content", "right")]).await.unwrap();
     assert_eq!(fs::read_to_string(scene.path("f")).unwrap(), "right");
+}
+
+#[tokio::test]
+async fn runs_that_share_their_ways_open_a_directory_once_and_anew_when_it_is_gone() {
+    let mut scene = Scene::new();
+    scene.cx.ways = Ways::keeping();
+    let content = [("content", "x")];
+    fs::create_dir(scene.path("d")).unwrap();
+    changed(scene.run("d/a", &content).await);
+    fs::rename(scene.path("d"), scene.path("moved")).unwrap();
+    changed(scene.run("d/b", &content).await);
+    assert!(scene.path("moved/b").exists(), "it is the directory that was opened for the first");
+    fs::remove_dir_all(scene.path("moved")).unwrap();
+    fs::create_dir(scene.path("d")).unwrap();
+    changed(scene.run("d/c", &content).await);
+    assert!(scene.path("d/c").exists(), "nothing can be written where it was");
+    fs::remove_dir_all(scene.path("d")).unwrap();
+    let why = scene.refused("d/e", &content).await;
+    assert!(why.contains("directory ~/d/ does not exist"), "{why}");
 }

@@ -323,6 +323,7 @@ fn context() -> Context {
         outbox: crate::kind::Outbox::default(),
         managed: crate::kind::Managed::default(),
         mover: crate::kind::Mover::default(),
+        ways: crate::kind::Ways::default(),
         cancel: CancellationToken::new(),
     }
 }
