@@ -1,8 +1,8 @@
 //! Whole agents as they form, serve and leave one cluster, simulated from one number: agents and
 //! their etcds are killed, frozen, stopped and told to leave, networks break, disks are full or
-//! lose their data, requests and answers get lost, deciders are slow. Only the pure parts of the agent take
-//! part: the start table, the roles, the ways out, the clocks, the decision, the tickets and every
-//! write.
+//! lose their data, requests and answers get lost, deciders are slow. Only the pure parts of the
+//! agent take part: the start table, the roles, the ways out, the clocks, the decision, the tickets
+//! and every write.
 //!
 //! `QUORATE_SEEDS=N` tries N seeds, `QUORATE_SEED=S` the one that a failure names.
 

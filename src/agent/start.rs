@@ -143,7 +143,6 @@ struct Agent {
 
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
-        refuse_open_metrics(settings.metrics)?;
         let metrics = metrics_port(settings.metrics).await?;
         let folder = state_dir(&settings)?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
@@ -312,6 +311,7 @@ fn refuse_open_metrics(wanted: Option<MetricsSettings>) -> Result<(), Refusal> {
 
 /// Taken before anything is changed; who asks early is answered once there is something to say.
 async fn metrics_port(wanted: Option<MetricsSettings>) -> Result<Option<TcpListener>, Refusal> {
+    refuse_open_metrics(wanted)?;
     let Some(MetricsSettings { address, .. }) = wanted else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
     listener.map(Some).map_err(|why| Refusal {

@@ -42,7 +42,9 @@ pub(crate) mod up;
 pub(crate) mod view;
 
 pub(crate) use args::Args;
-use args::{Exec, Global, Isolate, NodeVerb, Nodes, Partition, Shape, SnapshotVerb, Up, Verb};
+use args::{
+    CutVerb, Exec, Global, Isolate, NodeVerb, Nodes, Partition, Shape, SnapshotVerb, Up, Verb,
+};
 use spec::Wanted;
 use up::Manner;
 
@@ -103,26 +105,7 @@ async fn act(
             let how = manner.how(force);
             node::remove(engine, cluster, &nodes, &how, (stop, &ui)).await
         }
-        Verb::Partition(Partition { one, from, one_way, manner }) => {
-            let (one, from) = ([one], from.into_iter().collect::<Vec<_>>());
-            let manner = manner.whole(one_way);
-            let cuts = fault::partition(engine, cluster, (&one, &from), manner, &ui).await?;
-            told(global, "cuts", cuts)
-        }
-        Verb::Isolate(Isolate { nodes, manner }) => {
-            let cuts = fault::isolate(engine, cluster, &nodes, manner.whole(false), &ui);
-            told(global, "cuts", cuts.await?)
-        }
-        Verb::Ring(manner) => {
-            told(global, "cuts", fault::ring(engine, cluster, manner.whole(false), &ui).await?)
-        }
-        Verb::Bridge { node, manner } => {
-            let cuts = fault::bridge(engine, cluster, &node, manner.whole(false), &ui);
-            told(global, "cuts", cuts.await?)
-        }
-        Verb::Heal { nodes } => {
-            told(global, "healed", fault::heal(engine, cluster, &nodes, &ui).await?)
-        }
+        Verb::Cut(verb) => cut_off(engine, global, verb, &ui).await,
         Verb::Faults => fault::faults(engine, cluster, global.json).await,
         Verb::Snapshot(SnapshotVerb::Save { file }) => {
             snapshot::save(engine, cluster, &file, global.json).await
@@ -134,6 +117,37 @@ async fn act(
         Verb::Ls => list::clusters(engine, global.json).await,
         Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
         Verb::Compose { check } => compose::compose(check),
+    }
+}
+
+async fn cut_off(
+    engine: &Engine,
+    global: &Global,
+    verb: CutVerb,
+    ui: &Ui,
+) -> anyhow::Result<ExitCode> {
+    let cluster = global.name.as_str();
+    match verb {
+        CutVerb::Partition(Partition { one, from, one_way, manner }) => {
+            let (one, from) = ([one], from.into_iter().collect::<Vec<_>>());
+            let manner = manner.whole(one_way);
+            let cuts = fault::partition(engine, cluster, (&one, &from), manner, ui).await?;
+            told(global, "cuts", cuts)
+        }
+        CutVerb::Isolate(Isolate { nodes, manner }) => {
+            let cuts = fault::isolate(engine, cluster, &nodes, manner.whole(false), ui);
+            told(global, "cuts", cuts.await?)
+        }
+        CutVerb::Ring(manner) => {
+            told(global, "cuts", fault::ring(engine, cluster, manner.whole(false), ui).await?)
+        }
+        CutVerb::Bridge { node, manner } => {
+            let cuts = fault::bridge(engine, cluster, &node, manner.whole(false), ui);
+            told(global, "cuts", cuts.await?)
+        }
+        CutVerb::Heal { nodes } => {
+            told(global, "healed", fault::heal(engine, cluster, &nodes, ui).await?)
+        }
     }
 }
 

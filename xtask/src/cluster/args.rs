@@ -83,26 +83,8 @@ pub(crate) enum Verb {
     /// Add and remove nodes while the cluster runs
     #[command(subcommand)]
     Node(NodeVerb),
-    /// Cut nodes off from others, in both directions
-    Partition(Partition),
-    /// Cut each of these nodes off from every other one
-    Isolate(Isolate),
-    /// Let each node reach its two neighbours only
-    Ring(CutManner),
-    /// Cut the others into two halves that only this node reaches
-    Bridge {
-        /// The node between them
-        #[arg(value_name = "H")]
-        node: String,
-        #[command(flatten)]
-        manner: CutManner,
-    },
-    /// End the cuts of these nodes, or all of them
-    Heal {
-        /// The nodes
-        #[arg(value_name = "H")]
-        nodes: Vec<String>,
-    },
+    #[command(flatten)]
+    Cut(CutVerb),
     /// What is broken on purpose
     Faults,
     /// Everything that a cluster holds, in a file here
@@ -262,6 +244,31 @@ pub(crate) struct Nodes {
     /// All of them
     #[arg(long, conflicts_with = "nodes")]
     pub(crate) all: bool,
+}
+
+/// What cuts nodes off from each other, and what ends that.
+#[derive(Subcommand)]
+pub(crate) enum CutVerb {
+    /// Cut nodes off from others, in both directions
+    Partition(Partition),
+    /// Cut each of these nodes off from every other one
+    Isolate(Isolate),
+    /// Let each node reach its two neighbours only
+    Ring(CutManner),
+    /// Cut the others into two halves that only this node reaches
+    Bridge {
+        /// The node between them
+        #[arg(value_name = "H")]
+        node: String,
+        #[command(flatten)]
+        manner: CutManner,
+    },
+    /// End the cuts of these nodes, or all of them
+    Heal {
+        /// The nodes
+        #[arg(value_name = "H")]
+        nodes: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]

@@ -1,8 +1,8 @@
 //! Where a cluster lies: its subnet and its published ports. Pure.
 //!
 //! Both are looked for from a place that the name decides, so that a cluster comes back where it
-//! was and two clusters rarely meet, unless the user says where. Addresses are fixed because etcd's members know each other by
-//! them.
+//! was and two clusters rarely meet, unless the user says where. Addresses are fixed because etcd's
+//! members know each other by them.
 
 use super::name;
 

@@ -1,7 +1,7 @@
 //! `cluster shell`: a node's shell on this terminal.
 //!
-//! Refuses to run without a terminal: `cluster exec` is for that. Everything typed goes to the node,
-//! ctrl-c as well; the shell's own end ends it.
+//! Refuses to run without a terminal: `cluster exec` is for that. Everything typed goes to the
+//! node, ctrl-c as well; the shell's own end ends it.
 
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
