@@ -1,5 +1,5 @@
-//! The kernel's queue of file events: waited for, and left alone for a moment while nobody waits for
-//! what comes.
+//! The kernel's queue of file events: waited for, and left alone for a moment while nobody waits
+//! for what comes.
 //!
 //! Refuses to lose an event, and to rest once more before it has looked: what came during a rest is
 //! read after it.

@@ -289,7 +289,9 @@ impl Hub {
             match order {
                 Order::Arm { dir, content, follow } => {
                     let result = match self.has_room() {
-                        true => self.kernel.add(&dir, mask(content, follow)).map_err(|e| refusal(&e)),
+                        true => {
+                            self.kernel.add(&dir, mask(content, follow)).map_err(|e| refusal(&e))
+                        }
                         false => Err(Refusal::Limit),
                     };
                     let result = result.map(|descriptor| {
