@@ -18,9 +18,13 @@ mod place;
 mod program;
 mod read;
 mod receive;
+mod rule;
 mod scalar;
 mod schema;
 mod seam;
+mod select;
+mod setting;
+mod terms;
 mod unbuilt;
 
 pub use edit::{Edit, edit};

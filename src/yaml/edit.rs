@@ -6,6 +6,7 @@
 //! whole text is to be read, which is also who says what is wrong, and where.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::entry::{self, Shelf};
 use super::node::{Data, Entry};
@@ -20,8 +21,8 @@ use crate::spec::{CollectRule, Program, ResourceSpec};
 pub struct Edit {
     /// What the resources that it touches are now.
     pub resources: Vec<ResourceSpec>,
-    /// They are the same resources as before in the same order, exported alike, and receive from
-    /// the same ones: what holds between the parts of the program still does.
+    /// They are the same resources as before in the same order, on all hosts, exported alike, and
+    /// receive from the same ones: what holds between the parts of the program still does.
     pub in_place: bool,
     replaced: Range<usize>,
     starts: Vec<usize>,
@@ -108,8 +109,11 @@ impl Edit {
             shift.span(&mut edge.from_span);
             shift.span(&mut edge.to_span);
         }
-        for CollectRule::Legacy { span, .. } in &mut program.collect {
-            shift.span(span);
+        for rule in &mut program.collect {
+            match rule {
+                CollectRule::Legacy { span, .. } => shift.span(span),
+                CollectRule::Full(rule) => shift.span(&mut Arc::make_mut(rule).span),
+            }
         }
     }
 }
@@ -144,6 +148,8 @@ fn alike(old: &[ResourceSpec], new: &[ResourceSpec]) -> bool {
         let receives = old.receives.iter().map(|(field, one)| (field, &one.receive));
         old.id == new.id
             && old.export == new.export
+            && old.hosts.is_none()
+            && new.hosts.is_none()
             && receives.eq(new.receives.iter().map(|(field, one)| (field, &one.receive)))
     };
     old.len() == new.len() && old.iter().zip(new).all(pair)
