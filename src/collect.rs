@@ -3,21 +3,26 @@
 //!
 //! Refuses to talk to a store, to read a clock, and to stop because of what another host wrote.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::ident::{HostName, ResourceId};
-use crate::spec::{Collected, Fields};
+use crate::spec::{Collected, EdgeSpec, Fields, HostSelector};
 
 pub mod convergence;
+pub mod explain;
 pub mod keys;
+pub mod offline;
+pub mod policy;
 pub mod presence;
 pub mod publish;
 pub mod record;
 pub mod roster;
 pub mod rules;
 
-pub use rules::{Local, run, run_beside};
+pub use policy::Policy;
+pub use rules::{Local, Site, run, run_at, run_beside};
 
 /// The routing scope of an export that names none.
 pub const DEFAULT_CHANNEL: &str = "default";
@@ -63,6 +68,19 @@ pub struct Export {
     pub content: Content,
     /// The revision of its last change.
     pub revision: i64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who may collect it.
+    pub to: HostSelector,
+}
+
+/// What the site says about a host.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HostInfo {
+    /// The labels that an operator gave it.
+    pub labels: BTreeMap<String, String>,
+    /// It proved to the store who it is.
+    pub authenticated: bool,
 }
 
 /// Why an export was not taken as it is. The numbers are part of the interface.
@@ -76,16 +94,24 @@ pub enum Code {
     Xc03,
     /// The path leaves the rule's directory.
     Xc04,
-    /// A powerful kind without consent.
+    /// A template gives nothing: an undefined name, a wrong type, too much work.
+    Xc05,
+    /// A powerful kind or field without consent.
     Xc06,
     /// The record or its fields make no resource.
     Xc07,
+    /// More or fewer exports than the rule expects.
+    Xc08,
+    /// An edge of the rule would close a cycle.
+    Xc09,
     /// The rule is not valid.
     Xc10,
     /// A rule is overruled by another one.
     Xc11,
     /// Kind or record version unknown here.
     Xc12,
+    /// The policy or the exporter excludes this host.
+    Xc14,
 }
 
 impl Code {
@@ -96,17 +122,21 @@ impl Code {
             Code::Xc02 => 2,
             Code::Xc03 => 3,
             Code::Xc04 => 4,
+            Code::Xc05 => 5,
             Code::Xc06 => 6,
             Code::Xc07 => 7,
+            Code::Xc08 => 8,
+            Code::Xc09 => 9,
             Code::Xc10 => 10,
             Code::Xc11 => 11,
             Code::Xc12 => 12,
+            Code::Xc14 => 14,
         }
     }
 
     /// True when something that was wanted is missing, so that the agent's health is degraded.
     pub fn degrades(self) -> bool {
-        !matches!(self, Code::Xc02 | Code::Xc11 | Code::Xc12)
+        !matches!(self, Code::Xc02 | Code::Xc11 | Code::Xc12 | Code::Xc14)
     }
 }
 
@@ -125,7 +155,7 @@ pub struct Held {
     pub from: Vec<HostName>,
     /// Why, for programs.
     pub code: Code,
-    /// Why, for people: the whole line `CODE SUBJECT: TEXT[; ACTION]`.
+    /// Why, for people: the whole line `CODE SUBJECT: TEXT[; ACTION][, rule ID]`.
     pub message: String,
 }
 
@@ -134,6 +164,8 @@ pub struct Held {
 pub struct Collection {
     /// To be managed here, sorted by identity.
     pub resources: Vec<Collected>,
+    /// The order that the rules ask for, between what they made and anything else.
+    pub edges: Vec<EdgeSpec>,
     /// Not taken, sorted by identity.
     pub held: Vec<Held>,
     /// Every message once: those of `held` and the warnings about the rules, sorted.

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod graph;
 pub mod ident;
 pub mod kind;
+pub mod matching;
 pub mod metrics;
 pub mod picture;
 pub mod spec;

@@ -11,9 +11,11 @@ use crate::ident::{HostName, ResourceId};
 
 mod fields;
 mod meta;
+pub mod rule;
 
 pub use fields::Fields;
 pub use meta::{Limit, Meta, Retry, Semaphore, SemaphoreError};
+pub use rule::{FullRule, HostSelector, Terms};
 
 /// The value of one field. Scalars were read by the type that the kind's field table gives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +33,12 @@ pub enum Value {
 }
 
 /// How a resource is published to other hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Export {
-    /// The routing scope that it is published in.
-    pub channel: String,
     /// Published without being applied here; `@@` means this.
     pub hidden: bool,
+    /// All else that is said about it, mostly nothing.
+    pub terms: Arc<Terms>,
 }
 
 /// Where the value of a field comes from when another resource sends it.
@@ -72,6 +74,8 @@ pub struct ResourceSpec {
     pub receives: BTreeMap<String, ReceiveSpec>,
     /// Set when it is published.
     pub export: Option<Export>,
+    /// On which hosts it exists; on all without one.
+    pub hosts: Option<Arc<HostSelector>>,
     /// Where its name stands in the file.
     pub span: Span,
     /// Where the values of its fields stand in the file, as far as they do.
@@ -117,6 +121,21 @@ pub enum CollectRule {
         /// Where the rule stands in the file.
         span: Span,
     },
+    /// One that selects and rewrites.
+    Full(Arc<FullRule>),
+}
+
+impl CollectRule {
+    /// Whether it may take exports of this kind.
+    pub fn takes(&self, kind: &str) -> bool {
+        match self {
+            CollectRule::Legacy { kind: own, .. } => own == kind,
+            CollectRule::Full(rule) => match &rule.gather {
+                Some(gather) => gather.id.kind() == kind,
+                None => rule.kinds.iter().any(|own| own == kind),
+            },
+        }
+    }
 }
 
 /// A whole file, understood.
@@ -143,4 +162,6 @@ pub struct Collected {
     pub meta: Arc<Meta>,
     /// Who exports it; several when they agree.
     pub from: Vec<HostName>,
+    /// The full rule that took it.
+    pub rule: Option<Arc<str>>,
 }

@@ -19,10 +19,14 @@ mod place;
 mod program;
 mod read;
 mod receive;
+mod rule;
 mod scalar;
 mod schema;
 mod seam;
+mod select;
+mod setting;
 mod shift;
+mod terms;
 mod unbuilt;
 
 pub use edit::{Edit, edit};

@@ -79,8 +79,14 @@ fn answer(path: &Path) -> String {
         writeln!(out, "{from} -> {to} {edge:?}").expect("it does");
     }
     for rule in &program.collect {
-        let quorate::spec::CollectRule::Legacy { kind, pattern, .. } = rule;
-        writeln!(out, "collect {kind} {pattern:?}").expect("it does");
+        match rule {
+            quorate::spec::CollectRule::Legacy { kind, pattern, .. } => {
+                writeln!(out, "collect {kind} {pattern:?}").expect("it does");
+            }
+            quorate::spec::CollectRule::Full(rule) => {
+                writeln!(out, "collect {rule:?}").expect("it does");
+            }
+        }
     }
     for note in &compiled.notes {
         writeln!(out, "note: {note}").expect("it does");

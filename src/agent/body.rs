@@ -19,7 +19,7 @@ use super::receivers::{Found, Receivers};
 use super::reload::{Loaded, Reading, warn_each};
 use super::runs::{Finished, Runs};
 use super::settings::Settings;
-use super::socket::{Request, Socket, Topic};
+use super::socket::{Request, Socket};
 use super::source::Source;
 use super::start::{Heard, Signals, since_1970};
 use super::watch::{CommandNews, HubError, Touched};
@@ -29,7 +29,7 @@ use crate::cluster::ClusterStatus;
 use crate::cluster::shell::Order;
 use crate::collect::Local;
 use crate::collect::convergence::Said;
-use crate::collect::publish::{self, Published};
+use crate::collect::publish::Published;
 use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
@@ -211,12 +211,7 @@ impl Body {
                 if request.answer.is_closed() {
                     return;
                 }
-                let answer = match request.topic {
-                    Topic::Status => self.status().to_string(),
-                    Topic::Graph => self.picture().to_string(),
-                    Topic::Metrics => self.metrics(),
-                };
-                if request.answer.send(answer).is_err() {
+                if request.answer.send(self.answer(request.topic)).is_err() {
                     tracing::debug!("a client went away before its answer");
                 }
             }
@@ -477,7 +472,7 @@ impl Body {
 
     /// Has what the file exports published.
     pub(super) fn publish_own(&mut self) {
-        let own = publish::wanted(&self.source.program);
+        let own = desired::exports(&self.source.program, &self.settings.host);
         self.to_export = own.len();
         let own = Some(own);
         self.publish.send_if_modified(|before| {

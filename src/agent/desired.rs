@@ -2,13 +2,17 @@
 //!
 //! Pure. Refuses to keep anything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::collect::{self, Export, Local};
+use crate::collect::explain::Explained;
+use crate::collect::publish::{self, Published};
+use crate::collect::{self, Export, Local, Policy, Site};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
 use crate::ident::HostName;
-use crate::spec::{Collected, Meta, Program, ResourceSpec, Semaphore};
+use crate::matching::{Me, here};
+use crate::spec::{CollectRule, Collected, Meta, Program, ResourceSpec, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
 pub(super) struct Desired {
@@ -56,19 +60,26 @@ pub(super) struct Here<'a> {
 
 /// Compiles.
 pub(super) fn compile(
-    here: Here<'_>,
+    of: Here<'_>,
     exports: &[Arc<Export>],
     previous: &[Collected],
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let Here { program, local, me, everywhere } = here;
-    let beside = (program, local);
-    let collection = collect::run_beside(exports, &program.collect, me, beside, previous);
+    let Here { program, local, me, everywhere } = of;
+    let (host, hosts) = (Me::new(me.clone()), BTreeMap::new());
+    let site = Site { me: &host, hosts: &hosts, policy: &Policy::Absent };
+    let mut program = here(program, &host);
+    twice(&program)?;
+    let beside = (&*program, local);
+    let collection = collect::run_beside(&site, exports, &program.collect, beside, previous);
     let collected = collection.resources;
+    if !collection.edges.is_empty() {
+        program.to_mut().edges.extend(collection.edges);
+    }
     let mut messages = collection.messages;
     let compiled = if everywhere.is_usual() {
-        graph::compile(program, &collected)?
+        graph::compile(&program, &collected)?
     } else {
-        let (mut program, mut here) = (program.clone(), collected.clone());
+        let (mut program, mut here) = (program.into_owned(), collected.clone());
         let resources = program.resources.iter_mut().map(|one| &mut one.meta);
         let metas = resources.chain(here.iter_mut().map(|one| &mut one.meta));
         metas.for_each(|meta| everywhere.apply(Arc::make_mut(meta)));
@@ -76,6 +87,45 @@ pub(super) fn compile(
     };
     messages.extend(compiled.messages);
     Ok(Desired { graph: compiled.graph, messages, notes: compiled.notes, collected })
+}
+
+/// What the program exports on this host.
+pub(super) fn exports(program: &Program, me: &HostName) -> Vec<Published> {
+    publish::wanted(program, &Me::new(me.clone()), &Policy::Absent)
+}
+
+/// What becomes of each of `exports` on this host, after the rules and beside the resources of the
+/// program; `previous` is what was collected last.
+pub(super) fn explain(
+    program: &Program,
+    exports: &[Arc<Export>],
+    previous: &[Collected],
+    me: &HostName,
+) -> Vec<Explained> {
+    let (me, hosts) = (Me::new(me.clone()), BTreeMap::new());
+    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent };
+    let program = here(program, &me);
+    collect::explain::explain(&site, exports, &program.collect, &program, previous)
+}
+
+/// Says which resources are there twice on this host. Those without `hosts` were compared when the
+/// file was read.
+fn twice(program: &Program) -> Result<(), Vec<Diagnostic>> {
+    if program.resources.iter().all(|one| one.hosts.is_none()) {
+        return Ok(());
+    }
+    let applied =
+        program.resources.iter().filter(|one| !one.export.as_ref().is_some_and(|it| it.hidden));
+    let mut seen = BTreeSet::new();
+    let again = applied.filter(|one| !seen.insert(&one.id));
+    let found: Vec<Diagnostic> = again
+        .map(|one| {
+            let message = format!("{} is declared twice for this host", one.id);
+            let found = Diagnostic::error(one.span, message);
+            found.with_help("let their `hosts` have no host in common")
+        })
+        .collect();
+    if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
 /// `graph` with what these resources of the file say now; `None` when more than they has to be
@@ -103,14 +153,20 @@ pub(super) struct Recollected {
 /// `graph`, which came of the same program and of `previous`, with what others export now; `None`
 /// when everything has to be compiled.
 pub(super) fn recollect(
-    here: Here<'_>,
+    of: Here<'_>,
     exports: &[Arc<Export>],
     previous: &[Collected],
     graph: &Arc<Graph>,
 ) -> Option<Recollected> {
-    let Here { program, local, me, everywhere } = here;
-    let beside = (program, local);
-    let collection = collect::run_beside(exports, &program.collect, me, beside, previous);
+    let Here { program, local, me, everywhere } = of;
+    if program.collect.iter().any(orders) {
+        return None;
+    }
+    let (host, hosts) = (Me::new(me.clone()), BTreeMap::new());
+    let site = Site { me: &host, hosts: &hosts, policy: &Policy::Absent };
+    let program = here(program, &host);
+    let beside = (&*program, local);
+    let collection = collect::run_beside(&site, exports, &program.collect, beside, previous);
     let collected = collection.resources;
     if !collected.iter().map(|one| &one.id).eq(previous.iter().map(|one| &one.id)) {
         return None;
@@ -123,6 +179,16 @@ pub(super) fn recollect(
         graph::amend_collected(graph, &applied)?
     };
     Some(Recollected { graph, messages: collection.messages, collected })
+}
+
+/// Whether a rule asks for an order, which may change with what it takes.
+fn orders(rule: &CollectRule) -> bool {
+    match rule {
+        CollectRule::Legacy { .. } => false,
+        CollectRule::Full(rule) => {
+            !(rule.before.is_empty() && rule.after.is_empty() && rule.notify.is_empty())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::desired;
 use super::durable::Durable;
 use super::exchange::StoreState;
 use super::settings::Input;
-use crate::collect::convergence;
+use super::socket::Topic;
+use crate::collect::{convergence, offline};
 use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
 use crate::ident::ResourceId;
@@ -16,8 +18,26 @@ use crate::kind::Outcome;
 use crate::picture;
 
 impl Body {
+    /// The answer to a question about this.
+    pub(super) fn answer(&self, topic: Topic) -> String {
+        match topic {
+            Topic::Status => self.status().to_string(),
+            Topic::Graph => self.picture().to_string(),
+            Topic::Metrics => self.metrics(),
+            Topic::Exports => offline::write(&self.exports.borrow().exports),
+            Topic::Collect => self.explained(),
+        }
+    }
+
+    /// What became of each live export here.
+    fn explained(&self) -> String {
+        let exports = self.exports.borrow().exports.clone();
+        let (program, host) = (&self.source.program, &self.settings.host);
+        json!(desired::explain(program, &exports, &self.collected, host)).to_string()
+    }
+
     /// The answer to a status question.
-    pub(super) fn status(&self) -> Value {
+    fn status(&self) -> Value {
         let published = self.published.borrow();
         let exports = self.exports.borrow();
         let lost = self.durable.as_ref().and_then(Durable::failure);
@@ -98,7 +118,7 @@ impl Body {
     }
 
     /// The answer to a question for the graph.
-    pub(super) fn picture(&self) -> Value {
+    fn picture(&self) -> Value {
         let states: BTreeMap<&ResourceId, &str> =
             self.engine.vertices().map(|one| (&one.id.resource, one.state.as_str())).collect();
         let state = |id: &ResourceId| states.get(id).map(|state| (*state).to_owned());

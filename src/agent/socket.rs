@@ -50,6 +50,10 @@ pub enum Topic {
     Graph,
     /// The metrics, as text.
     Metrics,
+    /// The live exports of all hosts.
+    Exports,
+    /// What became of each of them here.
+    Collect,
 }
 
 /// A line of a client.

@@ -11,6 +11,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod agents;
 mod check;
 mod cluster;
+mod collect;
+mod exports;
 mod graph;
 mod legacy;
 mod listen;
@@ -46,6 +48,8 @@ Examples:
   quorate status                             what the agent of this host is doing
   quorate status --watch                     the same, again after each change
   quorate cluster status                     who is in the cluster, and why nothing happens
+  quorate collect explain                    what becomes of each export here, and why
+  quorate exports list                       what all hosts export
   quorate graph site.yaml --format svg       a picture of a graph
   quorate schema --output quorate.json       the JSON Schema of graph files, for editors
 
@@ -78,6 +82,10 @@ enum Command {
     Cluster(Box<cluster::Args>),
     /// Put the state of an agent that does not run aside
     State(state::Args),
+    /// Say what becomes of the exports of all hosts here
+    Collect(collect::Args),
+    /// Show what all hosts export
+    Exports(exports::Args),
     /// Draw the graph of a file, or the one that the agent of this host runs
     Graph(graph::Args),
     /// Print the JSON Schema of graph files
@@ -108,6 +116,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::State(args) => state::run(&args),
+        Command::Collect(args) => collect::run(&args),
+        Command::Exports(args) => exports::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {

@@ -90,7 +90,7 @@ pub fn missing(
 mod tests {
     use super::*;
     use crate::collect::{Address, Content};
-    use crate::spec::Fields;
+    use crate::spec::{Fields, HostSelector};
 
     fn host(name: &str) -> HostName {
         HostName::parse(name).unwrap()
@@ -99,7 +99,13 @@ mod tests {
     fn export(name: &str, revision: i64) -> Arc<Export> {
         let (channel, kind) = ("default".to_owned(), "file".to_owned());
         let address = Address { channel, kind, from: host("h1"), name: name.to_owned() };
-        Arc::new(Export { address, content: Content::Fields(Fields::new()), revision })
+        Arc::new(Export {
+            address,
+            content: Content::Fields(Fields::new()),
+            revision,
+            labels: BTreeMap::new(),
+            to: HostSelector::everybody(),
+        })
     }
 
     #[test]

@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::collect::record::{self, Life, Publisher, RECORD_BYTES_MAX, Record};
 use crate::collect::{Address, keys};
 use crate::ident::{HostName, NAME_BYTES_MAX};
-use crate::spec::{Fields, Program};
+use crate::spec::{Fields, HostSelector};
 use crate::store::{Compare, Op, Txn};
 
 pub use crate::collect::record::Session;
+pub use wanted::wanted;
+
+mod wanted;
 
 /// Operations of one transaction: etcd takes 128; one is the publisher's, one the presence's.
 pub const OPS_MAX: usize = 126;
@@ -30,8 +33,40 @@ pub struct Published {
     pub kind: String,
     /// The name that it is published under.
     pub name: String,
-    /// All fields that are set.
+    /// The fields of the published copy.
     pub fields: Fields,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who may collect it.
+    pub to: HostSelector,
+    /// Stays when this host goes.
+    pub permanent: bool,
+    /// Why it cannot be published: a line `CODE SUBJECT: TEXT`.
+    pub problem: Option<String>,
+}
+
+impl Published {
+    /// One for everybody that lives as long as its host is there.
+    pub fn plain(channel: &str, kind: &str, name: &str, fields: Fields) -> Self {
+        Published {
+            channel: channel.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            fields,
+            labels: BTreeMap::new(),
+            to: HostSelector::everybody(),
+            permanent: false,
+            problem: None,
+        }
+    }
+
+    fn digest(&self) -> String {
+        record::digest_of(&self.fields, &self.labels, &self.to)
+    }
+
+    fn life(&self) -> Life {
+        if self.permanent { Life::Permanent } else { Life::Session }
+    }
 }
 
 /// One record of this host in the store.
@@ -71,23 +106,6 @@ pub struct Plan {
     pub messages: Vec<String>,
 }
 
-/// What `program` exports. Meta parameters are never published.
-pub fn wanted(program: &Program) -> Vec<Published> {
-    program
-        .resources
-        .iter()
-        .filter_map(|resource| {
-            let export = resource.export.as_ref()?;
-            Some(Published {
-                channel: export.channel.clone(),
-                kind: resource.id.kind().to_owned(),
-                name: resource.id.name().to_owned(),
-                fields: resource.fields.clone(),
-            })
-        })
-        .collect()
-}
-
 /// What has to be written so that the store holds exactly `wanted` of `me`.
 pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -> Plan {
     let closed = own.publisher.as_ref().map_or(0, |publisher| publisher.generation);
@@ -107,9 +125,9 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
             continue;
         }
         gone.remove(address);
-        let digest = record::digest(&export.fields);
+        let digest = export.digest();
         let put = Op::Put { key: keys::record(address), value, lease: None };
-        match writer.is_there(address, &digest) {
+        match writer.is_there(address, &digest, export.life()) {
             true => set.kept.push(put),
             false => set.puts.push(put),
         }
@@ -143,7 +161,9 @@ fn sorted<'a>(
             from: me.clone(),
             name: export.name.clone(),
         };
-        if let Some(why) = bad_name(&export.name) {
+        if let Some(problem) = &export.problem {
+            messages.push(format!("{problem}; not exported"));
+        } else if let Some(why) = bad_name(&export.name) {
             let name = record::shown(&export.name);
             messages.push(format!("XE01 {}[{name}]: {why}; not exported", export.kind));
         } else if export.channel.is_empty() || export.kind.is_empty() {
@@ -199,18 +219,20 @@ impl Writer<'_> {
             &Record {
                 generation: self.generation,
                 session: self.session.session.clone(),
-                life: Life::Session,
+                life: export.life(),
                 fields: export.fields.clone(),
+                labels: export.labels.clone(),
+                to: export.to.clone(),
             },
         )
     }
 
     /// A record that an interrupted publication left is as good as ours; one with a generation that
     /// nobody writes is not.
-    fn is_there(&self, address: &Address, digest: &str) -> bool {
+    fn is_there(&self, address: &Address, digest: &str, life: Life) -> bool {
         self.own.records.get(address).is_some_and(|known| {
             known.digest.as_deref() == Some(digest)
-                && known.life == Life::Session
+                && known.life == life
                 && known.generation <= self.generation
         })
     }
@@ -264,6 +286,8 @@ impl Writer<'_> {
             session: self.session.session.clone(),
             life: Life::Session,
             fields: Fields::new(),
+            labels: BTreeMap::new(),
+            to: HostSelector::everybody(),
         };
         Op::Put { key: key.to_owned(), value: record::encode(&kind, &record), lease: None }
     }

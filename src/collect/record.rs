@@ -10,10 +10,17 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::collect::Content;
-use crate::spec::{Fields, Value};
+use crate::spec::{Fields, HostSelector, Value};
 
-/// The form of records that this agent writes and reads.
+mod to;
+
+use to::{To, terms, to_wire};
+
+/// The form of records that say neither labels nor who may collect them, and of publishers and
+/// presences. Older agents read these only, so that what restricts a record is never overlooked.
 const VERSION: u64 = 1;
+/// The form of records with labels, or for some hosts only.
+const VERSION_WITH_TERMS: u64 = 2;
 /// The version of every kind's field table.
 const SCHEMA: u64 = 1;
 /// The longest record, in bytes.
@@ -42,6 +49,10 @@ pub struct Record {
     pub life: Life,
     /// What it says.
     pub fields: Fields,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who may collect it.
+    pub to: HostSelector,
 }
 
 /// A record as it was read.
@@ -51,10 +62,14 @@ pub struct Decoded {
     pub generation: u64,
     /// How long it lives; the session when it cannot be read.
     pub life: Life,
-    /// The digest of its fields; `None` when they cannot be read.
+    /// The digest of all that it says; `None` when it cannot be read.
     pub digest: Option<String>,
     /// What it says.
     pub content: Content,
+    /// Its labels; none when it cannot be read.
+    pub labels: BTreeMap<String, String>,
+    /// Who may collect it. When that cannot be read, nothing else can.
+    pub to: HostSelector,
 }
 
 /// Who publishes.
@@ -109,6 +124,10 @@ struct Written<'a> {
     session: &'a str,
     #[serde(rename = "gen")]
     generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<To>,
     fields: BTreeMap<&'a str, Wire<'a>>,
     digest: String,
 }
@@ -159,16 +178,27 @@ pub fn digest(fields: &Fields) -> String {
     sha256(&json(&wire_fields(fields)))
 }
 
+/// The digest of all that a record says. That of one without terms is the digest of its fields.
+pub fn digest_of(fields: &Fields, labels: &BTreeMap<String, String>, to: &HostSelector) -> String {
+    if labels.is_empty() && to.is_everybody() {
+        return digest(fields);
+    }
+    sha256(&json(&(digest(fields), labels, to_wire(to))))
+}
+
 /// The bytes of a record of this kind.
 pub fn encode(kind: &str, record: &Record) -> Vec<u8> {
+    let plain = record.labels.is_empty() && record.to.is_everybody();
     json(&Written {
-        v: VERSION,
+        v: if plain { VERSION } else { VERSION_WITH_TERMS },
+        labels: (!plain).then_some(&record.labels),
+        to: (!plain).then(|| to_wire(&record.to)),
         schema: format!("{kind}@{SCHEMA}"),
         life: record.life,
         session: &record.session,
         generation: record.generation,
         fields: wire_fields(&record.fields),
-        digest: digest(&record.fields),
+        digest: digest_of(&record.fields, &record.labels, &record.to),
     })
 }
 
@@ -176,7 +206,14 @@ pub fn encode(kind: &str, record: &Record) -> Vec<u8> {
 pub fn decode(kind: &str, bytes: &[u8]) -> Decoded {
     match read(kind, bytes) {
         Ok(decoded) => decoded,
-        Err(content) => Decoded { generation: 0, life: Life::Session, digest: None, content },
+        Err(content) => Decoded {
+            generation: 0,
+            life: Life::Session,
+            digest: None,
+            content,
+            labels: BTreeMap::new(),
+            to: HostSelector::everybody(),
+        },
     }
 }
 
@@ -189,8 +226,10 @@ fn read(kind: &str, bytes: &[u8]) -> Result<Decoded, Content> {
     }
     let mut map: serde_json::Map<String, Json> =
         serde_json::from_slice(bytes).map_err(|_| broken("the record is not a JSON object"))?;
-    match map.remove("v") {
-        Some(Json::Number(version)) if version.as_u64() == Some(VERSION) => {}
+    let version = map.remove("v");
+    let with_terms = version.as_ref().and_then(Json::as_u64) == Some(VERSION_WITH_TERMS);
+    match version {
+        Some(Json::Number(version)) if version.as_u64() == Some(VERSION) || with_terms => {}
         Some(Json::Number(version)) => {
             return Err(Content::Unknown(format!("record version {version}")));
         }
@@ -204,16 +243,28 @@ fn read(kind: &str, bytes: &[u8]) -> Result<Decoded, Content> {
     let Some(Json::Object(fields)) = map.remove("fields") else {
         return Err(broken("the record has no fields"));
     };
+    let (labels, to) = match with_terms {
+        true => terms(&mut map)?,
+        false => (BTreeMap::new(), HostSelector::everybody()),
+    };
     if let Some(key) = map.keys().next() {
         return Err(broken(format!("the record has the unknown key `{}`", shown(key))));
     }
     let content = match check_schema(kind, &schema).and_then(|()| values(fields)) {
         Err(content) => content,
-        Ok(fields) if digest(&fields) != declared => broken("the digest is not that of the fields"),
+        Ok(fields) if digest_of(&fields, &labels, &to) != declared => {
+            broken("the digest is not that of the fields")
+        }
         Ok(fields) => Content::Fields(fields),
     };
     let digest = matches!(content, Content::Fields(_)).then_some(declared);
-    Ok(Decoded { generation, life, digest, content })
+    Ok(Decoded { generation, life, digest, content, labels, to })
+}
+
+/// Fields as a JSON object.
+pub(super) fn json_fields(fields: &Fields) -> serde_json::Map<String, Json> {
+    let all = serde_json::to_value(wire_fields(fields)).ok();
+    all.and_then(|all| all.as_object().cloned()).unwrap_or_default()
 }
 
 fn check_schema(kind: &str, schema: &str) -> Result<(), Content> {
@@ -247,7 +298,8 @@ fn text(map: &mut serde_json::Map<String, Json>, key: &str) -> Result<String, Co
     }
 }
 
-fn values<T>(map: serde_json::Map<String, Json>) -> Result<T, Content>
+/// Fields, or other values by name, from a JSON object.
+pub(super) fn values<T>(map: serde_json::Map<String, Json>) -> Result<T, Content>
 where
     T: FromIterator<(String, Value)>,
 {

@@ -144,6 +144,8 @@ impl Roster {
                         address: address.clone(),
                         content: decoded.content,
                         revision: entry.revision,
+                        labels: decoded.labels,
+                        to: decoded.to,
                     }),
                 };
                 let name = address.from.clone();

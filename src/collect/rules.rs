@@ -1,28 +1,55 @@
 //! The collector: live exports and rules in, resources and reasons out.
 //!
-//! All legacy rules of one kind act as one, with the last pattern that is not empty. Each export is
-//! judged alone (`judge`); only then are those that were taken compared with each other and with
-//! the local graph (`settle`), so that a later version can judge only what changed.
+//! Rules are asked in the order of the file, and the first that matches takes an export. All legacy
+//! rules of one kind act as one, at the place of the first of them. Each export is judged alone
+//! (`judge`); only then are those that were taken compared with each other and with the local graph
+//! (`settle`), so that a later version can judge only what changed.
 //!
 //! Refuses to fail: what one host publishes can hold that one resource, never another one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use crate::collect::policy::{Policy, Ruling};
 use crate::collect::record::shown;
-use crate::collect::{Code, Collection, Content, DEFAULT_CHANNEL, Export, Held};
+use crate::collect::{Code, Collection, Content, DEFAULT_CHANNEL, Export, Held, HostInfo};
 use crate::ident::{HostName, ResourceId};
-use crate::kind::file::{consent, result_path};
-use crate::kind::{self, FieldDef, FieldType, Kind, Power};
-use crate::spec::{CollectRule, Collected, Fields, Program, Value};
+use crate::kind::{self, Kind};
+use crate::matching::{Me, Subject, is_among};
+use crate::spec::rule::Own;
+use crate::spec::{CollectRule, Collected, Fields, FullRule, Meta, Program};
 
+mod consent;
+mod edges;
+mod expect;
+mod fields;
+mod full;
+mod gather;
+mod legacy;
 mod settle;
+mod told;
+
+use full::Ready;
+use told::Trace;
+
+pub(super) use told::{Explain, explain};
 
 pub use settle::Local;
 
 /// Finds a kind by its name.
 type Kinds = fn(&str) -> Option<&'static dyn Kind>;
+
+/// Where rules are applied, and what the site says about its hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// This host.
+    pub me: &'a Me,
+    /// What is known about the others; who is not in here has no labels and proved nothing.
+    pub hosts: &'a BTreeMap<HostName, HostInfo>,
+    /// What may be exported.
+    pub policy: &'a Policy,
+}
 
 /// Applies `rules` to `exports` on the host `me`, whose own graph is `local`.
 ///
@@ -35,19 +62,35 @@ pub fn run(
     local: &Program,
     previous: &[Collected],
 ) -> Collection {
-    run_beside(exports, rules, me, (local, &Local::default()), previous)
+    let (me, hosts) = (Me::new(me.clone()), BTreeMap::new());
+    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent };
+    run_at(&site, exports, rules, local, previous)
 }
 
-/// [`run`] beside a program of which it is known, or found now, what it manages: who collects again
-/// keeps that as long as it keeps the program.
-pub fn run_beside(
+/// [`run`] at a site that says something about its hosts.
+pub fn run_at(
+    site: &Site<'_>,
     exports: &[Arc<Export>],
     rules: &[CollectRule],
-    me: &HostName,
+    local: &Program,
+    previous: &[Collected],
+) -> Collection {
+    run_beside(site, exports, rules, (local, &Local::default()), previous)
+}
+
+/// [`run_at`] beside a program of which it is known, or found now, what it manages: who collects
+/// again keeps that as long as it keeps the program.
+pub fn run_beside(
+    site: &Site<'_>,
+    exports: &[Arc<Export>],
+    rules: &[CollectRule],
     (program, local): (&Program, &Local),
     previous: &[Collected],
 ) -> Collection {
-    run_with(kind::find, exports, rules, &Place { me, program, local, previous })
+    let place = Place { me: &site.me.host, program, local, previous };
+    let mut messages = Vec::new();
+    let rules = Rules::of(kind::find, site, rules, &mut messages);
+    rules.run(exports, &place, messages)
 }
 
 /// Where the resources are collected.
@@ -58,86 +101,44 @@ struct Place<'a> {
     previous: &'a [Collected],
 }
 
-fn run_with(
+/// All rules of this host, ready to be asked.
+struct Rules<'a> {
     kinds: Kinds,
-    exports: &[Arc<Export>],
-    rules: &[CollectRule],
-    place: &Place<'_>,
-) -> Collection {
-    let mut messages = Vec::new();
-    let rules = one_per_kind(rules, &mut messages);
-    let mut candidates = Vec::new();
-    let mut held = Vec::new();
-    for export in exports {
-        match judge(kinds, &rules, export) {
-            Verdict::Unmatched => {}
-            Verdict::Taken(candidate) => candidates.push(candidate),
-            Verdict::Held(reason) => held.push(reason),
-        }
-    }
-    candidates.sort_by(|a, b| (&a.id, &a.from).cmp(&(&b.id, &b.from)));
-    let resources = settle::settle(kinds, candidates, place, &mut held);
-    held.sort();
-    messages.extend(held.iter().map(|reason| reason.message.clone()));
-    messages.sort();
-    messages.dedup();
-    Collection { resources, held, messages }
+    site: &'a Site<'a>,
+    all: Vec<Rule<'a>>,
 }
 
-/// What all legacy rules of one kind come to.
-struct Rule<'a> {
-    /// Replaces the directory of a file.
-    pattern: Option<&'a str>,
-    /// It is not valid and takes nothing.
-    refused: bool,
+enum Rule<'a> {
+    Legacy(legacy::Merged<'a>),
+    Full(Ready),
 }
 
-fn one_per_kind<'a>(
-    rules: &'a [CollectRule],
-    messages: &mut Vec<String>,
-) -> BTreeMap<&'a str, Rule<'a>> {
-    let mut merged: BTreeMap<&str, Rule<'_>> = BTreeMap::new();
-    let mut overruled: BTreeMap<&str, bool> = BTreeMap::new();
-    for (at, CollectRule::Legacy { kind, pattern, .. }) in rules.iter().enumerate() {
-        let pattern = pattern.as_deref().filter(|pattern| !pattern.is_empty());
-        let wrong = pattern.and_then(bad_pattern);
-        if let Some(why) = wrong {
-            messages.push(format!("{} collect[{at}]: {why}; rule takes nothing", Code::Xc10));
-        }
-        let Some(rule) = merged.get_mut(kind.as_str()) else {
-            merged.insert(kind, Rule { pattern, refused: wrong.is_some() });
-            continue;
-        };
-        rule.refused |= wrong.is_some();
-        if rule.pattern != pattern {
-            overruled.insert(kind, true);
-        }
-        rule.pattern = pattern.or(rule.pattern);
-    }
-    for kind in overruled.keys() {
-        if let Some(Rule { pattern: Some(pattern), .. }) = merged.get(kind) {
-            let code = Code::Xc11;
-            messages.push(format!("{code} legacy rules for {kind}: last pattern {pattern} wins"));
+impl Rule<'_> {
+    fn covers(&self, channel: &str, kind: &str) -> bool {
+        match self {
+            Rule::Legacy(rule) => channel == DEFAULT_CHANNEL && rule.takes(kind),
+            Rule::Full(rule) => {
+                let rule = &rule.rule;
+                let one = |all: &[String], it: &str| all.iter().any(|one| one == it);
+                one(&rule.channels, channel) && one(&rule.kinds, kind)
+            }
         }
     }
-    merged
-}
 
-/// The file's reader refuses such a pattern; this is for programs that were made otherwise.
-fn bad_pattern(pattern: &str) -> Option<&'static str> {
-    if !pattern.ends_with('/') {
-        Some("pattern must end in \"/\"")
-    } else if !pattern.starts_with('/') {
-        Some("pattern must start with \"/\"")
-    } else {
-        None
+    fn listens_to(&self, channel: &str) -> bool {
+        match self {
+            Rule::Legacy(_) => channel == DEFAULT_CHANNEL,
+            Rule::Full(rule) => rule.rule.channels.iter().any(|one| one == channel),
+        }
     }
 }
 
-/// What a rule says about one export, whatever the others are.
+/// What is said about one export, whatever the others are.
 enum Verdict {
-    Unmatched,
-    Taken(Candidate),
+    /// Taken by the rule with this number.
+    Taken(usize, Candidate),
+    /// Taken by a rule that makes one resource of many.
+    Gathered(usize),
     Held(Held),
 }
 
@@ -145,48 +146,254 @@ enum Verdict {
 #[derive(Clone)]
 struct Candidate {
     id: ResourceId,
-    from: HostName,
+    from: Vec<HostName>,
     fields: Fields,
+    meta: Arc<Meta>,
     /// The path that it manages; no two resources may have the same.
     target: Option<PathBuf>,
+    /// The full rule that took it.
+    rule: Option<Arc<FullRule>>,
+    revision: i64,
 }
 
-fn judge(kinds: Kinds, rules: &BTreeMap<&str, Rule<'_>>, export: &Export) -> Verdict {
-    let address = &export.address;
-    if rules.is_empty() || address.channel != DEFAULT_CHANNEL {
-        return Verdict::Unmatched;
-    }
-    let held = |code, text: &str| Verdict::Held(held(address.id(), &address.from, code, text));
-    let Some(kind) = kinds(&address.kind) else {
-        return held(Code::Xc12, "unknown kind; ignored");
-    };
-    let Some(rule) = rules.get(address.kind.as_str()).filter(|rule| !rule.refused) else {
-        return Verdict::Unmatched;
-    };
-    if kind.power() == Power::Powerful {
-        return held(Code::Xc06, "powerful kind in a legacy rule; refused");
-    }
-    let fields = match &export.content {
-        Content::Fields(fields) => fields,
-        Content::Unknown(what) => {
-            return held(Code::Xc12, &format!("{} is unknown here; ignored", shown(what)));
+static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
+
+impl<'a> Rules<'a> {
+    fn of(
+        kinds: Kinds,
+        site: &'a Site<'a>,
+        rules: &'a [CollectRule],
+        messages: &mut Vec<String>,
+    ) -> Self {
+        let mut legacy = legacy::one_per_kind(rules, messages);
+        let mut all = Vec::new();
+        for rule in rules {
+            match rule {
+                CollectRule::Legacy { kind, .. } => {
+                    all.extend(legacy.remove(kind.as_str()).map(Rule::Legacy));
+                }
+                CollectRule::Full(rule) => {
+                    let here = |hosts| is_among(hosts, &site.me.host, &site.me.labels);
+                    if !rule.hosts.as_ref().is_none_or(here) {
+                        continue;
+                    }
+                    match Ready::new(rule) {
+                        Ok(ready) => all.push(Rule::Full(ready)),
+                        Err(why) => messages.push(format!(
+                            "{} {}: {why}; rule takes nothing",
+                            Code::Xc10,
+                            rule.label()
+                        )),
+                    }
+                }
+            }
         }
-        Content::Broken(why) => return held(Code::Xc07, &format!("{why}; held")),
-    };
-    match take(kind, rule, address.id(), fields) {
-        Ok((fields, target)) => Verdict::Taken(Candidate {
-            id: address.id(),
-            from: address.from.clone(),
-            fields,
-            target,
-        }),
-        Err((code, text)) => held(code, &text),
+        Rules { kinds, site, all }
+    }
+
+    fn run(
+        &self,
+        exports: &[Arc<Export>],
+        place: &Place<'_>,
+        mut messages: Vec<String>,
+    ) -> Collection {
+        if let Policy::Unreadable(why) = self.site.policy {
+            let text = format!("{} exports: the policy cannot be read ({why})", Code::Xc14);
+            messages.push(format!("{text}; nothing new is taken"));
+            let resources = place.previous.to_vec();
+            let edges = edges::of(&self.all, &resources);
+            return Collection { resources, edges, held: Vec::new(), messages };
+        }
+        let (mut candidates, mut held) = (Vec::new(), Vec::new());
+        let mut counts = vec![0_usize; self.all.len()];
+        let mut gathered: Vec<Vec<&Export>> = vec![Vec::new(); self.all.len()];
+        for export in exports {
+            for verdict in self.judge(export, &mut Trace::default()) {
+                match verdict {
+                    Verdict::Taken(at, candidate) => {
+                        counts[at] += 1;
+                        candidates.push(candidate);
+                    }
+                    Verdict::Gathered(at) => {
+                        counts[at] += 1;
+                        gathered[at].push(export);
+                    }
+                    Verdict::Held(reason) => held.push(reason),
+                }
+            }
+        }
+        for (rule, exports) in self.all.iter().zip(gathered) {
+            if let Rule::Full(rule) = rule
+                && let Some(gather) = &rule.gather
+            {
+                match gather::one(self, rule, gather, exports) {
+                    Ok(candidate) => candidates.push(candidate),
+                    Err(reason) => held.push(reason),
+                }
+            }
+        }
+        expect::apply(self, &counts, place, &mut candidates, &mut messages);
+        candidates.sort_by(|a, b| (&a.id, &a.from).cmp(&(&b.id, &b.from)));
+        let resources = settle::settle(self.kinds, candidates, place, &mut held);
+        let resources = expect::frozen(self, resources, place);
+        let (resources, edges) = edges::apply(&self.all, resources, place.program, &mut messages);
+        held.sort();
+        messages.extend(held.iter().map(|reason| reason.message.clone()));
+        messages.sort();
+        messages.dedup();
+        Collection { resources, edges, held, messages }
+    }
+
+    fn host(&self, host: &HostName) -> (&BTreeMap<String, String>, bool) {
+        match self.site.hosts.get(host) {
+            Some(info) => (&info.labels, info.authenticated),
+            None => (&NO_LABELS, false),
+        }
+    }
+
+    /// What each rule that takes an export makes of it.
+    fn judge(&self, export: &Export, trace: &mut Trace) -> Vec<Verdict> {
+        let address = &export.address;
+        let ignored = |code, text: &str| {
+            vec![Verdict::Held(held(address.id(), &address.from, code, text, ""))]
+        };
+        let listens = self.all.iter().any(|rule| rule.listens_to(&address.channel));
+        let Some(kind) = (self.kinds)(&address.kind).filter(|_| listens) else {
+            trace.say("rules", "none is about its channel and kind");
+            return match listens {
+                true => ignored(Code::Xc12, "unknown kind; ignored"),
+                false => Vec::new(),
+            };
+        };
+        if !self.all.iter().any(|rule| rule.covers(&address.channel, &address.kind)) {
+            trace.say("rules", "none is about its channel and kind");
+            return Vec::new();
+        }
+        let (host_labels, authenticated) = self.host(&address.from);
+        let ruling = self.site.policy.judge(address, host_labels);
+        match ruling {
+            Ruling::Denied(number) => {
+                trace.say("policy", format!("denied by rule {number}"));
+                let text = format!("denied by policy rule {number}; ignored");
+                return ignored(Code::Xc14, &text);
+            }
+            Ruling::Allowed(number) => trace.say("policy", format!("allow (rule {number})")),
+            Ruling::Silent => trace.say("policy", "allow (no rule is about it)"),
+        }
+        let me = self.site.me;
+        if !is_among(&export.to, &me.host, &me.labels) {
+            trace.say("to", format!("not for {}", me.host));
+            return ignored(Code::Xc14, &format!("not for {}; ignored", me.host));
+        }
+        trace.say("to", if export.to.is_everybody() { "everybody" } else { "this host too" });
+        let one = One { kind, export, host_labels, authenticated, ruling };
+        self.ask(&one, trace)
+    }
+
+    fn ask(&self, one: &One<'_>, trace: &mut Trace) -> Vec<Verdict> {
+        let address = &one.export.address;
+        let mut verdicts = Vec::new();
+        for (at, rule) in self.all.iter().enumerate() {
+            if !rule.covers(&address.channel, &address.kind) {
+                continue;
+            }
+            match rule {
+                Rule::Legacy(rule) => {
+                    trace.claimed = true;
+                    trace.say(&format!("legacy {}", address.kind), "claimed");
+                    verdicts.push(match legacy::take(rule, one) {
+                        Ok(candidate) => Verdict::Taken(at, candidate),
+                        Err(reason) => Verdict::Held(reason),
+                    });
+                    return verdicts;
+                }
+                Rule::Full(rule) => {
+                    if let Err((what, why)) = self.matches(rule, one) {
+                        let label = rule.rule.label();
+                        trace.say(&label, format!("no: {why}"));
+                        trace.nearest.get_or_insert((label, what));
+                        continue;
+                    }
+                    trace.claimed = true;
+                    trace.say(&rule.rule.label(), "claimed");
+                    let made = match rule.gather {
+                        Some(_) => full::gathers(rule, one).map(|()| Verdict::Gathered(at)),
+                        None => full::take(rule, one, self.site.me, trace)
+                            .map(|candidate| Verdict::Taken(at, candidate)),
+                    };
+                    verdicts.push(made.unwrap_or_else(Verdict::Held));
+                    if rule.rule.last {
+                        return verdicts;
+                    }
+                }
+            }
+        }
+        verdicts
+    }
+
+    fn matches(&self, rule: &Ready, one: &One<'_>) -> Result<(), (String, String)> {
+        let me = self.site.me;
+        let own = one.export.address.from == me.host;
+        match (rule.rule.own, own) {
+            (Own::Exclude, true) => {
+                return Err(("self".to_owned(), "it is our own".to_owned()));
+            }
+            (Own::Only, false) => {
+                return Err(("self".to_owned(), "it is not our own".to_owned()));
+            }
+            _ => {}
+        }
+        match rule.filter.test(&one.subject(), me) {
+            None => Ok(()),
+            Some(miss) if miss.skipped => Err((miss.what, format!("skipped: {}", miss.why))),
+            Some(miss) => Err((miss.what, miss.why)),
+        }
     }
 }
 
-/// The line of an export that is not taken.
-fn held(id: ResourceId, from: &HostName, code: Code, text: &str) -> Held {
-    let message = format!("{code} {} from {from}: {text}", subject(&id));
+/// One export with all that is known about it.
+struct One<'a> {
+    kind: &'static dyn Kind,
+    export: &'a Export,
+    host_labels: &'a BTreeMap<String, String>,
+    authenticated: bool,
+    ruling: Ruling,
+}
+
+static NO_FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
+
+impl One<'_> {
+    fn subject(&self) -> Subject<'_> {
+        let address = &self.export.address;
+        Subject {
+            name: &address.name,
+            kind: &address.kind,
+            host: &address.from,
+            channel: &address.channel,
+            labels: &self.export.labels,
+            host_labels: self.host_labels,
+            fields: match &self.export.content {
+                Content::Fields(fields) => fields,
+                _ => &NO_FIELDS,
+            },
+        }
+    }
+
+    /// Its fields, or why there are none.
+    fn fields(&self) -> Result<&Fields, (Code, String)> {
+        match &self.export.content {
+            Content::Fields(fields) => Ok(fields),
+            Content::Unknown(what) => {
+                Err((Code::Xc12, format!("{} is unknown here; ignored", shown(what))))
+            }
+            Content::Broken(why) => Err((Code::Xc07, format!("{why}; held"))),
+        }
+    }
+}
+
+/// The line of an export that is not taken. `suffix` names the rule.
+fn held(id: ResourceId, from: &HostName, code: Code, text: &str, suffix: &str) -> Held {
+    let message = format!("{code} {} from {from}: {text}{suffix}", subject(&id));
     Held { id, from: vec![from.clone()], code, message }
 }
 
@@ -195,88 +402,10 @@ fn subject(id: &ResourceId) -> String {
     format!("{}[{}]", shown(id.kind()), shown(id.name()))
 }
 
-/// The fields and the target after the rule, or why there are none.
-fn take(
-    kind: &dyn Kind,
-    rule: &Rule<'_>,
-    id: ResourceId,
-    fields: &Fields,
-) -> Result<(Fields, Option<PathBuf>), (Code, String)> {
-    check_fields(kind, fields)?;
-    if let ("file", Some((_, what))) = (kind.name(), consent(fields)) {
-        return Err((Code::Xc06, format!("{what}; refused in a legacy rule")));
-    }
-    let mut fields = fields.clone();
-    if let (Some(pattern), "file") = (rule.pattern, kind.name()) {
-        fields.insert("dirname".to_owned(), Value::Str(pattern.to_owned()));
-        let path = result_path(id.name(), &fields);
-        if leaves(&path, pattern) {
-            return Err((Code::Xc04, format!("{} leaves {pattern}; refused", shown(&path))));
-        }
-    }
-    match kind.build(&id, &fields) {
-        Ok(resource) => Ok((fields, resource.hints().path)),
-        Err(errors) => {
-            let all: Vec<String> = errors.iter().map(|error| shown(&error.message)).collect();
-            Err((Code::Xc07, format!("{}; held", all.join(", "))))
-        }
-    }
-}
-
-/// Whether a path made of `pattern` and something else can lead out of `pattern`. A `..` that comes
-/// after a name may do so too, since the name can be a symbolic link.
-fn leaves(path: &str, pattern: &str) -> bool {
-    match path.strip_prefix(pattern) {
-        Some(rest) => rest.split('/').any(|part| part == ".."),
-        None => true,
-    }
-}
-
-fn check_fields(kind: &dyn Kind, fields: &Fields) -> Result<(), (Code, String)> {
-    for (name, value) in fields {
-        let Some(known) = kind.fields().iter().find(|known| known.name == name) else {
-            return Err((Code::Xc07, format!("unknown field {}; held", shown(name))));
-        };
-        if !fits(known, value) {
-            let (wanted, got) = (wanted(known.ty), got(value));
-            return Err((Code::Xc07, format!("field {name} wants {wanted}, got {got}; held")));
-        }
-    }
-    Ok(())
-}
-
-fn fits(known: &FieldDef, value: &Value) -> bool {
-    let scalar = |value: &Value| !matches!(value, Value::List(_) | Value::Map(_));
-    match (known.ty, value) {
-        (FieldType::Str, Value::Str(_))
-        | (FieldType::Bool, Value::Bool(_))
-        | (FieldType::Int, Value::Int(_)) => true,
-        (FieldType::StrList, Value::List(items)) => items.iter().all(scalar),
-        (FieldType::StrMap, Value::Map(entries)) => entries.values().all(scalar),
-        _ => false,
-    }
-}
-
-fn wanted(ty: FieldType) -> &'static str {
-    match ty {
-        FieldType::Str => "text",
-        FieldType::Bool => "true or false",
-        FieldType::Int => "a whole number",
-        FieldType::StrList => "a list of scalars",
-        FieldType::StrMap => "a map of scalars",
-    }
-}
-
-fn got(value: &Value) -> &'static str {
-    match value {
-        Value::Bool(_) => "true or false",
-        Value::Int(_) => "a whole number",
-        Value::Str(_) => "text",
-        Value::List(_) => "a list",
-        Value::Map(_) => "a map",
-    }
-}
-
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod rows;
 #[cfg(test)]
 #[path = "rules/tests.rs"]
 mod tests;

@@ -22,12 +22,7 @@ fn entry(key: String, value: Vec<u8>) -> Change {
 fn file(name: &str, path: &str) -> Published {
     let fields = [("path", path), ("content", "i am it")]
         .map(|(name, text)| (name.to_owned(), Value::Str(text.to_owned())));
-    Published {
-        channel: DEFAULT_CHANNEL.to_owned(),
-        kind: "file".to_owned(),
-        name: name.to_owned(),
-        fields: fields.into_iter().collect(),
-    }
+    Published::plain(DEFAULT_CHANNEL, "file", name, fields.into_iter().collect())
 }
 
 /// What the store holds after `from` published this.
@@ -85,7 +80,17 @@ fn any_garbage() -> impl Strategy<Value = Change> {
         (0..9u64).prop_map(|generation| {
             let fields = Fields::from([("path".to_owned(), Value::Str("/etc/x".to_owned()))]);
             let life = Life::Permanent;
-            record::encode("file", &Record { generation, session: "x".into(), life, fields })
+            record::encode(
+                "file",
+                &Record {
+                    generation,
+                    session: "x".into(),
+                    life,
+                    fields,
+                    labels: BTreeMap::new(),
+                    to: crate::spec::HostSelector::everybody(),
+                },
+            )
         }),
         (0..9u64).prop_map(|generation| {
             let session = Session { instance: "x".into(), run: "x".into(), session: "x".into() };

@@ -77,6 +77,7 @@ fn spec(name: &str) -> ResourceSpec {
         meta: Arc::default(),
         receives: BTreeMap::new(),
         export: None,
+        hosts: None,
         span: at(0),
         field_spans: Vec::new(),
     }
@@ -98,7 +99,7 @@ fn program(names: &[&str], edges: &[(&str, &str)]) -> Program {
 
 fn collected(name: &str) -> Collected {
     let from = vec![HostName::parse("h2").unwrap()];
-    Collected { id: id(name), fields: Fields::new(), meta: Arc::default(), from }
+    Collected { id: id(name), fields: Fields::new(), meta: Arc::default(), from, rule: None }
 }
 
 fn compiled(program: &Program, collected: &[Collected]) -> Compiled {
@@ -128,8 +129,8 @@ fn every_mistake_of_every_resource_is_listed_where_it_stands() {
 #[test]
 fn a_hidden_resource_is_not_in_the_graph() {
     let mut program = program(&["a", "b"], &[("a", "b")]);
-    program.resources[0].export = Some(Export { channel: "default".to_owned(), hidden: true });
-    program.resources[1].export = Some(Export { channel: "default".to_owned(), hidden: false });
+    program.resources[0].export = Some(Export { hidden: true, ..Export::default() });
+    program.resources[1].export = Some(Export::default());
     let graph = compiled(&program, &[]).graph;
     assert_eq!(graph.vertices.keys().collect::<Vec<_>>(), [&id("b")]);
     assert_eq!(shown(&graph), [""; 0], "an edge needs both ends");

@@ -11,7 +11,8 @@ use crate::diag::{Diagnostic, Span, nearest};
 use crate::graph;
 use crate::ident::ResourceId;
 use crate::kind::Kind;
-use crate::spec::{CollectRule, EdgeSpec, Program, ResourceSpec};
+use crate::spec::rule::Reference;
+use crate::spec::{CollectRule, EdgeSpec, FullRule, Program, ResourceSpec, Terms};
 
 /// Adds everything that is wrong with the parts of a program together, and what the kinds say.
 pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink: &mut Sink) {
@@ -25,12 +26,22 @@ pub(super) fn between(program: &Program, sink: &mut Sink) {
     let here = unique(program.resources.iter().filter(applied), sink, |spec| {
         format!("{} is declared twice", spec.id)
     });
-    let published = program.resources.iter().filter(|spec| spec.export.is_some());
+    let usual = Terms::default();
+    let under_its_name = |terms: &Terms| terms.name == usual.name && terms.channel == usual.channel;
+    let published = program
+        .resources
+        .iter()
+        .filter(|spec| spec.export.as_ref().is_some_and(|one| under_its_name(&one.terms)));
     let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
     let names = Names { here, published, rules: &program.collect };
     for edge in &program.edges {
         names.check_end(&edge.from, edge.from_span, sink);
         names.check_end(&edge.to, edge.to_span, sink);
+    }
+    for rule in &program.collect {
+        if let CollectRule::Full(rule) = rule {
+            names.check_references(rule, sink);
+        }
     }
     let receives = program
         .resources
@@ -62,15 +73,17 @@ fn unique<'a>(
     let mut seen = BTreeMap::new();
     for spec in specs {
         match seen.get(&spec.id) {
-            None => drop(seen.insert(&spec.id, spec.span)),
-            Some(first) => {
+            None => drop(seen.insert(&spec.id, (spec.span, spec.hosts.is_some()))),
+            // They may exist on different hosts.
+            Some((_, elsewhere)) if *elsewhere || spec.hosts.is_some() => {}
+            Some((first, _)) => {
                 let twice = Diagnostic::error(spec.span, message(spec));
                 let twice = twice.with_related(*first, "first here");
                 sink.add(twice.with_help("remove one of the two, or give it another name"));
             }
         }
     }
-    seen
+    seen.into_iter().map(|(id, (span, _))| (id, span)).collect()
 }
 
 /// What the kinds say about the fields of what is applied here.
@@ -116,10 +129,27 @@ impl Names<'_> {
         sink.add_with_hint(found, || self.meant(id));
     }
 
+    /// Says so when a rule wants an order with what can never be there.
+    fn check_references(&self, rule: &FullRule, sink: &mut Sink) {
+        for reference in rule.after.iter().chain(&rule.before).chain(&rule.notify) {
+            let known = match reference {
+                Reference::Resource(id) => {
+                    self.here.contains_key(id) || self.may_be_collected(id.kind())
+                }
+                Reference::Rule(id) => self
+                    .rules
+                    .iter()
+                    .any(|one| matches!(one, CollectRule::Full(other) if other.id == *id)),
+            };
+            if !known {
+                let message = format!("XC09 {}: {reference} is not declared", rule.label());
+                sink.add(Diagnostic::error(rule.span, message));
+            }
+        }
+    }
+
     fn may_be_collected(&self, kind: &str) -> bool {
-        self.rules.iter().any(|rule| match rule {
-            CollectRule::Legacy { kind: collected, .. } => collected == kind,
-        })
+        self.rules.iter().any(|rule| rule.takes(kind))
     }
 
     /// The resource that was probably meant: nearly this name, or this name in another kind.

@@ -1,15 +1,17 @@
-//! The `collect` rules of a file.
+//! The `collect` rules of a file: mgmt's form, and where the full form begins.
 //!
-//! Refuses the full form of a rule, by the name of its key, until it is built.
+//! Refuses a rule that is neither.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::node::{Entry, Node};
 use super::program::{self, refuse_kind};
-use super::{Sink, scalar, unbuilt};
+use super::{Sink, rule, scalar};
 use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::{Kind, Power};
 use crate::spec::CollectRule;
+use crate::spec::rule::{Own, Where};
 
 pub(super) const KEYS: [&str; 2] = ["kind", "pattern"];
 
@@ -21,9 +23,51 @@ pub(super) fn read(
     sink: &mut Sink,
 ) {
     for (at, item) in program::list(value, "`collect`", "of rules", sink).iter().enumerate() {
-        rules.extend(one(kinds, &format!("XC10 collect[{at}]"), item, sink));
+        let found = if rule::is_full(item) {
+            rule::read(kinds, at, item, sink).map(|rule| CollectRule::Full(Arc::new(rule)))
+        } else {
+            one(kinds, &format!("XC10 collect[{at}]"), item, sink)
+        };
+        rules.extend(found);
     }
     superseded(rules, sink);
+    shadowed(rules, sink);
+}
+
+/// Says which full rules never get an export, since one before them takes all that they could.
+fn shadowed(rules: &[CollectRule], sink: &mut Sink) {
+    for (at, rule) in rules.iter().enumerate() {
+        let CollectRule::Full(rule) = rule else { continue };
+        let earlier = &rules[..at];
+        let same = |one: &&CollectRule| matches!(one, CollectRule::Full(one) if one.id == rule.id);
+        if earlier.iter().any(|one| same(&one)) {
+            let message = format!("XC10 {}: another rule has this name", rule.label());
+            sink.add(Diagnostic::error(rule.span, message).with_help("give it another `rule`"));
+        }
+        let takes_all = |kind: &String, channel: &String| {
+            earlier.iter().find_map(|one| match one {
+                CollectRule::Legacy { kind: taken, .. } => (taken == kind && channel == "default")
+                    .then(|| format!("the legacy rule for {kind}")),
+                CollectRule::Full(one) => {
+                    let all = one.last
+                        && one.hosts.is_none()
+                        && one.own == Own::Include
+                        && one.filter == Where::All(Vec::new())
+                        && one.kinds.contains(kind)
+                        && one.channels.contains(channel);
+                    all.then(|| one.label())
+                }
+            })
+        };
+        let pairs = rule.kinds.iter().flat_map(|kind| rule.channels.iter().map(move |c| (kind, c)));
+        let takers: Option<Vec<String>> =
+            pairs.map(|(kind, channel)| takes_all(kind, channel)).collect();
+        if let Some(taker) = takers.as_ref().and_then(|all| all.first()) {
+            let message = format!("XC11 {}: {taker} takes all of its exports", rule.label());
+            let found = Diagnostic::warning(rule.span, message);
+            sink.add(found.with_help("put it before that rule, or give that rule a `where`"));
+        }
+    }
 }
 
 /// Says which patterns have no effect: all legacy rules of a kind act as one, with the last pattern
@@ -50,12 +94,6 @@ fn one(kinds: &[&dyn Kind], rule: &str, item: &Node, sink: &mut Sink) -> Option<
             "kind" | "pattern" if value.is_null() => {}
             "kind" => kind = scalar::text("kind", value, sink).map(|kind| (kind, value.span)),
             "pattern" => pattern = directory(rule, value, sink),
-            name if unbuilt::rule(name) => {
-                let message = format!("{rule}: `{name}` is not built yet");
-                sink.add(
-                    Diagnostic::error(key.span, message).with_help("use `kind` and `pattern`"),
-                );
-            }
             unknown => {
                 let found = Diagnostic::error(key.span, format!("{rule}: unknown key `{unknown}`"));
                 sink.add_with_hint(found, || suggest(unknown, KEYS, "known keys"));

@@ -20,8 +20,8 @@ use crate::spec::{Program, ResourceSpec};
 pub struct Edit {
     /// What the resources that it touches are now.
     pub resources: Vec<ResourceSpec>,
-    /// They are the same resources as before in the same order, exported alike, and receive from
-    /// the same ones: what holds between the parts of the program still does.
+    /// They are the same resources as before in the same order, on all hosts, exported alike, and
+    /// receive from the same ones: what holds between the parts of the program still does.
     pub in_place: bool,
     replaced: Range<usize>,
     starts: Vec<usize>,
@@ -100,6 +100,8 @@ fn alike(old: &[ResourceSpec], new: &[ResourceSpec]) -> bool {
         let receives = old.receives.iter().map(|(field, one)| (field, &one.receive));
         old.id == new.id
             && old.export == new.export
+            && old.hosts.is_none()
+            && new.hosts.is_none()
             && receives.eq(new.receives.iter().map(|(field, one)| (field, &one.receive)))
     };
     old.len() == new.len() && old.iter().zip(new).all(pair)

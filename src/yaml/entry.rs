@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::node::{Entry, Key, Node};
-use super::{Sink, meta, program, receive, scalar, unbuilt};
+use super::{Sink, meta, program, receive, scalar, select, terms, unbuilt};
 use crate::diag::{Diagnostic, Span, nearest, suggest};
 use crate::ident::{NAME_BYTES_MAX, ResourceId};
 use crate::kind::Kind;
-use crate::spec::{Export, Fields, Meta, ReceiveSpec, ResourceSpec};
+use crate::spec::{Export, Fields, HostSelector, Meta, ReceiveSpec, ResourceSpec, Terms};
 
 /// What is known about the resources of a file besides their specs.
 #[derive(Default)]
@@ -43,14 +43,11 @@ impl Shelf {
     }
 }
 
-/// The channel of an export that names none.
-const DEFAULT_CHANNEL: &str = "default";
-
 /// The mark in front of a name that means hidden and exported.
 const MARK: &str = "@@";
 
 /// Keys of any resource besides its kind's fields.
-pub(super) const COMMON_KEYS: [&str; 5] = ["name", "meta", "recv", "hidden", "export"];
+pub(super) const COMMON_KEYS: [&str; 6] = ["name", "meta", "recv", "hidden", "export", "hosts"];
 
 /// Keys under which some mgmt versions took meta parameters by accident of their decoder.
 const ACCIDENTAL_META: [&str; 4] = ["base", "edgeable", "groupable", "reversible"];
@@ -93,9 +90,10 @@ pub(super) fn read(
     if damaged {
         shelf.damaged.insert(specs.len());
     }
-    let Draft { fields, field_spans, meta, receives, .. } = draft;
+    let Draft { fields, field_spans, meta, receives, hosts, .. } = draft;
+    let hosts = hosts.map(Arc::new);
     let meta = shelf.share(meta.unwrap_or_default());
-    specs.push(ResourceSpec { id, fields, meta, receives, export, span, field_spans });
+    specs.push(ResourceSpec { id, fields, meta, receives, export, hosts, span, field_spans });
 }
 
 fn check_name(name: &str, exported: bool, span: Span, sink: &mut Sink) {
@@ -123,6 +121,8 @@ struct Draft {
     receives: BTreeMap<String, ReceiveSpec>,
     hidden: Option<(bool, Span)>,
     exported: Option<(bool, Span)>,
+    terms: Option<Terms>,
+    hosts: Option<HostSelector>,
     fields: Fields,
     field_spans: Vec<(&'static str, Span)>,
 }
@@ -155,7 +155,16 @@ impl Draft {
             "hidden" => {
                 self.hidden = scalar::boolean(name, value, sink).map(|set| (set, value.span));
             }
-            "export" => self.exported = export_switch(value, sink).map(|set| (set, value.span)),
+            "export" => {
+                if let super::node::Data::Map(entries) = &value.data {
+                    self.terms = Some(terms::read(kind, entries, sink));
+                    self.exported = Some((true, value.span));
+                } else {
+                    self.exported =
+                        scalar::boolean("export", value, sink).map(|set| (set, value.span));
+                }
+            }
+            "hosts" => self.hosts = select::hosts("`hosts`", value, sink),
             _ => self.name_refused |= unknown_key(kind, key, sink),
         }
     }
@@ -190,17 +199,8 @@ impl Draft {
             let found = Diagnostic::error(at, message);
             sink.add(found.with_help("add `export: true`, or remove the resource"));
         }
-        exported.then(|| Export { channel: DEFAULT_CHANNEL.to_owned(), hidden })
+        exported.then(|| Export { hidden, terms: Arc::new(self.terms.clone().unwrap_or_default()) })
     }
-}
-
-fn export_switch(value: &Node, sink: &mut Sink) -> Option<bool> {
-    if let super::node::Data::Map(_) = value.data {
-        let found = Diagnostic::error(value.span, "`export` with settings is not built yet");
-        sink.add(found.with_help("write `export: true`"));
-        return None;
-    }
-    scalar::boolean("export", value, sink)
 }
 
 /// Reports a key that the resource cannot have; whether it was probably meant to be `name`.

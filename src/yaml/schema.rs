@@ -5,8 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{collect, edge, entry, meta, program};
+use super::{edge, entry, meta, program, select, terms};
 use crate::kind::{self, FieldDef, FieldType, Kind};
+use exchange::{hosts, labels, matcher, rule_of_any_form, term, texts, where_key};
+
+mod exchange;
 
 /// The meta parameters by name, with what each takes and one sentence; those that a file may not
 /// have yet are left out.
@@ -55,7 +58,14 @@ fn schema_with(kinds: &[&dyn Kind]) -> Value {
         ("sender", object(&["key", "kind", "name"], sender_key, &["key", "kind", "name"])),
         ("end", object(&edge::END_KEYS, end_key, &["kind", "name"])),
         ("edge", object(&edge::KEYS, edge_key, &["from", "to"])),
-        ("rule", object(&collect::KEYS, rule_key, &["kind"])),
+        ("rule", rule_of_any_form()),
+        ("hosts", hosts()),
+        ("matcher", matcher()),
+        ("labels", labels()),
+        ("where", nullable(object(&select::WHERE_KEYS, where_key, &[]))),
+        ("set", json!({"type": ["object", "null"]})),
+        ("texts", texts()),
+        ("export", json!({"anyOf": [{"$ref": "#/$defs/bool"}, object(&terms::KEYS, term, &[])]})),
     ]
     .into_iter()
     .map(|(name, def)| (name.to_owned(), def))
@@ -196,7 +206,8 @@ fn common_key(key: &str) -> Value {
         "recv" => json!({"description": "fields whose values other resources send",
             "type": ["object", "null"], "additionalProperties": {"$ref": "#/$defs/sender"}}),
         "hidden" => reference("bool", "exported, and not applied here"),
-        "export" => reference("bool", "published for other hosts to collect"),
+        "export" => reference("export", "published for other hosts to collect, on these terms"),
+        "hosts" => reference("hosts", "exists only on these hosts"),
         _ => Value::Null,
     }
 }
@@ -215,16 +226,6 @@ fn end_key(key: &str) -> Value {
     match key {
         "kind" => reference("kind", "the kind of the resource"),
         "name" => reference("name", "its name, without any `@@`"),
-        _ => Value::Null,
-    }
-}
-
-fn rule_key(key: &str) -> Value {
-    match key {
-        "kind" => reference("kind", "takes every export of this kind"),
-        "pattern" => {
-            reference("text", "the directory that replaces the exporter's, with a final slash")
-        }
         _ => Value::Null,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Refuses to know what moves them.
 
+use std::sync::Arc;
+
 use crate::diag::Span;
 use crate::spec::{CollectRule, EdgeSpec, ResourceSpec};
 
@@ -44,8 +46,10 @@ impl Shift {
     }
 
     pub(super) fn rule(self, rule: &mut CollectRule) {
-        let CollectRule::Legacy { span, .. } = rule;
-        self.span(span);
+        match rule {
+            CollectRule::Legacy { span, .. } => self.span(span),
+            CollectRule::Full(rule) => self.span(&mut Arc::make_mut(rule).span),
+        }
     }
 }
 

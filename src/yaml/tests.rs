@@ -45,7 +45,7 @@ fn the_five_cluster_examples_export_one_file_and_collect_all_into_their_director
         let program = program.expect("there is no mistake in it");
         let export = &program.resources[0];
         assert_eq!(export.id.to_string(), format!("file[file{letter}]"));
-        let default = Export { channel: "default".to_owned(), hidden: true };
+        let default = Export { hidden: true, ..Export::default() };
         assert_eq!(export.export, Some(default));
         let content = format!("i am f{big}, exported from host {big}\n");
         assert_eq!(export.fields.get("content"), Some(&Value::Str(content)));

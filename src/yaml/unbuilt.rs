@@ -28,18 +28,11 @@ const FIELDS: [(&str, &[&str]); 3] = [
     ("test", &["always_group", "compare_fail", "waitforerror"]),
 ];
 
-/// Keys of any resource.
-const KEYS: [&str; 1] = ["hosts"];
-
 /// Meta parameters.
 const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
 
-/// Keys of a full collect rule.
-const RULE: [&str; 24] = [
-    "after", "allow", "as", "before", "channel", "conflict", "drop", "expect", "final", "gather",
-    "gone", "hosts", "if", "into", "meta", "notify", "rule", "self", "set", "take", "unset",
-    "wait", "where", "within",
-];
+/// Keys of a full collect rule, and of what stands below them.
+const RULE: [&str; 4] = ["hold", "max_drop", "seal", "wait"];
 
 pub(super) fn kind(name: &str) -> bool {
     KINDS.contains(&name)
@@ -47,7 +40,7 @@ pub(super) fn kind(name: &str) -> bool {
 
 pub(super) fn field(kind: &str, name: &str) -> bool {
     let fields = FIELDS.iter().filter(|(of, _)| *of == kind);
-    KEYS.contains(&name) || fields.into_iter().any(|(_, fields)| fields.contains(&name))
+    fields.into_iter().any(|(_, fields)| fields.contains(&name))
 }
 
 pub(super) fn meta(name: &str) -> bool {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate::collect::Policy;
 use quorate::collect::presence::{Me, Standing, standing};
 use quorate::collect::publish::{Plan, plan, wanted};
 use quorate::collect::record::Presence;
@@ -14,6 +15,7 @@ use quorate::engine::{Command, Engine, Event, Options, RunId, Timestamp, VertexI
 use quorate::graph::{self, Graph, Vertex};
 use quorate::ident::{HostName, ResourceId};
 use quorate::kind::Outcome;
+use quorate::matching;
 use quorate::spec::{Collected, Fields, Program};
 use quorate::store::{Batch, Compare, LeaseId, Op, Snapshot, Txn};
 use quorate::yaml;
@@ -202,7 +204,10 @@ impl Agent {
             return None;
         }
         let own = self.roster.own(&self.host);
-        let (key, wanted) = (keys::presence(&self.host), wanted(&self.program));
+        let (key, wanted) = (
+            keys::presence(&self.host),
+            wanted(&self.program, &matching::Me::new(self.host.clone()), &Policy::Absent),
+        );
         let fresh = format!("{} {}", self.host, self.me.run);
         match standing(&self.me, self.roster.present(&self.host), &own, self.written) {
             Standing::Taken { .. } => None,

@@ -28,7 +28,13 @@ fn export(from: &str, name: &str, content: &str) -> Arc<Export> {
         "path" => (field, Value::Str(path(value))),
         _ => (field, Value::Str(value.to_owned())),
     });
-    Arc::new(Export { address, content: Content::Fields(Fields::from(pairs)), revision: 1 })
+    Arc::new(Export {
+        address,
+        content: Content::Fields(Fields::from(pairs)),
+        revision: 1,
+        labels: Default::default(),
+        to: crate::spec::HostSelector::everybody(),
+    })
 }
 
 #[test]

@@ -97,12 +97,8 @@ fn host(name: &str) -> HostName {
 }
 
 fn published(name: &str, content: &str) -> Published {
-    Published {
-        channel: "default".into(),
-        kind: "file".into(),
-        name: name.into(),
-        fields: Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]),
-    }
+    let fields = Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]);
+    Published::plain("default", "file", name, fields)
 }
 
 /// Store and state folders of one test.

@@ -18,12 +18,8 @@ fn session(name: &str) -> Session {
 }
 
 fn published(name: &str, content: &str) -> Published {
-    Published {
-        channel: "default".into(),
-        kind: "file".into(),
-        name: name.into(),
-        fields: Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]),
-    }
+    let fields = Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]);
+    Published::plain("default", "file", name, fields)
 }
 
 fn many(range: std::ops::Range<usize>, content: &str) -> Vec<Published> {

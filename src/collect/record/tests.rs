@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::spec::rule::{LabelTest, Matcher};
 
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -26,7 +27,53 @@ fn sample() -> Record {
         session: "s-1".into(),
         life: Life::Session,
         fields: fields.into_iter().collect(),
+        labels: BTreeMap::new(),
+        to: HostSelector::everybody(),
     }
+}
+
+fn any_matcher() -> impl Strategy<Value = Matcher> {
+    let leaf = prop_oneof![
+        ".{0,6}".prop_map(Matcher::Is),
+        ".{0,6}".prop_map(Matcher::Glob),
+        ".{0,6}".prop_map(Matcher::Regex),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Matcher::Any),
+            inner.prop_map(|one| Matcher::Not(Box::new(one))),
+        ]
+    })
+}
+
+fn any_selector() -> impl Strategy<Value = HostSelector> {
+    let test = prop_oneof![
+        any::<bool>().prop_map(LabelTest::Exists),
+        any_matcher().prop_map(LabelTest::Matches),
+    ];
+    prop_oneof![
+        Just(HostSelector::everybody()),
+        prop::collection::vec("[a-z][a-z*]{0,3}", 0..3).prop_map(HostSelector::Names),
+        prop::collection::btree_map("[a-z]{1,4}", test, 0..3).prop_map(HostSelector::Labels),
+    ]
+}
+
+#[test]
+fn a_record_with_labels_or_for_some_hosts_has_a_form_that_older_agents_refuse() {
+    let to = HostSelector::Names(vec!["lb*".into()]);
+    let labels = BTreeMap::from([("role".to_owned(), "web".to_owned())]);
+    let record = Record { labels: labels.clone(), to: to.clone(), ..sample() };
+    let text = String::from_utf8(encode("file", &record)).unwrap();
+    assert!(text.starts_with(r#"{"v":2,"schema":"file@1","#), "{text}");
+    assert!(text.contains(r#""labels":{"role":"web"},"to":{"names":["lb*"]},"#), "{text}");
+    let decoded = decode("file", text.as_bytes());
+    assert_eq!((decoded.labels, decoded.to), (labels, to));
+    for (from, into) in [("web", "db"), ("lb*", "*"), (r#""labels""#, r#""lables""#)] {
+        let decoded = decode("file", text.replacen(from, into, 1).as_bytes());
+        assert!(matches!(decoded.content, Content::Broken(_)), "{from} -> {into}");
+    }
+    let without = digest(&sample().fields);
+    assert_ne!(decode("file", text.as_bytes()).digest, Some(without), "terms count as a change");
 }
 
 fn edited(edit: impl FnOnce(&mut serde_json::Map<String, Json>)) -> Decoded {
@@ -111,11 +158,15 @@ proptest! {
         fields in prop::collection::btree_map("(?s).{0,8}", any_value(), 0..6),
         generation in 0..GENERATION_MAX,
         permanent: bool,
+        labels in prop::collection::btree_map("[a-z]{1,4}", ".{0,6}", 0..3),
+        to in any_selector(),
     ) {
         let life = if permanent { Life::Permanent } else { Life::Session };
-        let record = Record { generation, session: "s".into(), life, fields: fields.into() };
+        let (session, fields) = ("s".into(), fields.into());
+        let record = Record { generation, session, life, fields, labels, to };
         let decoded = decode("file", &encode("file", &record));
         prop_assert_eq!(decoded.content, Content::Fields(record.fields));
+        prop_assert_eq!((decoded.labels, decoded.to), (record.labels, record.to));
         prop_assert_eq!((decoded.generation, decoded.life), (generation, life));
     }
 

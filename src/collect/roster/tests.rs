@@ -21,7 +21,8 @@ fn address(from: &str, name: &str) -> Address {
 
 fn record(from: &str, name: &str, generation: u64, life: Life) -> Entry {
     let fields = Fields::from([("n".to_owned(), Value::Int(generation as i64))]);
-    let record = Record { generation, session: "s".into(), life, fields };
+    let (labels, to) = (BTreeMap::new(), crate::spec::HostSelector::everybody());
+    let record = Record { generation, session: "s".into(), life, fields, labels, to };
     entry(keys::record(&address(from, name)), record::encode("file", &record), 1)
 }
 

@@ -1,6 +1,7 @@
 //! What was taken from several hosts, against each other and against the local graph.
 //!
-//! Refuses to choose between exporters: what differs is held, and what was applied before stays.
+//! Refuses to choose between exporters unless the rule says how: what differs is held, and what was
+//! applied before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
+use crate::matching::Globs;
+use crate::spec::rule::{Conflict, label};
 use crate::spec::{Collected, Fields, Program};
 
 /// One identity that at least one exporter may have here.
@@ -80,12 +83,13 @@ impl Managed {
 fn against_local(group: &[Candidate], local: &Fields, me: &HostName) -> Option<Held> {
     let others: Vec<HostName> = group
         .iter()
-        .filter(|candidate| candidate.from != *me && candidate.fields != *local)
-        .map(|candidate| candidate.from.clone())
+        .filter(|candidate| candidate.from != [me.clone()] && candidate.fields != *local)
+        .flat_map(|candidate| candidate.from.clone())
         .collect();
     let id = group.first().filter(|_| !others.is_empty())?.id.clone();
-    let code = Code::Xc02;
-    let message = format!("{code} {}: local resource wins over {}", subject(&id), names(&others));
+    let (code, rules) = (Code::Xc02, suffix(group));
+    let hosts = names(&others);
+    let message = format!("{code} {}: local resource wins over {hosts}{rules}", subject(&id));
     Some(Held { id, from: others, code, message })
 }
 
@@ -96,11 +100,16 @@ fn among_exporters(group: &[Candidate], place: &Place<'_>, held: &mut Vec<Held>)
     if group.iter().all(|candidate| candidate.fields == first.fields) {
         return Some(winner(first, group));
     }
+    if let Some(chosen) = chosen(group) {
+        return Some(winner(chosen, group));
+    }
     let stays = place.previous.iter().find(|collected| collected.id == first.id);
     let code = Code::Xc01;
-    let from: Vec<HostName> = group.iter().map(|candidate| candidate.from.clone()).collect();
+    let mut from: Vec<HostName> = group.iter().flat_map(|one| one.from.clone()).collect();
+    from.dedup();
     let (id, hosts, fields) = (subject(&first.id), names(&from), differing(group));
-    let message = format!("{code} {id}: {hosts} differ in {fields}; held");
+    let differ = if from.len() == 1 { "differs" } else { "differ" };
+    let message = format!("{code} {id}: {hosts} {differ} in {fields}; held{}", suffix(group));
     held.push(Held { id: first.id.clone(), from, code, message });
     let kept = group
         .iter()
@@ -108,16 +117,52 @@ fn among_exporters(group: &[Candidate], place: &Place<'_>, held: &mut Vec<Held>)
     Some(winner(kept, group))
 }
 
+/// The one that the rule's own word chooses.
+fn chosen(group: &[Candidate]) -> Option<&Candidate> {
+    let rule = group.first()?.rule.as_ref()?;
+    if group.iter().any(|one| one.rule.as_ref().is_none_or(|other| other.id != rule.id)) {
+        return None;
+    }
+    match &rule.conflict {
+        Conflict::Hold => None,
+        // Of two with one revision the first host's, so that all collectors choose alike.
+        Conflict::Newest => group.iter().rev().max_by_key(|one| one.revision),
+        Conflict::Prefer(globs) => {
+            let globs = Globs::new(globs).ok()?;
+            let rank =
+                |one: &Candidate| one.from.iter().filter_map(|h| globs.first(h.as_str())).min();
+            let best = group.iter().filter_map(rank).min()?;
+            let mut ranked = group.iter().filter(|one| rank(one) == Some(best));
+            let first = ranked.next()?;
+            // Several that are preferred alike have to agree.
+            ranked.all(|one| one.fields == first.fields).then_some(first)
+        }
+    }
+}
+
+/// Names the rules that took these.
+fn suffix(group: &[Candidate]) -> String {
+    let rules: BTreeSet<&str> =
+        group.iter().filter_map(|one| Some(&*one.rule.as_ref()?.id)).collect();
+    let rules: Vec<&str> = rules.into_iter().collect();
+    match rules[..] {
+        [] => String::new(),
+        [one] => format!(", {}", label(one)),
+        _ => format!(", rules {}", rules.join(", ")),
+    }
+}
+
 fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
     let agree = group.iter().filter(|candidate| candidate.fields == kept.fields);
-    let mut from: Vec<HostName> = agree.map(|candidate| candidate.from.clone()).collect();
+    let mut from: Vec<HostName> = agree.flat_map(|candidate| candidate.from.clone()).collect();
     from.dedup();
     Winner {
         collected: Collected {
             id: kept.id.clone(),
             fields: kept.fields.clone(),
-            meta: Arc::default(),
+            meta: Arc::clone(&kept.meta),
             from,
+            rule: kept.rule.as_ref().map(|rule| Arc::clone(&rule.id)),
         },
         target: kept.target.clone(),
     }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::Address;
 use crate::diag::Span;
-use crate::spec::{Export as Marked, ResourceSpec};
+use crate::kind::file::result_path;
+use crate::spec::{Export as Marked, HostSelector, ResourceSpec, Value};
 
 fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()
@@ -22,7 +23,8 @@ fn with_content(from: &str, kind: &str, name: &str, content: Content) -> Arc<Exp
         from: host(from),
         name: name.to_owned(),
     };
-    Arc::new(Export { address, content, revision: 1 })
+    let (labels, to) = (BTreeMap::new(), HostSelector::everybody());
+    Arc::new(Export { address, content, revision: 1, labels, to })
 }
 
 fn export(from: &str, name: &str, pairs: &[(&str, &str)]) -> Arc<Export> {
@@ -45,6 +47,7 @@ fn spec(name: &str, pairs: &[(&str, &str)], export: Option<Marked>) -> ResourceS
         meta: Arc::default(),
         receives: BTreeMap::new(),
         export,
+        hosts: None,
         span: Span::default(),
         field_spans: Vec::new(),
     }
@@ -143,7 +146,7 @@ fn every_host_gets_all_exports_its_own_included() {
     let mut locals = Vec::new();
     for letter in hosts {
         let small = letter.to_lowercase();
-        let hidden = || Some(Marked { channel: DEFAULT_CHANNEL.into(), hidden: true });
+        let hidden = || Some(Marked { hidden: true, ..Marked::default() });
         let mut resources = Vec::new();
         for number in [1, 2] {
             let path = format!("/tmp/mgmt{letter}/f{number}{small}");

@@ -19,6 +19,7 @@ fn spec(kind: &str, name: &str, pairs: &[(&'static str, &str)]) -> ResourceSpec 
         meta: Arc::default(),
         receives: BTreeMap::new(),
         export: None,
+        hosts: None,
         span: Span::default(),
         field_spans: Vec::new(),
     }
@@ -35,7 +36,7 @@ fn site() -> Program {
         to_span: Span::default(),
     };
     let mut hidden = spec("file", "/d/hidden", &[("content", "x")]);
-    hidden.export = Some(Export { channel: "default".to_owned(), hidden: true });
+    hidden.export = Some(Export { hidden: true, ..Export::default() });
     Program {
         name: "site".to_owned(),
         resources: vec![
@@ -126,7 +127,7 @@ fn what_was_not_changed_keeps_its_built_resource() {
 fn collected(name: &str, content: &str, from: &[&str]) -> Collected {
     let from = from.iter().map(|host| HostName::parse(host).expect("a host name")).collect();
     let fields = fields(&[("content", content)]);
-    Collected { id: ResourceId::new("file", name), fields, meta: Arc::default(), from }
+    Collected { id: ResourceId::new("file", name), fields, meta: Arc::default(), from, rule: None }
 }
 
 #[test]

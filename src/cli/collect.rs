@@ -1,0 +1,137 @@
+//! `quorate collect explain`: what becomes of each export on a host, and why; of a running agent,
+//! or of files.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::agents::Which;
+use super::check;
+use crate::agent::socket::Topic;
+use crate::collect::explain::{self, Explained};
+use crate::collect::{Policy, Site, offline};
+use crate::ident::HostName;
+use crate::matching::{Me, here};
+use crate::yaml;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate collect explain                                  one line for each export
+  quorate collect explain 'file[vhost]' --from web1        each step on the way of one
+  quorate exports list --json > exports.json
+  quorate collect explain --exports exports.json --graph site.yaml --on lb1
+                                                           try rules without an agent
+
+The exports of a file: {\"v\": 1, \"exports\": [{\"from\": HOST, \"kind\": KIND, \"name\": NAME,
+\"channel\": CHANNEL, \"labels\": {...}, \"to\": [HOST], \"fields\": {...}}, ...],
+\"hosts\": {HOST: {\"labels\": {...}, \"authenticated\": true}}}
+
+Exit codes: 0 done; 1 nothing like that is exported, a file has mistakes, or no agent answers; 2 \
+bad usage.";
+
+/// Arguments of `collect`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say for each export which rule took it, or which condition failed
+    Explain(ExplainArgs),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+struct ExplainArgs {
+    /// Only this export, step by step: KIND[NAME]
+    resource: Option<String>,
+    /// Only exports of this host
+    #[arg(long, value_name = "HOST")]
+    from: Option<String>,
+    /// Exports from this file instead of those that the agent sees
+    #[arg(long, value_name = "FILE", requires_all = ["graph", "on"])]
+    exports: Option<PathBuf>,
+    /// The graph file whose rules are tried, with --exports
+    #[arg(long, value_name = "FILE", requires = "exports")]
+    graph: Option<PathBuf>,
+    /// The host that the rules are tried for, with --exports
+    #[arg(long, alias = "host", value_name = "HOST", requires = "exports")]
+    on: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Says what becomes of exports.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let Verb::Explain(args) = &args.verb;
+    let found = match (&args.exports, &args.graph, &args.on) {
+        (Some(exports), Some(graph), Some(host)) => of_files(exports, graph, host),
+        _ => of_agent(&args.which),
+    };
+    let chosen = found.and_then(|all| choose(all, args));
+    let (all, in_full) = match chosen {
+        Ok(chosen) => chosen,
+        Err(why) => {
+            if let Some(why) = why {
+                super::print_error(why);
+            }
+            return ExitCode::from(super::EXIT_FAILED);
+        }
+    };
+    let text = if args.json {
+        serde_json::json!({"v": 1, "exports": all}).to_string() + "\n"
+    } else {
+        explain::text(&all, in_full)
+    };
+    super::exit_after(std::io::stdout().write_all(text.as_bytes()))
+}
+
+/// What is printed; nothing when it was printed before.
+type Failure = Option<String>;
+
+fn choose(mut all: Vec<Explained>, args: &ExplainArgs) -> Result<(Vec<Explained>, bool), Failure> {
+    if let Some(from) = &args.from {
+        all.retain(|one| one.from == *from);
+    }
+    let Some(resource) = &args.resource else { return Ok((all, false)) };
+    all.retain(|one| format!("{}[{}]", one.kind, one.name) == *resource);
+    if all.is_empty() {
+        let of = args.from.as_ref().map(|from| format!(" by {from}")).unwrap_or_default();
+        let next = "`quorate exports list` shows what is";
+        return Err(Some(format!("{resource} is not exported{of}; {next}")));
+    }
+    Ok((all, true))
+}
+
+fn of_agent(which: &Which) -> Result<Vec<Explained>, Failure> {
+    let answer = which.answer(Topic::Collect).map_err(Some)?;
+    serde_json::from_str(&answer).map_err(|why| {
+        Some(format!("the agent's answer is not understood ({why}); is it of another version?"))
+    })
+}
+
+fn of_files(exports: &Path, graph: &Path, host: &str) -> Result<Vec<Explained>, Failure> {
+    let me = HostName::parse(host).map_err(|why| Some(format!("--on {host}: {why}")))?;
+    let text = std::fs::read_to_string(exports)
+        .map_err(|why| Some(format!("{}: {why}", exports.display())))?;
+    let site =
+        offline::parse(&text).map_err(|why| Some(format!("{}: {why}", exports.display())))?;
+    let (text, findings) = check::load(graph).map_err(Some)?;
+    if check::print(&graph.display().to_string(), &text, &findings) > 0 {
+        return Err(None);
+    }
+    let program = yaml::parse(&text).0.ok_or(None)?;
+    let labels = site.hosts.get(&me).map(|one| one.labels.clone()).unwrap_or_default();
+    let me = Me { labels, facts: BTreeMap::new(), ..Me::new(me) };
+    let program = here(&program, &me);
+    let place = Site { me: &me, hosts: &site.hosts, policy: &Policy::Absent };
+    Ok(explain::explain(&place, &site.exports, &program.collect, &program, &[]))
+}

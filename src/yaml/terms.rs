@@ -1,0 +1,133 @@
+//! What stands below `export`: how a resource is published.
+//!
+//! Refuses what would not be published as it says.
+
+use super::node::{Entry, Node};
+use super::{Sink, program, scalar, select, setting, unbuilt};
+use crate::diag::{Diagnostic, suggest};
+use crate::kind::Kind;
+use crate::matching::{Scope, Template};
+use crate::spec::Terms;
+
+pub(super) const KEYS: [&str; 8] =
+    ["to", "channel", "as", "labels", "set", "only", "lifetime", "when"];
+
+/// How many labels an export may have.
+const LABELS_MAX: usize = 32;
+/// The longest key of a label, in bytes.
+const LABEL_KEY_MAX: usize = 63;
+/// The longest label, in bytes.
+const LABEL_MAX: usize = 128;
+/// The longest channel, in bytes.
+const CHANNEL_MAX: usize = 32;
+
+/// The terms that a map gives.
+pub(super) fn read(kind: &dyn Kind, entries: &[Entry], sink: &mut Sink) -> Terms {
+    let mut terms = Terms::default();
+    for Entry { key, value } in entries {
+        let name = key.text.as_ref();
+        match name {
+            _ if value.is_null() && KEYS.contains(&name) => {}
+            "to" => {
+                if let Some(to) = select::hosts("`to`", value, sink) {
+                    terms.to = to;
+                }
+            }
+            "channel" => {
+                if let Some(channel) = scalar::text(name, value, sink) {
+                    match bad_channel(&channel) {
+                        Some(why) => {
+                            sink.add(Diagnostic::error(value.span, format!("XE01: {why}")))
+                        }
+                        None => terms.channel = channel,
+                    }
+                }
+            }
+            "as" => {
+                terms.name = scalar::text(name, value, sink);
+                let found = terms.name.as_deref().map(|text| Template::new(text, Scope::Host));
+                if let Some(Err(why)) = found {
+                    sink.add(Diagnostic::error(value.span, format!("XE01: {why}")));
+                }
+            }
+            "labels" => labels(value, &mut terms, sink),
+            "set" => {
+                terms.set = setting::read("`export.set`", &[kind], value, Scope::Host, sink);
+            }
+            "only" => {
+                let only = select::texts("`only`", value, sink).unwrap_or_default();
+                for field in &only {
+                    if kind.fields().iter().all(|one| one.name != field) {
+                        let message = format!("`{}` has no field `{field}`", kind.name());
+                        let found = Diagnostic::error(value.span, message);
+                        let known = kind.fields().iter().map(|one| one.name);
+                        sink.add_with_hint(found, || suggest(field, known, "known fields"));
+                    }
+                }
+                terms.only = Some(only);
+            }
+            "lifetime" | "when" => time(name, value, &mut terms, sink),
+            _ if unbuilt::rule(name) => {
+                let message = format!("`{name}` of an export is not built yet");
+                sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
+            }
+            _ => {
+                let message = format!("unknown key `{name}` in `export`");
+                let found = Diagnostic::error(key.span, message);
+                sink.add_with_hint(found, || suggest(name, KEYS, "known keys"));
+            }
+        }
+    }
+    terms
+}
+
+/// How long it lives, and from when on.
+fn time(name: &str, value: &Node, terms: &mut Terms, sink: &mut Sink) {
+    let (words, missing) = match name {
+        "lifetime" => ("`session` or `permanent`", "a duration"),
+        _ => ("`declared`", "`when: ready`"),
+    };
+    match (name, scalar::text(name, value, sink).as_deref()) {
+        (_, None) | ("lifetime", Some("session")) | ("when", Some("declared")) => {}
+        ("lifetime", Some("permanent")) => terms.permanent = true,
+        (_, Some(other)) => {
+            let message = format!("`{name}` is {words}, not `{other}`");
+            let found = Diagnostic::error(value.span, message);
+            sink.add(found.with_help(format!("{missing} is not built yet")));
+        }
+    }
+}
+
+/// Why a text is no channel.
+pub(super) fn bad_channel(text: &str) -> Option<String> {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = !text.is_empty() && text.len() <= CHANNEL_MAX && text.chars().all(known);
+    (!good).then(|| format!("a channel has 1 to {CHANNEL_MAX} letters `a` to `z`, digits and `-`"))
+}
+
+fn labels(value: &Node, terms: &mut Terms, sink: &mut Sink) {
+    let entries = program::map(value, "`labels`", "of texts", sink).unwrap_or_default();
+    if entries.len() > LABELS_MAX {
+        let message = format!("XE01: an export has at most {LABELS_MAX} labels");
+        sink.add(Diagnostic::error(value.span, message));
+    }
+    for Entry { key, value } in entries {
+        let known = |c: char| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '/' | '-')
+        };
+        let good = (1..=LABEL_KEY_MAX).contains(&key.text.len()) && key.text.chars().all(known);
+        if !good {
+            let message = format!(
+                "XE01: the key of a label has 1 to {LABEL_KEY_MAX} letters `a` to `z`, digits, \
+                 `.`, `_`, `/` and `-`"
+            );
+            sink.add(Diagnostic::error(key.span, message));
+        }
+        let Some(text) = scalar::text(&key.text, value, sink) else { continue };
+        if text.len() > LABEL_MAX {
+            let message = format!("XE01: a label has at most {LABEL_MAX} bytes");
+            sink.add(Diagnostic::error(value.span, message));
+        }
+        terms.labels.insert(key.text.as_ref().to_owned(), text);
+    }
+}
