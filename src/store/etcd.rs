@@ -30,9 +30,11 @@ const PAGE: i64 = 1_000;
 /// detection.
 const CALL: Duration = Duration::from_secs(10);
 /// How long one try may take before another endpoint is asked: a put sent to a survivor during an
-/// election hangs for 7 s on the server's side. Doubled with every try, for a store that is slow
-/// rather than dead.
-const FIRST_TRY: Duration = Duration::from_secs(1);
+/// election hangs for 7 s on the server's side.
+const FIRST_TRY: Duration = Duration::from_millis(500);
+/// So many tries are as short, until an election is over: a longer one begun just before its end
+/// would outlast it. Later ones are doubled, for a store that is slow rather than dead.
+const SHORT_TRIES: u32 = 4;
 /// The largest answer that is accepted. The client's own limit of 4 MiB is less than a page may
 /// hold.
 const MESSAGE: usize = 256 << 20;
@@ -101,7 +103,7 @@ impl EtcdStore {
         R: Future<Output = Result<(Option<ResponseHeader>, T), EtcdError>>,
     {
         let deadline = Instant::now() + CALL;
-        let mut limit = FIRST_TRY;
+        let (mut limit, mut tries) = (FIRST_TRY, 0);
         let mut last = "no endpoint answers".to_owned();
         while Instant::now() < deadline {
             let Ok(bound) = timeout_at(deadline, self.endpoints.acquire()).await else { break };
@@ -118,7 +120,10 @@ impl EtcdStore {
                     last = format!("{}: {why}", bound.url());
                     tracing::debug!(endpoint = bound.url(), why, "store endpoint given up");
                     self.endpoints.fail(&bound);
-                    limit *= 2;
+                    tries += 1;
+                    if tries >= SHORT_TRIES {
+                        limit *= 2;
+                    }
                     // Keeps a refusing endpoint, the only one left, from being asked in a tight
                     // loop.
                     tokio::time::sleep(PAUSE).await;
