@@ -15,6 +15,7 @@
 mod book;
 mod command;
 mod hub;
+mod ids;
 mod polled;
 
 pub use book::{Scope, WatchError};
