@@ -12,6 +12,7 @@ mod collect;
 mod edge;
 mod edit;
 mod entry;
+mod key;
 mod meta;
 mod node;
 mod piece;

@@ -33,6 +33,12 @@ impl Source {
         Source { text: String::new(), program, seams: Seams::default() }
     }
 
+    /// Gives up what only serves to read the file again: who does not follow it does that rarely,
+    /// and then reads it as a whole.
+    pub(super) fn forget_text(&mut self) {
+        (self.text, self.seams) = (String::new(), Seams::default());
+    }
+
     /// Takes over an edit of it, which led to this text.
     pub(super) fn apply(&mut self, edit: Edit, text: String) {
         edit.apply(&mut self.program, &mut self.seams);
@@ -74,7 +80,10 @@ pub(super) fn load_again(path: &Path, before: &Source) -> Result<Again, Refused>
         edit.resources.iter_mut().for_each(forget_places);
         return Ok(Again::Edited(edit, text));
     }
-    understand(path, text).map(|(source, warnings)| Again::Whole(source, warnings))
+    let (source, warnings) = understand(path, text)?;
+    // Its text was given up, but what it says was not.
+    let is_same = before.text.is_empty() && source.program == before.program;
+    Ok(if is_same { Again::Same } else { Again::Whole(source, warnings) })
 }
 
 fn read_or_refuse(path: &Path) -> Result<String, Refused> {
@@ -121,7 +130,7 @@ pub fn read(path: &Path) -> Result<String, String> {
     let about = file.metadata().map_err(|failure| cannot(&failure))?;
     regular(&about).map_err(refused)?;
     let limit = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(room(about.len().min(limit)));
     if about.len() <= limit {
         // It may grow while it is read.
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
@@ -136,6 +145,11 @@ pub fn read(path: &Path) -> Result<String, String> {
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         cannot(&format!("line {line} is not UTF-8 text; save the file as UTF-8"))
     })
+}
+
+/// Room for a file of this length, and to see that it has ended.
+fn room(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(0).saturating_add(32)
 }
 
 /// What else than a regular file it is.
@@ -158,5 +172,25 @@ fn summary(name: &str, findings: &[Diagnostic]) -> String {
     match errors.len() {
         1 => at,
         n => format!("{at} (and {} more)", n - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_text_was_given_up_is_the_same_until_it_says_something_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("site.yaml");
+        let one = |name| format!("graph: g\nresources:\n  noop:\n  - name: {name}\n");
+        std::fs::write(&file, one("a")).expect("a file");
+        let (mut source, _) = load(&file).expect("it is good");
+        source.forget_text();
+        assert!(source.text.is_empty() && matches!(load_again(&file, &source), Ok(Again::Same)));
+        std::fs::write(&file, one("b")).expect("a file");
+        let Ok(Again::Whole(new, _)) = load_again(&file, &source) else { panic!("another one") };
+        assert_eq!(new.text, one("b"));
+        assert_eq!(new.text.capacity(), new.text.len() + 32, "no more room than it needs");
     }
 }

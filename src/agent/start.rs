@@ -53,7 +53,12 @@ pub(super) enum End {
 /// Runs an agent from start to end.
 pub(super) async fn run(settings: Settings) -> End {
     let source = match first_source(&settings.input) {
-        Ok(source) => source,
+        Ok(mut source) => {
+            if !settings.follow {
+                source.forget_text();
+            }
+            source
+        }
         Err(report) => {
             eprint!("{report}");
             return End::Exit(EXIT_FAILED);

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use tokio::time::{Duration, Instant};
@@ -17,16 +18,43 @@ use crate::kind::{Mover, Watch};
 /// The hub's id of the graph file.
 pub(super) const SOURCE: u64 = 0;
 
-#[derive(Default)]
+/// What a vertex watches: mostly one path, so that the rest costs nothing where it is empty.
 struct Held {
+    /// Which of its lives this is.
+    epoch: u64,
+    /// The first of the hub's.
+    first: Option<NonZero<u64>>,
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    /// Those of the hub besides the first.
     hub: Vec<u64>,
     commands: Vec<u64>,
     /// Those of which it is not known yet whether they were started.
     starting: BTreeSet<u64>,
     keys: Vec<String>,
-    /// Which of its lives this is, and how many ticks belong to it.
-    epoch: u64,
+    /// How many ticks belong to this life.
     ticks: usize,
+}
+
+impl Held {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// A path that is watched; no id of one is zero.
+    fn hub(&mut self, id: u64) {
+        match self.first {
+            None => self.first = NonZero::new(id),
+            Some(_) => self.more().hub.push(id),
+        }
+    }
+
+    fn is_starting(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| !more.starting.is_empty())
+    }
 }
 
 /// A moment at which a vertex is touched.
@@ -65,7 +93,7 @@ pub(super) struct Watches {
     broken: HashMap<VertexId, BTreeMap<u64, String>>,
     /// Which of a vertex's paths are looked at instead of watched.
     polled: HashMap<VertexId, BTreeSet<u64>>,
-    held: HashMap<VertexId, Box<Held>>,
+    held: HashMap<VertexId, Held>,
     /// Why the graph file is not watched, and when it is looked at the next time.
     source: Option<(String, Instant)>,
 }
@@ -131,18 +159,17 @@ impl Watches {
         let (mut wanted, mut answers) = (Vec::new(), Vec::with_capacity(vertices.len()));
         for (vertex, watches) in vertices {
             self.next += 1;
-            let mut held = Box::new(Held { epoch: self.next, ..Held::default() });
-            held.hub.reserve_exact(1);
+            let mut held = Held { epoch: self.next, first: None, more: None };
             for watch in watches {
                 if let Watch::Command(line) = watch {
                     let id = self.id_of(&vertex);
-                    held.commands.push(id);
-                    held.starting.insert(id);
+                    held.more().commands.push(id);
+                    held.more().starting.insert(id);
                     // Who it runs as may be looked up for long: it is told when it was started.
                     self.commands.add(id, line);
                 } else if let Some((path, scope)) = self.note(&vertex, watch, &mut held, now) {
                     let id = self.id_of(&vertex);
-                    held.hub.push(id);
+                    held.hub(id);
                     // After an error the hub watches what it can and tells when it can do all.
                     wanted.push((answers.len(), Wanted { id, path, scope }));
                 }
@@ -159,7 +186,7 @@ impl Watches {
         }
         let result = |vertex: &VertexId| self.error_of(vertex).map_or(Ok(()), Err);
         let known =
-            |vertex: &VertexId| self.held.get(vertex).is_none_or(|held| held.starting.is_empty());
+            |vertex: &VertexId| self.held.get(vertex).is_none_or(|held| !held.is_starting());
         let answers = answers.into_iter().filter(known);
         answers.map(|vertex| (vertex.clone(), result(&vertex))).collect()
     }
@@ -172,8 +199,8 @@ impl Watches {
     /// What a run of the vertex announces its moves with, for the path that it watches first: the
     /// one that it manages.
     pub(super) fn mover(&self, vertex: &VertexId) -> Mover {
-        let first = self.held.get(vertex).and_then(|held| held.hub.first());
-        first.map_or_else(Mover::default, |id| self.hub.mover(*id))
+        let first = self.held.get(vertex).and_then(|held| held.first);
+        first.map_or_else(Mover::default, |id| self.hub.mover(id.get()))
     }
 
     /// A new id for one of the watches of a vertex.
@@ -198,12 +225,12 @@ impl Watches {
             Watch::Tree(path) => return Some((path, Scope::Tree)),
             Watch::Key(key) => {
                 self.keys.entry(key.clone()).or_default().insert(vertex.clone());
-                held.keys.push(key);
+                held.more().keys.push(key);
             }
             Watch::Every(interval) => {
                 let (at, vertex) = (now + interval, vertex.clone());
                 let epoch = held.epoch;
-                held.ticks += 1;
+                held.more().ticks += 1;
                 self.ticks.push(Reverse(Tick { at, vertex, interval, epoch }));
             }
             Watch::Command(_) => {}
@@ -213,9 +240,10 @@ impl Watches {
 
     /// Gives up everything that a vertex watches.
     pub(super) async fn remove(&mut self, vertex: &VertexId) {
-        let Some(held) = self.held.remove(vertex) else { return };
+        let Some(Held { first, more, .. }) = self.held.remove(vertex) else { return };
+        let More { hub, commands, keys, ticks, .. } = *more.unwrap_or_default();
         self.broken.remove(vertex);
-        self.stale += held.ticks;
+        self.stale += ticks;
         if self.stale * 2 > self.ticks.len() {
             let lives = |tick: &Tick| {
                 self.held.get(&tick.vertex).is_some_and(|held| held.epoch == tick.epoch)
@@ -223,16 +251,16 @@ impl Watches {
             self.ticks.retain(|Reverse(tick)| lives(tick));
             self.stale = 0;
         }
-        for id in held.hub {
+        for id in first.map(NonZero::get).into_iter().chain(hub) {
             self.hub.remove(id).await;
             self.paths.remove(&id);
             self.unpoll(id, vertex);
         }
-        for id in held.commands {
+        for id in commands {
             self.commands.remove(id);
             self.paths.remove(&id);
         }
-        for key in held.keys {
+        for key in keys {
             if let Some(vertices) = self.keys.get_mut(&key) {
                 vertices.remove(vertex);
                 if vertices.is_empty() {
@@ -254,9 +282,10 @@ impl Watches {
         let before = self.error_of(&vertex);
         self.judge(touched.id, &vertex, touched.error);
         let after = self.error_of(&vertex);
-        let starting = self.held.get_mut(&vertex).map(|held| &mut held.starting);
+        let more = self.held.get_mut(&vertex).and_then(|held| held.more.as_mut());
+        let starting = more.map(|more| &mut more.starting);
         let answered = starting.is_some_and(|ids| ids.remove(&touched.id) && ids.is_empty());
-        let known = self.held.get(&vertex).is_some_and(|held| held.starting.is_empty());
+        let known = self.held.get(&vertex).is_some_and(|held| !held.is_starting());
         let watching = (answered || before != after && known).then_some(after);
         Some(Told { vertex, watching, happened: touched.happened })
     }

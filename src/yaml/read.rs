@@ -3,12 +3,13 @@
 //!
 //! Refuses a second document, a key that is there twice, and keys that are not text.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use super::node::{Data, Entry, Key, Node, Weight};
+use super::key::{Keys, Seen, Slot, accept};
+use super::node::{Data, Entry, Node, Weight};
 use super::place::Places;
 use super::{Sink, TEXT_BYTES_MAX};
 use crate::diag::{Diagnostic, Span};
@@ -22,9 +23,6 @@ pub(super) const VALUES_MAX: usize = 1_000_000;
 /// How long all texts may be once aliases are followed, in bytes: each use of an aliased text is a
 /// copy. Every file without aliases is below it.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
-
-/// How many different keys are kept to have one copy of each: more than all kinds have fields.
-const KEYS_MAX: usize = 1_000;
 
 /// What a text holds.
 pub(super) struct Document {
@@ -100,38 +98,6 @@ enum OpenKind {
     Map { entries: Vec<Entry>, seen: Seen, merges: Vec<Rc<Node>>, key: Slot },
 }
 
-/// The keys of a map and where each stands.
-type Seen = BTreeMap<Rc<str>, Span>;
-
-/// One copy of each key, as far as they are kept.
-#[derive(Default)]
-struct Keys(HashSet<Rc<str>>);
-
-impl Keys {
-    fn share(&mut self, text: &str) -> Rc<str> {
-        if let Some(known) = self.0.get(text) {
-            return Rc::clone(known);
-        }
-        let new: Rc<str> = text.into();
-        if self.0.len() < KEYS_MAX {
-            self.0.insert(Rc::clone(&new));
-        }
-        new
-    }
-}
-
-/// What the next value in a map is.
-enum Slot {
-    /// A key.
-    Key,
-    /// The value of this key.
-    Value(Key),
-    /// The value of a merge key `<<`.
-    Merge,
-    /// The value of a key that was refused.
-    Refused,
-}
-
 impl Builder<'_> {
     fn run(&mut self) -> Result<(), Stop> {
         let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(self.text);
@@ -166,7 +132,7 @@ impl Builder<'_> {
                     && matches!(key, Slot::Key)
                 {
                     *all = all.and(weight);
-                    *key = accept_key(self.keys.share(&text), plain, span, seen, self.sink);
+                    *key = accept(self.keys.share(&text), plain, span, seen, self.sink);
                     return Ok(());
                 }
                 let data = Data::Scalar { text: text.into_owned(), plain };
@@ -180,7 +146,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.expect_tag(tag.as_deref(), "map", span);
-                let (entries, seen, merges) = (Vec::new(), BTreeMap::new(), Vec::new());
+                let (entries, seen, merges) = (Vec::new(), Seen::new(), Vec::new());
                 self.begin(OpenKind::Map { entries, seen, merges, key: Slot::Key }, anchor, span)
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -298,7 +264,7 @@ impl Builder<'_> {
                         *key = match &node.data {
                             Data::Scalar { text, plain } => {
                                 let text = self.keys.share(text);
-                                accept_key(text, *plain, node.span, seen, self.sink)
+                                accept(text, *plain, node.span, seen, self.sink)
                             }
                             _ => {
                                 let message = format!("a key must be a text, not {}", node.what());
@@ -397,17 +363,4 @@ fn too_deep() -> String {
 fn is_unspecific(tag: &Tag) -> bool {
     (tag.handle.as_str(), tag.suffix.as_str()) == ("", "!")
         || (tag.handle.as_str(), tag.suffix.as_str()) == ("!", "")
-}
-
-fn accept_key(text: Rc<str>, plain: bool, span: Span, seen: &mut Seen, sink: &mut Sink) -> Slot {
-    if let Some(first) = seen.get(&text) {
-        let twice = Diagnostic::error(span, format!("the key `{text}` is there twice"));
-        sink.add(twice.with_related(*first, "first here"));
-    } else {
-        seen.insert(Rc::clone(&text), span);
-    }
-    if plain && &*text == "<<" {
-        return Slot::Merge;
-    }
-    Slot::Value(Key { text, span })
 }

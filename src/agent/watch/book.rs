@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::ids::Ids;
 use crate::kind::TEMPORARY;
 
 /// The number that the kernel gave to a watch; it is not used again.
@@ -91,7 +92,7 @@ struct Dir {
     /// How many wanted paths lie in it, at any depth.
     uses: usize,
     /// Who wants the entry of this name.
-    names: HashMap<OsString, Vec<u64>>,
+    names: HashMap<Box<OsStr>, Ids>,
     /// Who wants every entry.
     all: BTreeSet<u64>,
     watch: Watch,
@@ -111,13 +112,13 @@ impl Dir {
     }
 
     fn ids(&self) -> impl Iterator<Item = u64> {
-        self.names.values().flatten().chain(&self.all).copied()
+        self.names.values().flat_map(Ids::as_slice).chain(&self.all).copied()
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Want {
-    path: PathBuf,
+    path: Box<Path>,
     scope: Scope,
     /// The directories below the path that are known by now, of a tree.
     found: BTreeSet<PathBuf>,
@@ -157,7 +158,7 @@ impl Book {
     /// follow have to be carried out.
     pub(super) fn add(&mut self, id: u64, path: PathBuf, scope: Scope) -> BTreeSet<u64> {
         let helped = self.remove(id);
-        let want = Want { path, scope, found: BTreeSet::new() };
+        let want = Want { path: path.into_boxed_path(), scope, found: BTreeSet::new() };
         for dir in want.dirs() {
             let arm = match self.dirs.get_mut(dir) {
                 Some(known) => {
@@ -174,10 +175,9 @@ impl Book {
             }
         }
         if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name()) {
-            self.entry_wanted(parent, |dir| {
-                // Mostly one, and nothing is as small as room for one.
-                let ids = dir.names.entry(name.to_owned()).or_insert_with(|| Vec::with_capacity(1));
-                ids.push(id);
+            self.entry_wanted(parent, |dir| match dir.names.get_mut(name) {
+                Some(ids) => ids.push(id),
+                None => drop(dir.names.insert(name.into(), Ids::One(id))),
             });
         }
         if scope != Scope::Entry || want.path.parent().is_none() {
@@ -186,9 +186,9 @@ impl Book {
             });
         }
         if scope == Scope::Tree
-            && matches!(self.dirs.get(&want.path), Some(Dir { watch: Watch::Armed { .. }, .. }))
+            && matches!(self.dirs.get(&*want.path), Some(Dir { watch: Watch::Armed { .. }, .. }))
         {
-            self.to_list.insert(want.path.clone());
+            self.to_list.insert(want.path.to_path_buf());
         }
         self.wants.insert(id, want);
         helped
@@ -210,11 +210,9 @@ impl Book {
         if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name())
             && let Some(dir) = self.dirs.get_mut(parent)
             && let Some(ids) = dir.names.get_mut(name)
+            && ids.remove(id)
         {
-            ids.retain(|one| *one != id);
-            if ids.is_empty() {
-                dir.names.remove(name);
-            }
+            dir.names.remove(name);
         }
         for path in want.dirs() {
             freed |= self.unused(id, path);
@@ -365,7 +363,7 @@ impl Book {
 
     /// What the id wants.
     pub(super) fn wanted(&self, id: u64) -> Option<(&Path, Scope)> {
-        self.wants.get(&id).map(|want| (want.path.as_path(), want.scope))
+        self.wants.get(&id).map(|want| (&*want.path, want.scope))
     }
 
     /// Why the id is not fully watched, if so.
@@ -426,7 +424,7 @@ impl Book {
         let ours = is_ours(name);
         if let Some(dir) = self.dirs.get(path) {
             let all = dir.all.iter().filter(|_| !ours);
-            touched.extend(dir.names.get(name).into_iter().flatten().chain(all));
+            touched.extend(dir.names.get(name).into_iter().flat_map(Ids::as_slice).chain(all));
         }
         let child = path.join(name);
         if !ours && happened == Happened::Directory && self.in_tree(path) {

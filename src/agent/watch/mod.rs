@@ -16,6 +16,7 @@ mod book;
 mod command;
 mod ear;
 mod hub;
+mod ids;
 mod polled;
 
 pub use book::{Scope, WatchError};
