@@ -9,11 +9,12 @@ use quorate::collect::presence::{Me, Standing, standing};
 use quorate::collect::publish::{Plan, plan, wanted};
 use quorate::collect::record::Presence;
 use quorate::collect::roster::Roster;
-use quorate::collect::{self, keys};
+use quorate::collect::{self, Policy, keys};
 use quorate::engine::{Command, Engine, Event, Options, RunId, Timestamp, VertexId};
 use quorate::graph::{self, Graph, Vertex};
 use quorate::ident::{HostName, ResourceId};
 use quorate::kind::Outcome;
+use quorate::matching;
 use quorate::spec::{Collected, Fields, Program};
 use quorate::store::{Batch, Compare, LeaseId, Op, Snapshot, Txn};
 use quorate::yaml;
@@ -202,7 +203,9 @@ impl Agent {
             return None;
         }
         let own = self.roster.own(&self.host);
-        let (key, wanted) = (keys::presence(&self.host), wanted(&self.program));
+        let me = matching::Me::new(self.host.clone());
+        let wanted = wanted(&self.program, &me, &Policy::Absent);
+        let key = keys::presence(&self.host);
         let fresh = format!("{} {}", self.host, self.me.run);
         match standing(&self.me, self.roster.present(&self.host), &own, self.written) {
             Standing::Taken { .. } => None,
