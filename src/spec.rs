@@ -33,12 +33,18 @@ pub enum Value {
 }
 
 /// How a resource is published to other hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// Published without being applied here; `@@` means this.
     pub hidden: bool,
     /// All else that is said about it, mostly nothing.
     pub terms: Arc<Terms>,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Export { hidden: false, terms: Terms::usual() }
+    }
 }
 
 /// Where the value of a field comes from when another resource sends it.

@@ -236,3 +236,49 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
     let text = stderr(&output);
     assert!(text.contains("/nonexistent/site.yaml") && text.contains("No such file"), "{text}");
 }
+
+#[test]
+fn what_rules_make_of_exports_is_explained_from_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let graph = write(
+        "site.yaml",
+        "graph: site\ncollect:\n- rule: vhosts\n  kind: file\n  where: {labels: {role: web}}\n  \
+         set: {path: \"/srv/{{ host }}/{{ name }}\"}\n  as: {name: \"{{ host }}-{{ name }}\"}\n",
+    );
+    let exports = write(
+        "exports.json",
+        r#"{"v":1,"exports":[
+        {"from":"web1","kind":"file","name":"v","labels":{"role":"web"},"fields":{"content":"x"}},
+        {"from":"web2","kind":"file","name":"../v","labels":{"role":"web"},"fields":{}},
+        {"from":"db1","kind":"file","name":"d","labels":{"role":"db"},"fields":{}}]}"#,
+    );
+    let of_files = ["--exports", &exports, "--graph", &graph, "--on", "lb1"];
+    let all = quorate(&[&["collect", "explain"][..], &of_files].concat());
+    let wanted = "\
+file[d] from db1: unmatched: nearest rule vhosts failed at labels.role
+file[v] from web1: claimed: file[web1-v]
+file[../v] from web2: held: XC04 file[web2-../v] from web2: \"../v\" is not one path segment; \
+refused, rule vhosts
+";
+    assert_eq!((stdout(&all).as_str(), all.status.code()), (wanted, Some(0)), "{}", stderr(&all));
+    let one = quorate(&[&["collect", "explain", "file[d]"][..], &of_files].concat());
+    let wanted = "\
+file[d] from db1: revision 0, channel default
+  policy       allow (no rule is about it)
+  to           everybody
+  rule vhosts  no: labels.role is \"db\", wanted \"web\"
+  unmatched    nearest rule vhosts failed at labels.role
+";
+    assert_eq!(stdout(&one), wanted);
+    let json = quorate(&[&["collect", "explain", "--json"][..], &of_files].concat());
+    let said: serde_json::Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!(said["exports"][1]["state"], "claimed");
+    let none = quorate(&[&["collect", "explain", "file[x]"][..], &of_files].concat());
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("file[x] is not exported"), "{}", stderr(&none));
+}

@@ -151,6 +151,12 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
                     }
                 }
             }
+            "maxProperties" => {
+                let keys = value.as_object().map_or(0, serde_json::Map::len);
+                if keys as u64 > wanted.as_u64().expect("a number") {
+                    wrong.push(format!("{at}: more than {wanted} keys"));
+                }
+            }
             "properties" => properties(root, schema, value, at, wrong),
             "items" => {
                 for (n, item) in value.as_array().into_iter().flatten().enumerate() {

@@ -110,7 +110,7 @@ struct Rules<'a> {
 
 enum Rule<'a> {
     Legacy(legacy::Merged<'a>),
-    Full(Ready),
+    Full(Box<Ready>),
 }
 
 impl Rule<'_> {
@@ -178,7 +178,7 @@ impl<'a> Rules<'a> {
                         continue;
                     }
                     match Ready::new(rule) {
-                        Ok(ready) => all.push(Rule::Full(ready)),
+                        Ok(ready) => all.push(Rule::Full(Box::new(ready))),
                         Err(why) => messages.push(format!(
                             "{} {}: {why}; rule takes nothing",
                             Code::Xc10,
@@ -233,9 +233,9 @@ impl<'a> Rules<'a> {
             }
         }
         expect::apply(self, &counts, place, &mut candidates, &mut messages);
+        expect::freeze(self, place, &mut candidates);
         candidates.sort_by(|a, b| (&a.id, &a.from).cmp(&(&b.id, &b.from)));
         let resources = settle::settle(self.kinds, candidates, place, &mut held);
-        let resources = expect::frozen(self, resources, place);
         let (resources, edges) = edges::apply(&self.all, resources, place.program, &mut messages);
         held.sort();
         messages.extend(held.iter().map(|reason| reason.message.clone()));

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{Meta, Value};
 use crate::diag::Span;
@@ -291,6 +291,15 @@ pub struct Terms {
     pub only: Option<Vec<String>>,
     /// Published until it is withdrawn, not only while its host is present.
     pub permanent: bool,
+}
+
+static USUAL: LazyLock<Arc<Terms>> = LazyLock::new(Arc::default);
+
+impl Terms {
+    /// Those of an export of which nothing is said. All copies are one.
+    pub fn usual() -> Arc<Terms> {
+        Arc::clone(&USUAL)
+    }
 }
 
 impl Default for Terms {

@@ -199,7 +199,10 @@ impl Draft {
             let found = Diagnostic::error(at, message);
             sink.add(found.with_help("add `export: true`, or remove the resource"));
         }
-        exported.then(|| Export { hidden, terms: Arc::new(self.terms.clone().unwrap_or_default()) })
+        exported.then(|| Export {
+            hidden,
+            terms: self.terms.clone().map_or_else(Terms::usual, Arc::new),
+        })
     }
 }
 

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::collect::Policy;
 use quorate::collect::presence::{Me, Standing, standing};
 use quorate::collect::publish::{Plan, plan, wanted};
 use quorate::collect::record::Presence;
 use quorate::collect::roster::Roster;
-use quorate::collect::{self, keys};
+use quorate::collect::{self, Policy, keys};
 use quorate::engine::{Command, Engine, Event, Options, RunId, Timestamp, VertexId};
 use quorate::graph::{self, Graph, Vertex};
 use quorate::ident::{HostName, ResourceId};

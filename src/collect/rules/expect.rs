@@ -4,10 +4,13 @@
 //! Refuses to make a part of a set that is not what was expected.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::fields::build;
+use super::full::Ready;
 use super::{Candidate, Place, Rule, Rules};
 use crate::collect::Code;
-use crate::spec::Collected;
+use crate::ident::ResourceId;
 use crate::spec::rule::{Expect, Gone};
 
 /// Puts the last set of each rule in the place of one that is not as expected. `counts` says how
@@ -24,20 +27,8 @@ pub(super) fn apply(
         let Some(wanted) = violated(ready.rule.expect, *count) else { continue };
         let id = &ready.rule.id;
         candidates.retain(|one| one.rule.as_ref().is_none_or(|rule| rule.id != *id));
-        let last = place.previous.iter().filter(|one| one.rule.as_ref() == Some(id));
         let before = candidates.len();
-        candidates.extend(last.filter_map(|one| {
-            let kind = (rules.kinds)(one.id.kind())?;
-            Some(Candidate {
-                id: one.id.clone(),
-                from: one.from.clone(),
-                fields: one.fields.clone(),
-                meta: one.meta.clone(),
-                target: super::fields::build(kind, &one.id, &one.fields).ok()?,
-                rule: Some(ready.rule.clone()),
-                revision: 0,
-            })
-        }));
+        candidates.extend(made_before(rules, ready, place));
         let holding = candidates.len() - before;
         let (label, exports) = (ready.rule.label(), if *count == 1 { "export" } else { "exports" });
         messages.push(format!(
@@ -55,31 +46,31 @@ fn violated(expect: Expect, count: usize) -> Option<String> {
     }
 }
 
-/// With what rules that freeze made before and would not make now.
-pub(super) fn frozen(
-    rules: &Rules<'_>,
-    mut resources: Vec<Collected>,
-    place: &Place<'_>,
-) -> Vec<Collected> {
-    let freezing: BTreeSet<&str> = rules
-        .all
-        .iter()
-        .filter_map(|rule| match rule {
-            Rule::Full(ready) if ready.rule.gone == Gone::Freeze => Some(&*ready.rule.id),
-            _ => None,
+/// What a rule made last, as if it made it again.
+fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candidate> {
+    let last = place.previous.iter().filter(|one| one.rule.as_ref() == Some(&ready.rule.id));
+    last.filter_map(|one| {
+        Some(Candidate {
+            id: one.id.clone(),
+            from: one.from.clone(),
+            fields: one.fields.clone(),
+            meta: Arc::clone(&one.meta),
+            target: build((rules.kinds)(one.id.kind())?, &one.id, &one.fields).ok()?,
+            rule: Some(Arc::clone(&ready.rule)),
+            revision: 0,
         })
-        .collect();
-    if freezing.is_empty() {
-        return resources;
-    }
-    let local: BTreeSet<_> = place.program.resources.iter().map(|one| &one.id).collect();
-    for old in place.previous {
-        let freezes = old.rule.as_ref().is_some_and(|rule| freezing.contains(&**rule));
-        let taken = resources.iter().any(|one| one.id == old.id);
-        if freezes && !taken && !local.contains(&old.id) {
-            resources.push(old.clone());
+    })
+    .collect()
+}
+
+/// Adds what rules that freeze made before and would not make now.
+pub(super) fn freeze(rules: &Rules<'_>, place: &Place<'_>, candidates: &mut Vec<Candidate>) {
+    for rule in &rules.all {
+        let Rule::Full(ready) = rule else { continue };
+        if ready.rule.gone == Gone::Freeze {
+            let there: BTreeSet<ResourceId> = candidates.iter().map(|one| one.id.clone()).collect();
+            let last = made_before(rules, ready, place).into_iter();
+            candidates.extend(last.filter(|one| !there.contains(&one.id)));
         }
     }
-    resources.sort_by(|a, b| a.id.cmp(&b.id));
-    resources
 }

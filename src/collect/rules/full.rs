@@ -186,7 +186,11 @@ pub(super) fn take(
     };
     consent::kind(&rule.rule, one).map_err(|why| refuse(address.id(), why))?;
     one.fields().map_err(|why| refuse(address.id(), why))?;
-    let vars = Vars::of_export(&one.subject(), me);
+    // A rule that makes nothing of the export's data needs no copy of them.
+    let vars = match rule.name.is_none() && rule.set.is_empty() {
+        true => Vars::of_host(me),
+        false => Vars::of_export(&one.subject(), me),
+    };
     let id = match &rule.name {
         None => address.id(),
         Some(name) => {

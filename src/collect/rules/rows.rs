@@ -11,6 +11,7 @@ use crate::spec::{HostSelector, Value};
 use crate::yaml;
 
 mod conflicts;
+mod exporting;
 mod order;
 mod overrides;
 mod security;

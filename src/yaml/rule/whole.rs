@@ -50,8 +50,8 @@ impl Reader<'_> {
                 Some(Value::Str(path)) => literal_prefix(path).is_some(),
                 _ => false,
             });
-            let into = rule.into.is_some() && kind.name() == "file";
-            if !kind.places().is_empty() && !placed && !into && rule.within.is_none() {
+            let into = has("into") && kind.name() == "file";
+            if !kind.places().is_empty() && !placed && !into && !has("within") {
                 self.say(rule.span, format!("{} needs within, into or set.path", kind.name()));
             }
         }

@@ -129,9 +129,12 @@ fn rule_key(key: &str) -> Value {
         "after" => reference("texts", "KIND[NAME] or rule:ID that run before what it makes"),
         "before" => reference("texts", "KIND[NAME] or rule:ID that run after what it makes"),
         "notify" => reference("texts", "as `before`, and they are refreshed by its changes"),
-        "gather" => json!({"type": ["object", "null"], "required": ["kind", "name"],
+        "gather" => {
+            json!({"type": ["object", "null"], "required": ["kind", "name"],
+            "additionalProperties": {},
             "properties": {"kind": {"$ref": "#/$defs/kind"}, "name": {"$ref": "#/$defs/name"}},
-            "description": "one resource of all exports: its kind, name and fields"}),
+            "description": "one resource of all exports: its kind, name and fields"})
+        }
         _ => Value::Null,
     }
 }

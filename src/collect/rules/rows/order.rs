@@ -104,6 +104,10 @@ fn what_a_rule_freezes_stays_when_it_is_gone() {
     site.previous = site.run().resources;
     site.exports.clear();
     assert_eq!(site.run().resources, site.previous);
+    site.exports.push(file("web2", "other", "/etc/a"));
+    let found = site.run();
+    assert_eq!(ids(&found), ["file[a]"], "what is frozen keeps its target");
+    assert_eq!(found.messages, ["XC03 file[a], file[other]: same target /etc/a; held"]);
     let mut site = files(vec![file("web1", "a", "/etc/a")], &["rule: r"]);
     site.previous = site.run().resources;
     site.exports.clear();
