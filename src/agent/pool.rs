@@ -33,6 +33,9 @@ const SOON: Duration = Duration::from_millis(1);
 /// Work that gives a `T`, on a thread that has an `S` at hand.
 type Job<T, S> = Box<dyn FnOnce(&S) -> T + Send>;
 
+/// A job and its number.
+type Numbered<T, S> = (u64, Job<T, S>);
+
 /// The threads, and what they have finished. Dropping it lets them end after their current job.
 pub(super) struct Pool<T, S: 'static> {
     shared: Arc<Shared<T, S>>,
@@ -54,7 +57,7 @@ struct Shared<T, S: 'static> {
 
 struct State<T, S> {
     /// Bounded by the callers: a resource has one run at a time.
-    waiting: VecDeque<(u64, Job<T, S>)>,
+    waiting: VecDeque<Numbered<T, S>>,
     /// The number of the last one that came.
     newest: u64,
     done: Vec<T>,
@@ -297,7 +300,7 @@ impl<T: Send + 'static, S> Shared<T, S> {
     fn next<'a>(
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State<T, S>>,
-    ) -> (MutexGuard<'a, State<T, S>>, Option<(u64, Job<T, S>)>) {
+    ) -> (MutexGuard<'a, State<T, S>>, Option<Numbered<T, S>>) {
         loop {
             if state.closed {
                 return (state, None);
