@@ -68,7 +68,10 @@ pub(super) struct Way<'a> {
 /// gives it up before what comes after one of them can begin: another directory may have its path
 /// by then. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Ways(Option<Arc<Mutex<Option<(PathBuf, Arc<OwnedFd>)>>>>);
+pub struct Ways(Option<Arc<Mutex<Kept>>>);
+
+/// A directory by the path that it was opened by, if there is one.
+type Kept = Option<(PathBuf, Arc<OwnedFd>)>;
 
 impl Ways {
     /// Keeps one; the default keeps none.
@@ -83,7 +86,7 @@ impl Ways {
         }
     }
 
-    fn lock(&self) -> Option<MutexGuard<'_, Option<(PathBuf, Arc<OwnedFd>)>>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Kept>> {
         let kept = self.0.as_ref()?;
         Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
