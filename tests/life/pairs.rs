@@ -118,12 +118,18 @@ fn play(joiner: &str, decider: &str) -> Duration {
         agents[n] = insist(|| start(&hosts[n], seed(n), None));
     }
     assert!(dead.contains(&3), "{joiner} and {decider}: {dead:?}");
-    for agent in &agents {
-        agent.until(LONG, |s| {
-            let members = s["cluster"]["members"].as_array().map_or(0, Vec::len);
-            members == 5 && crate::kit::voters(s) == 5 && s["cluster"]["quorum"] == true
-        });
-    }
+    let whole = |s: &Value| {
+        let members = s["cluster"]["members"].as_array().map_or(0, Vec::len);
+        members == 5 && crate::kit::voters(s) == 5 && s["cluster"]["quorum"] == true
+    };
+    let what = || {
+        let told = agents.iter().map(|agent| format!("{}\n{:?}\n", agent.log(), agent.status()));
+        format!("{joiner} and {decider}:\n{}", told.collect::<String>())
+    };
+    wait_for(LONG, what, || {
+        let all = |agent: &Agent| agent.status().is_some_and(|status| whole(&status));
+        agents.iter().all(all).then_some(())
+    });
     let mut left = Ok(());
     wait_for(LONG, String::new, || {
         left = left_over(&hosts);
