@@ -36,6 +36,9 @@ type Job<T, S> = Box<dyn FnOnce(&S) -> T + Send>;
 /// A job and its number.
 type Numbered<T, S> = (u64, Job<T, S>);
 
+/// The state, while nobody else has it.
+type Locked<'a, T, S> = MutexGuard<'a, State<T, S>>;
+
 /// The threads, and what they have finished. Dropping it lets them end after their current job.
 pub(super) struct Pool<T, S: 'static> {
     shared: Arc<Shared<T, S>>,
@@ -202,7 +205,7 @@ impl<T, S> State<T, S> {
 }
 
 impl<T, S> Shared<T, S> {
-    fn lock(&self) -> MutexGuard<'_, State<T, S>> {
+    fn lock(&self) -> Locked<'_, T, S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -282,7 +285,7 @@ impl<T: Send + 'static, S> Shared<T, S> {
     }
 
     /// Has the loop take what is finished: on this thread, unless another one is at it.
-    fn tell<'a>(&'a self, mut state: MutexGuard<'a, State<T, S>>) -> MutexGuard<'a, State<T, S>> {
+    fn tell<'a>(&'a self, mut state: Locked<'a, T, S>) -> Locked<'a, T, S> {
         let Some(turn) = self.turn.get().and_then(Weak::upgrade) else {
             self.finished.notify_one();
             return state;
@@ -299,8 +302,8 @@ impl<T: Send + 'static, S> Shared<T, S> {
     /// The next job for this thread; waits for one. None when the pool is gone.
     fn next<'a>(
         self: &'a Arc<Self>,
-        mut state: MutexGuard<'a, State<T, S>>,
-    ) -> (MutexGuard<'a, State<T, S>>, Option<Numbered<T, S>>) {
+        mut state: Locked<'a, T, S>,
+    ) -> (Locked<'a, T, S>, Option<Numbered<T, S>>) {
         loop {
             if state.closed {
                 return (state, None);

@@ -52,6 +52,9 @@ pub fn next(end: End) -> Next {
     let last = end.times >= TRIES;
     match end.cause {
         Cause::Told(Class::Removed) => Next::Rejoin("removed"),
+        // Whom it asked may have come back a moment ago, and tell the list that it last knew.
+        Cause::Told(Class::StaleList) if !last => Next::Again,
+        Cause::Told(Class::StaleList) if end.phase == Phase::Joining => Next::Rejoin("failed"),
         Cause::Told(Class::StaleList) => Next::Rejoin("stale"),
         Cause::Told(Class::Amnesia | Class::Disk) if end.phase == Phase::Joining => {
             Next::Rejoin("failed")
@@ -139,7 +142,9 @@ mod tests {
         use Phase::{Joining, Member};
         for (class, phase, others, times, want) in [
             (Class::Removed, Member, true, 1, Next::Rejoin("removed")),
-            (Class::StaleList, Joining, true, 1, Next::Rejoin("stale")),
+            (Class::StaleList, Joining, true, 4, Next::Again),
+            (Class::StaleList, Joining, true, 5, Next::Rejoin("failed")),
+            (Class::StaleList, Member, true, 5, Next::Rejoin("stale")),
             (Class::Amnesia, Member, true, 1, Next::GiveUp),
             (Class::Disk, Member, true, 1, Next::GiveUp),
             (Class::Disk, Member, false, 1, Next::Again),
