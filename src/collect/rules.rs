@@ -8,7 +8,6 @@
 //! Refuses to fail: what one host publishes can hold that one resource, never another one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use crate::collect::policy::{Policy, Ruling};
@@ -18,8 +17,9 @@ use crate::ident::{HostName, ResourceId};
 use crate::kind::{self, Kind};
 use crate::matching::{Me, Subject, is_among};
 use crate::spec::rule::Own;
-use crate::spec::{CollectRule, Collected, Fields, FullRule, Meta, Program};
+use crate::spec::{CollectRule, Collected, Fields, Program};
 
+mod candidate;
 mod consent;
 mod edges;
 mod expect;
@@ -30,6 +30,7 @@ mod legacy;
 mod settle;
 mod told;
 
+use candidate::{Candidate, Verdict};
 use full::Ready;
 use told::Trace;
 
@@ -131,29 +132,6 @@ impl Rule<'_> {
             Rule::Full(rule) => rule.rule.channels.iter().any(|one| one == channel),
         }
     }
-}
-
-/// What is said about one export, whatever the others are.
-enum Verdict {
-    /// Taken by the rule with this number.
-    Taken(usize, Candidate),
-    /// Taken by a rule that makes one resource of many.
-    Gathered(usize),
-    Held(Held),
-}
-
-/// An export that a rule takes, unless another one stands against it.
-#[derive(Clone)]
-struct Candidate {
-    id: ResourceId,
-    from: Vec<HostName>,
-    fields: Fields,
-    meta: Arc<Meta>,
-    /// The path that it manages; no two resources may have the same.
-    target: Option<PathBuf>,
-    /// The full rule that took it.
-    rule: Option<Arc<FullRule>>,
-    revision: i64,
 }
 
 static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);

@@ -1,6 +1,7 @@
 //! Rows E0 to E5: consent, containment and the policy.
 
 use super::*;
+use crate::spec::FullRule;
 
 const EXEC: &str = "collect:\n- {rule: r, kind: exec, allow: [power], where: {host: deploy1}}\n";
 
