@@ -450,6 +450,7 @@ impl Body {
             let view = self.exports.borrow_and_update();
             (view.exports.clone(), view.state)
         };
+        self.runs.hand_over();
         let everywhere = self.settings.everywhere();
         match desired::compile(self.here(&everywhere), &exports, &self.collected) {
             Ok(desired) => {

@@ -166,6 +166,14 @@ impl<T: Send + 'static, S> Pool<T, S> {
         self.shared.finished.notify_one();
     }
 
+    /// Who polls is going to take long: what waits for it is for others.
+    pub(super) fn hand_over(&self) {
+        let mut state = self.shared.lock();
+        if !state.waiting.is_empty() {
+            self.shared.call_if_needed(&mut state);
+        }
+    }
+
     /// Drops what has not begun.
     pub(super) fn clear(&self) {
         self.shared.lock().waiting.clear();
@@ -250,7 +258,7 @@ impl<T: Send + 'static, S> Shared<T, S> {
         // What is at hand, and the newest job that may use it.
         let mut hand: Option<(u64, S)> = None;
         loop {
-            let (held, job) = self.next(state);
+            let (held, job) = self.next(state, &mut hand);
             state = held;
             let Some((number, job)) = job else { break };
             if state.waiting.is_empty() && state.since.is_some() {
@@ -299,10 +307,12 @@ impl<T: Send + 'static, S> Shared<T, S> {
         state
     }
 
-    /// The next job for this thread; waits for one. None when the pool is gone.
+    /// The next job for this thread; waits for one, with nothing at hand. None when the pool is
+    /// gone.
     fn next<'a>(
         self: &'a Arc<Self>,
         mut state: Locked<'a, T, S>,
+        hand: &mut Option<(u64, S)>,
     ) -> (Locked<'a, T, S>, Option<Numbered<T, S>>) {
         loop {
             if state.closed {
@@ -312,6 +322,7 @@ impl<T: Send + 'static, S> Shared<T, S> {
                 let job = state.waiting.pop_front();
                 return (state, job);
             }
+            *hand = None;
             if state.waiting.is_empty() || state.supervised {
                 state.idle += 1;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);

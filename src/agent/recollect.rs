@@ -30,7 +30,8 @@ impl Body {
         }
         let everywhere = self.settings.everywhere();
         let here = self.here(&everywhere);
-        let again = (self.generation > 0)
+        // After a refusal the graph that runs is not one of this program.
+        let again = (self.generation > 0 && self.graph_error.is_none())
             .then(|| desired::recollect(here, &exports, &self.collected, &self.graph));
         let Some(Recollected { graph, messages, collected }) = again.flatten() else {
             return self.rebuild().await;

@@ -119,8 +119,10 @@ impl Body {
     /// Takes an edit: what it touches is all that is compiled, if it concerns nobody else.
     async fn edited(&mut self, edit: Edit, text: String) {
         let everywhere = self.settings.everywhere();
-        let amended =
-            edit.in_place.then(|| desired::amend(&self.graph, &edit.resources, &everywhere));
+        // What is collected is judged against what the file says.
+        let alone = self.source.program.collect.is_empty();
+        let amended = (alone && edit.in_place)
+            .then(|| desired::amend(&self.graph, &edit.resources, &everywhere));
         let Some(graph) = amended.flatten() else {
             return self.take(|source| source.apply(edit, text)).await;
         };

@@ -178,6 +178,11 @@ impl Runs {
         }
     }
 
+    /// The loop is going to be busy for a while: what waits is for other threads.
+    pub(super) fn hand_over(&self) {
+        self.pool.hand_over();
+    }
+
     /// Drops all runs at once; what they started is killed by its guards.
     pub(super) async fn kill(&mut self) {
         self.pool.clear();

@@ -211,7 +211,7 @@ impl<'a> Rules<'a> {
             }
         }
         expect::apply(self, &counts, place, &mut candidates, &mut messages);
-        expect::freeze(self, place, &mut candidates);
+        expect::freeze(self, place, &held, &mut candidates);
         candidates.sort_by(|a, b| (&a.id, &a.from).cmp(&(&b.id, &b.from)));
         let resources = settle::settle(self.kinds, candidates, place, &mut held);
         let (resources, edges) = edges::apply(&self.all, resources, place.program, &mut messages);

@@ -50,9 +50,9 @@ fn replace(old: &Arc<Graph>, vertices: impl Iterator<Item = Option<Vertex>>) -> 
 }
 
 fn concerns_only_itself(before: &Vertex, after: &Vertex) -> bool {
-    let local = |one: &Vertex| one.origin == Origin::Local;
+    // Who gave it decides what waits for it.
     before.receives == after.receives
-        && local(before) == local(after)
+        && before.origin == after.origin
         && before.meta.autoedge == after.meta.autoedge
         && before.resource.hints() == after.resource.hints()
 }

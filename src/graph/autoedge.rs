@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::{Edge, EdgeOrigin, Graph};
+use super::{Edge, EdgeOrigin, Graph, Origin};
 use crate::ident::ResourceId;
 use crate::kind::Hints;
 
@@ -51,6 +51,21 @@ struct Managed<'a> {
     id: &'a ResourceId,
     path: PathBuf,
     directory: bool,
+    origin: &'a Origin,
+}
+
+impl Managed<'_> {
+    /// Whether this directory may have that wait for it. What another host gave holds up only what
+    /// came from there too: else one that fails would stop what others and this host's file want.
+    fn may_hold(&self, other: &Managed<'_>) -> bool {
+        match (self.origin, other.origin) {
+            (Origin::Local, _) => true,
+            (Origin::Collected { .. }, Origin::Local) => false,
+            (Origin::Collected { from }, Origin::Collected { from: others }) => {
+                others.iter().any(|host| from.contains(host))
+            }
+        }
+    }
 }
 
 /// All that does, in the order of the ids.
@@ -58,7 +73,7 @@ fn managed(graph: &Graph) -> Vec<Managed<'_>> {
     let taking_part = graph.vertices.iter().filter(|(_, vertex)| vertex.meta.autoedge);
     let managed = taking_part.filter_map(|(id, vertex)| {
         let Hints { path, directory } = vertex.resource.hints();
-        path.map(|path| Managed { id, path, directory })
+        path.map(|path| Managed { id, path, directory, origin: &vertex.origin })
     });
     managed.collect()
 }
@@ -75,7 +90,8 @@ fn wanted(graph: &Graph, managed: &[Managed<'_>]) -> Vec<(usize, usize)> {
     }
     let ends = |(at, one): (usize, &Managed<'_>)| {
         let mut above = one.path.ancestors().skip(1);
-        let parent = *above.find_map(|above| directories.get(above.as_os_str()))?;
+        let holds = |at: &&usize| managed[**at].may_hold(one);
+        let parent = *above.find_map(|above| directories.get(above.as_os_str()).filter(holds))?;
         let declared = !graph.edges.is_empty()
             && graph.edges.contains_key(&(managed[parent].id.clone(), one.id.clone()));
         (parent != at && !declared).then_some((parent, at))

@@ -189,6 +189,16 @@ fn a_collected_file_waits_for_the_local_directory() {
 }
 
 #[test]
+fn a_collected_directory_holds_up_only_what_came_from_the_same_host() {
+    let mut other = collected("/s/a/of-h3");
+    other.from = vec![HostName::parse("h3").unwrap()];
+    let both = [collected("/s/a/"), collected("/s/a/of-h2"), other];
+    let graph = compiled(&program(&["/s/", "/s/a/local"], &[]), &both).graph;
+    let wanted = ["/s/ /s/a/", "/s/ /s/a/local", "/s/ /s/a/of-h3", "/s/a/ /s/a/of-h2"];
+    assert_eq!(shown(&graph), wanted);
+}
+
+#[test]
 fn a_plain_file_is_nobodys_directory() {
     assert_eq!(shown(&compiled(&program(&["/a", "/a/b"], &[]), &[]).graph), [""; 0]);
 }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobBuilder;
+use regex::bytes;
 use regex::{Regex, RegexBuilder};
 
 use crate::spec::rule::{LabelTest, Matcher};
@@ -22,7 +23,7 @@ pub enum Pattern {
     /// This text.
     Is(String),
     /// Of this form.
-    Glob(GlobMatcher),
+    Glob(bytes::Regex),
     /// Matched as a whole.
     Regex(Regex),
     /// One of these.
@@ -59,7 +60,7 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Pattern::Is(wanted) => wanted == text,
-            Pattern::Glob(glob) => glob.is_match(text),
+            Pattern::Glob(glob) => glob.is_match(text.as_bytes()),
             Pattern::Regex(regex) => regex.is_match(text),
             Pattern::Any(all) => all.iter().any(|one| one.matches(text)),
             Pattern::Not(one) => !one.matches(text),
@@ -71,7 +72,9 @@ fn is_plain(glob: &str) -> bool {
     !glob.is_empty() && !glob.contains(['*', '?', '[', ']', '{', '}', '\\'])
 }
 
-fn glob(text: &str, slashes: bool) -> Result<GlobMatcher, String> {
+/// Compiled here and not by globset, which takes for granted that this cannot fail: braces in
+/// braces can be deeper than a regular expression may be.
+fn glob(text: &str, slashes: bool) -> Result<bytes::Regex, String> {
     if text.is_empty() {
         return Err("an empty glob matches nothing".to_owned());
     }
@@ -79,9 +82,12 @@ fn glob(text: &str, slashes: bool) -> Result<GlobMatcher, String> {
         return Err(format!("a glob has at most {GLOB_BYTES_MAX} bytes"));
     }
     let built = GlobBuilder::new(text).literal_separator(slashes).backslash_escape(true).build();
-    built
-        .map(|glob| glob.compile_matcher())
-        .map_err(|why| format!("the glob `{text}` is not valid: {}", why.kind()))
+    let glob = built.map_err(|why| format!("the glob `{text}` is not valid: {}", why.kind()))?;
+    bytes::RegexBuilder::new(glob.regex())
+        .dot_matches_new_line(true)
+        .size_limit(REGEX_SIZE_MAX)
+        .build()
+        .map_err(|_| format!("the glob `{text}` is too large or has too many braces"))
 }
 
 fn regex(text: &str) -> Result<Regex, String> {

@@ -122,7 +122,8 @@ impl EtcdStore {
                     self.endpoints.fail(&bound);
                     tries += 1;
                     if tries >= SHORT_TRIES {
-                        limit *= 2;
+                        // A store that refuses at once is asked many times before the call is over.
+                        limit = (limit * 2).min(CALL);
                     }
                     // Keeps a refusing endpoint, the only one left, from being asked in a tight
                     // loop.

@@ -291,6 +291,8 @@ impl Membership {
         match (self.stage, order) {
             (Stage::Offered { .. }, Some(order)) if self.failed != Some(order.seq) => {
                 (self.failed, self.member) = (Some(order.seq), Some(order.member));
+                // Another list and another folder: what went wrong before says nothing about these.
+                (self.streak, self.pause) = (Streak::default(), BACKOFF.0);
                 self.hand(Stage::Following, Command::Follow)
             }
             (Stage::Starting { .. }, _) if self.phase == Phase::Joining => {

@@ -27,7 +27,7 @@ use crate::store::etcd::{Endpoints, EtcdStore};
 const CLAIM: Duration = Duration::from_secs(2);
 /// How long a member with data waits for an answer: who has no quorum accepts connections and does
 /// not answer, until we are there.
-const COLD: Duration = Duration::from_millis(250);
+const COLD: Duration = Duration::from_secs(1);
 /// Orders of people that may wait: each ends the agent, so a second one is refused.
 const ORDERS: usize = 1;
 
@@ -63,7 +63,12 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         examined?;
     }
     tls.admit(&addresses.seeds).await?;
-    let contact = contact(&rpc, &known, &addresses, &identity, patience).await?;
+    let ask = |patience| contact(&rpc, &known, &addresses, &identity, patience);
+    let mut contact = ask(patience).await?;
+    if cold && contact.answer == Contact::Answers(Listed::No) {
+        // Nothing is put aside before everybody had the time to answer.
+        contact = ask(Duration::MAX).await?;
+    }
     let facts = Facts {
         phase: identity.phase,
         data,
@@ -217,10 +222,15 @@ async fn contact(
             continue;
         }
         let listed = identity.member.is_some_and(|own| members.iter().any(|m| m.id == own));
+        let led = probe.is_some_and(|probe| probe.leader != 0);
+        if identity.member.is_some() && !listed && !led {
+            // Who is cut off tells the list that it last knew, which may be older than we are.
+            continue;
+        }
         // One list that has us is enough to try: etcd itself knows whether it was removed.
         let listed = listed || contacted.answer == Contact::Answers(Listed::Yes);
         contacted.answer = Contact::Answers(if listed { Listed::Yes } else { Listed::No });
-        contacted.led |= probe.is_some_and(|probe| probe.leader != 0);
+        contacted.led |= led;
     }
     Ok(contacted)
 }

@@ -19,7 +19,7 @@ use crate::cluster::writes::{self, Claim};
 use crate::store::Store;
 
 /// The pause before something that another host must do first is looked at again.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// Founds a cluster: the token is random, so that a wiped folder founds a different cluster at the
 /// same address.

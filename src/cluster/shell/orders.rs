@@ -28,10 +28,10 @@ pub(super) async fn run(agent: Arc<Agent>) {
         if let Some(entry) = snapshot.entries.iter().find(|entry| entry.key == key) {
             let when = vec![Compare::Revision(key.clone(), entry.revision)];
             let then = vec![Op::Delete { key: key.clone() }];
-            let taken = agent.store.txn(Txn { when, then }).await;
+            let taken = agent.store.txn(Txn { when, then }).await.is_ok_and(|done| done.applied);
             let record: Option<OrderRecord> = keys::read(&entry.value);
-            if let (Ok(done), Some(record)) = (taken, record)
-                && done.applied
+            if let Some(record) = record
+                && (taken || is_gone(&agent, &key, entry.revision).await)
             {
                 obey(&agent, &record);
             }
@@ -44,6 +44,13 @@ pub(super) async fn run(agent: Arc<Agent>) {
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+/// Whether the order is not there any more. Nobody else takes it, so that an earlier try to take it
+/// did, whose answer was lost.
+async fn is_gone(agent: &Agent, key: &str, revision: i64) -> bool {
+    let now = agent.store.range(key).await;
+    now.is_ok_and(|now| now.entries.iter().all(|one| one.key != key || one.revision != revision))
 }
 
 fn obey(agent: &Agent, record: &OrderRecord) {

@@ -161,5 +161,6 @@ async fn record_cluster(agent: &Agent) {
     // Applied or not: afterwards the records are there.
     while let Err(error) = agent.store.txn(txn.clone()).await {
         tracing::warn!(%error, "the new cluster's records cannot be written yet");
+        tokio::time::sleep(super::member::AGAIN).await;
     }
 }

@@ -177,7 +177,7 @@ async fn revoke(agent: &Agent) -> bool {
 /// Takes this member out through another one, when the voters that remain have a quorum of their
 /// own. etcd's own check is off, so nobody else would refuse.
 async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
-    let Some((_, members)) = agent.rpc.members(&agent.own_url).await else { return false };
+    let Some(members) = listed(agent, serving).await else { return false };
     let others: Vec<_> = members.iter().filter(|m| !m.learner && m.id != serving.member).collect();
     if answering(agent, serving, &others).await < quorum(others.len()) {
         return false;
@@ -189,6 +189,17 @@ async fn remove_self(agent: &Agent, serving: &Serving) -> bool {
         }
     }
     false
+}
+
+/// The members, as our etcd or, when it has ended, one of the others tells.
+async fn listed(agent: &Agent, serving: &Serving) -> Option<Vec<Member>> {
+    for url in std::iter::once(agent.own_url.clone()).chain(agent.endpoints.urls()) {
+        match agent.rpc.members(&url).await {
+            Some((cluster, members)) if cluster == serving.cluster => return Some(members),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// How many of these answer for our cluster and know its leader.

@@ -12,6 +12,9 @@ use crate::collect::Content;
 use crate::spec::HostSelector;
 use crate::spec::rule::{LabelTest, Matcher};
 
+/// How many patterns may say who may collect a record: each collector compiles all of them.
+const PATTERNS_MAX: usize = 64;
+
 /// Who may collect a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -91,6 +94,14 @@ fn matcher(label: Label) -> Result<Matcher, Content> {
     })
 }
 
+fn patterns(label: &Label) -> usize {
+    match label {
+        Label::Any(all) => all.iter().map(patterns).sum::<usize>().max(1),
+        Label::Not(one) => patterns(one),
+        _ => 1,
+    }
+}
+
 pub(super) type Terms = (BTreeMap<String, String>, HostSelector);
 
 /// The labels and hosts that a record names.
@@ -101,5 +112,13 @@ pub(super) fn terms(map: &mut serde_json::Map<String, Json>) -> Result<Terms, Co
         .map_err(|_| broken("the labels of the record are no texts"))?;
     let to: To = serde_json::from_value(part("to")?)
         .map_err(|_| broken("who may collect the record is not understood"))?;
+    let many = match &to {
+        To::Names(names) => names.len(),
+        To::Labels(labels) => labels.values().map(patterns).sum(),
+    };
+    if many > PATTERNS_MAX {
+        let text = format!("who may collect the record is said by {many} patterns");
+        return Err(broken(format!("{text}, {PATTERNS_MAX} are permitted")));
+    }
     Ok((labels, of_wire(to)?))
 }

@@ -31,12 +31,15 @@ pub(super) fn kind(rule: &FullRule, one: &One<'_>) -> Result<(), (Code, String)>
     }
 }
 
-/// Whether the rule consents to what these fields do. They are those that the exporter chose.
-pub(super) fn fields(rule: &FullRule, kind: &str, given: &Fields) -> Result<(), (Code, String)> {
-    if kind != "file" {
-        return Ok(());
-    }
-    for (consent, what) in needs(given) {
+/// Whether the rule consents to what these fields do. `given` are those that the exporter chose,
+/// `whole` all that there are.
+pub(super) fn fields(
+    rule: &FullRule,
+    kind: &str,
+    given: &Fields,
+    whole: &Fields,
+) -> Result<(), (Code, String)> {
+    for (consent, what) in needs(kind, given, whole) {
         if !rule.allow.contains(&consent) {
             let word = consent.as_str();
             return Err((Code::Xc06, format!("{what} needs allow: [{word}]; refused")));
@@ -45,7 +48,18 @@ pub(super) fn fields(rule: &FullRule, kind: &str, given: &Fields) -> Result<(), 
     Ok(())
 }
 
-fn needs(given: &Fields) -> Vec<(Consent, String)> {
+/// What these fields need a word of this host for, and why.
+pub(super) fn needs(kind: &str, given: &Fields, whole: &Fields) -> Vec<(Consent, String)> {
+    match kind {
+        "file" => of_file(given),
+        "kv" if !whole.contains_key("value") => {
+            vec![(Consent::Remove, "no value removes the key;".to_owned())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn of_file(given: &Fields) -> Vec<(Consent, String)> {
     let flag = |name: &str| given.get(name) == Some(&Value::Bool(true));
     let mut needs = Vec::new();
     for name in ["source", "fragments"] {

@@ -12,6 +12,9 @@ use crate::ident::ResourceId;
 use crate::spec::rule::Reference;
 use crate::spec::{Collected, EdgeSpec, FullRule, Program};
 
+/// How many edges one rule may ask for.
+const EDGES_MAX: usize = 100_000;
+
 /// The edges of all rules; a rule whose edges close a cycle loses what it made.
 pub(super) fn apply(
     rules: &[Rule<'_>],
@@ -29,19 +32,25 @@ pub(super) fn apply(
         let mut edges = Vec::new();
         let mut refused = None;
         'rules: for rule in full(rules) {
+            let wanted = count(rule, &resources);
+            if wanted > EDGES_MAX {
+                refused = Some((rule, format!("{wanted} edges, {EDGES_MAX} are permitted")));
+                break;
+            }
             for edge in of_rule(rule, &resources) {
                 if let Some(way) = way(&after, &edge.to, &edge.from) {
-                    refused = Some((rule, way));
+                    let way: Vec<String> =
+                        way.iter().chain(way.first()).map(ToString::to_string).collect();
+                    refused = Some((rule, format!("cycle {}", way.join(" -> "))));
                     break 'rules;
                 }
                 add(&mut after, &edge);
                 edges.push(edge);
             }
         }
-        let Some((rule, way)) = refused else { return (resources, edges) };
-        let way: Vec<String> = way.iter().chain(way.first()).map(ToString::to_string).collect();
+        let Some((rule, why)) = refused else { return (resources, edges) };
         let (code, label) = (Code::Xc09, rule.label());
-        messages.push(format!("{code} {label}: cycle {}; rule held", way.join(" -> ")));
+        messages.push(format!("{code} {label}: {why}; rule held"));
         resources.retain(|one| one.rule.as_ref() != Some(&rule.id));
     }
 }
@@ -62,7 +71,7 @@ fn references(rule: &FullRule) -> impl Iterator<Item = &Reference> {
     rule.after.iter().chain(&rule.before).chain(&rule.notify)
 }
 
-fn of_rule(rule: &FullRule, resources: &[Collected]) -> Vec<EdgeSpec> {
+fn of_rule<'a>(rule: &'a FullRule, resources: &'a [Collected]) -> Vec<EdgeSpec> {
     let mine = made_by(&rule.id, resources);
     let mut edges = Vec::new();
     let mut link = |from: &ResourceId, to: &ResourceId, notify| {
@@ -72,12 +81,23 @@ fn of_rule(rule: &FullRule, resources: &[Collected]) -> Vec<EdgeSpec> {
             edges.push(EdgeSpec { name, from, to, notify, from_span, to_span });
         }
     };
+    let all = |list: &'a [Reference]| -> Vec<&'a ResourceId> {
+        list.iter().flat_map(|one| behind(one, resources)).collect()
+    };
+    let (after, before, notify) = (all(&rule.after), all(&rule.before), all(&rule.notify));
     for own in mine {
-        rule.after.iter().flat_map(|one| behind(one, resources)).for_each(|o| link(o, own, false));
-        rule.before.iter().flat_map(|one| behind(one, resources)).for_each(|o| link(own, o, false));
-        rule.notify.iter().flat_map(|one| behind(one, resources)).for_each(|o| link(own, o, true));
+        after.iter().for_each(|other| link(other, own, false));
+        before.iter().for_each(|other| link(own, other, false));
+        notify.iter().for_each(|other| link(own, other, true));
     }
     edges
+}
+
+/// How many edges the rule asks for. It grows with the product of what two rules make, which
+/// exporters decide.
+fn count(rule: &FullRule, resources: &[Collected]) -> usize {
+    let others: usize = references(rule).map(|one| behind(one, resources).len()).sum();
+    made_by(&rule.id, resources).len().saturating_mul(others)
 }
 
 fn made_by<'a>(id: &str, resources: &'a [Collected]) -> Vec<&'a ResourceId> {

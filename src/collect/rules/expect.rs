@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::fields::build;
 use super::full::Ready;
 use super::{Candidate, Place, Rule, Rules};
-use crate::collect::Code;
+use crate::collect::{Code, Held};
 use crate::ident::ResourceId;
-use crate::spec::rule::{Expect, Gone};
+use crate::kind::{Kind, Power};
+use crate::spec::Collected;
+use crate::spec::rule::{Consent, Expect, Gone};
 
 /// Puts the last set of each rule in the place of one that is not as expected. `counts` says how
 /// many exports each rule took.
@@ -50,12 +52,16 @@ fn violated(expect: Expect, count: usize) -> Option<String> {
 fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candidate> {
     let last = place.previous.iter().filter(|one| one.rule.as_ref() == Some(&ready.rule.id));
     last.filter_map(|one| {
+        let kind = (rules.kinds)(one.id.kind())?;
+        if !permits(ready, kind, one) {
+            return None;
+        }
         Some(Candidate {
             id: one.id.clone(),
             from: one.from.clone(),
             fields: one.fields.clone(),
             meta: Arc::clone(&one.meta),
-            target: build((rules.kinds)(one.id.kind())?, &one.id, &one.fields).ok()?,
+            target: build(kind, &one.id, &one.fields).ok()?,
             rule: Some(Arc::clone(&ready.rule)),
             revision: 0,
         })
@@ -63,14 +69,37 @@ fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candi
     .collect()
 }
 
-/// Adds what rules that freeze made before and would not make now.
-pub(super) fn freeze(rules: &Rules<'_>, place: &Place<'_>, candidates: &mut Vec<Candidate>) {
+/// Whether the rule, as it is now, could have made this: it may have been another one of the same
+/// name, or have permitted more.
+fn permits(ready: &Ready, kind: &dyn Kind, one: &Collected) -> bool {
+    let rule = &ready.rule;
+    let fits = match &rule.gather {
+        Some(gather) => gather.id == one.id,
+        None => rule.kinds.iter().any(|kind| kind == one.id.kind()),
+    };
+    let powerful = kind.power() == Power::Powerful;
+    fits && ready.contains(kind, &one.id, &one.fields).is_ok()
+        && (!powerful || rule.allow.contains(&Consent::Power))
+}
+
+/// Adds what rules that freeze made before and would not make now. What was refused in this run for
+/// want of a consent is not frozen.
+pub(super) fn freeze(
+    rules: &Rules<'_>,
+    place: &Place<'_>,
+    held: &[Held],
+    candidates: &mut Vec<Candidate>,
+) {
+    let refused = |one: &Candidate| {
+        let refusal = |held: &&Held| matches!(held.code, Code::Xc04 | Code::Xc06 | Code::Xc14);
+        held.iter().filter(refusal).any(|held| held.id == one.id)
+    };
     for rule in &rules.all {
         let Rule::Full(ready) = rule else { continue };
         if ready.rule.gone == Gone::Freeze {
             let there: BTreeSet<ResourceId> = candidates.iter().map(|one| one.id.clone()).collect();
             let last = made_before(rules, ready, place).into_iter();
-            candidates.extend(last.filter(|one| !there.contains(&one.id)));
+            candidates.extend(last.filter(|one| !there.contains(&one.id) && !refused(one)));
         }
     }
 }

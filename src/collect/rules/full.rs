@@ -117,7 +117,7 @@ impl Setting {
     }
 
     /// Nothing in it comes from an export.
-    fn is_literal(&self) -> bool {
+    pub(super) fn is_literal(&self) -> bool {
         match self {
             Setting::Is(_) => true,
             Setting::Text(template) => template.is_literal(),
@@ -238,7 +238,7 @@ fn make(
         trace.say("dropped", dropped.join(", "));
     }
     check_fields(kind, &fields)?;
-    consent::fields(said, kind.name(), &given)?;
+    consent::fields(said, kind.name(), &given, &fields)?;
     rule.contains(kind, id, &fields)?;
     let target = build(kind, id, &fields)?;
     if let Some(within) = &rule.within

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::fields::{build, check_fields};
 use super::full::{Ready, Setting};
-use super::{Candidate, Rules, subject};
+use super::{Candidate, Rules, consent, subject};
 use crate::collect::{Code, Content, Export, Held};
 use crate::ident::{HostName, ResourceId};
-use crate::kind::Power;
+use crate::kind::{Kind, Power};
 use crate::matching::{Subject, Vars};
 use crate::spec::Fields;
 use crate::spec::rule::Consent;
@@ -48,6 +48,31 @@ pub(super) fn one(
         })
 }
 
+/// A powerful kind made of what others wrote needs the same consents as one that is taken from
+/// them.
+fn consents(
+    rules: &Rules<'_>,
+    rule: &Ready,
+    kind: &dyn Kind,
+    exports: &[&Export],
+) -> Result<(), (Code, String)> {
+    let allows = |consent| rule.rule.allow.contains(&consent);
+    if kind.power() != Power::Powerful {
+        return Ok(());
+    }
+    if !allows(Consent::Power) {
+        return Err((Code::Xc06, format!("{} needs allow: [power]; refused", kind.name())));
+    }
+    let stranger = |one: &&&Export| !rules.host(&one.address.from).1;
+    match exports.iter().find(stranger) {
+        Some(one) if !allows(Consent::Unauthenticated) => {
+            let text = format!("exporter {} not authenticated; refused", one.address.from);
+            Err((Code::Xc06, text))
+        }
+        _ => Ok(()),
+    }
+}
+
 type Made = (Fields, Option<std::path::PathBuf>);
 
 fn make(
@@ -60,9 +85,7 @@ fn make(
     let Some(kind) = (rules.kinds)(id.kind()) else {
         return Err((Code::Xc12, "unknown kind; ignored".to_owned()));
     };
-    if kind.power() == Power::Powerful && !rule.rule.allow.contains(&Consent::Power) {
-        return Err((Code::Xc06, format!("{} needs allow: [power]; refused", kind.name())));
-    }
+    consents(rules, rule, kind, exports)?;
     let none = Fields::new();
     let subjects: Vec<Subject<'_>> = exports
         .iter()
@@ -80,11 +103,16 @@ fn make(
         })
         .collect();
     let vars = Vars::of_all(&subjects, rules.site.me);
-    let mut fields = Fields::new();
+    let (mut fields, mut given) = (Fields::new(), Fields::new());
     for (field, setting) in settings {
-        fields.insert(field.clone(), setting.value(kind, field, &vars)?);
+        let value = setting.value(kind, field, &vars)?;
+        if !setting.is_literal() {
+            given.insert(field.clone(), value.clone());
+        }
+        fields.insert(field.clone(), value);
     }
     check_fields(kind, &fields)?;
+    consent::fields(&rule.rule, kind.name(), &given, &fields)?;
     rule.contains(kind, id, &fields)?;
     let target = build(kind, id, &fields)?;
     Ok((fields, target))

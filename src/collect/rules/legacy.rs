@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fields::{check_fields, leaves};
-use super::{Candidate, One, held};
+use super::{Candidate, One, consent, held};
 use crate::collect::record::shown;
 use crate::collect::{Code, Held};
 use crate::kind::Power;
-use crate::kind::file::{consent, result_path};
+use crate::kind::file::result_path;
 use crate::spec::{CollectRule, Value};
 
 /// What all legacy rules of one kind come to.
@@ -84,7 +84,8 @@ fn make(rule: &Merged<'_>, one: &One<'_>) -> Result<Candidate, (Code, String)> {
     }
     let fields = one.fields()?;
     check_fields(kind, fields)?;
-    if let ("file", Some((_, what))) = (kind.name(), consent(fields)) {
+    if let Some((_, what)) = consent::needs(kind.name(), fields, fields).into_iter().next() {
+        let what = what.trim_end_matches(';');
         return Err((Code::Xc06, format!("{what}; refused in a legacy rule")));
     }
     let (id, mut fields) = (address.id(), fields.clone());

@@ -444,8 +444,9 @@ fn c7_a_legacy_rule_takes_nothing_that_reads_or_removes_files_of_this_host() {
     assert_eq!(
         collection.messages,
         [
-            "XC06 file[/x/d/] from h1: may remove files of this host; refused in a legacy rule",
-            "XC06 file[/x/f] from h1: reads files of this host; refused in a legacy rule",
+            "XC06 file[/x/d/] from h1: recurse \
+         may remove files of this host; refused in a legacy rule",
+            "XC06 file[/x/f] from h1: source reads files of this host; refused in a legacy rule",
         ]
     );
 }

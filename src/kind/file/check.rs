@@ -63,19 +63,6 @@ pub(super) fn wanted(
     Ok((path, wanted))
 }
 
-/// Why these fields of another host's resource need a word of the host that collects it, and which
-/// one; nothing when they only write what they say.
-pub fn consent(fields: &Fields) -> Option<(&'static str, &'static str)> {
-    let given = |name: &str| fields.contains_key(name);
-    if given("source") || given("fragments") || flag(fields, "symlink") {
-        return Some(("local-source", "reads files of this host"));
-    }
-    if ["recurse", "purge", "force"].into_iter().any(|name| flag(fields, name)) {
-        return Some(("remove", "may remove files of this host"));
-    }
-    None
-}
-
 /// Where something is wanted.
 struct Spot<'a> {
     path: &'a Path,

@@ -114,7 +114,8 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         let blamed = room.filter(|_| busy).unwrap_or(action);
         let error = explain(path, &name, blamed, &error);
         job.ways.forget();
-        let way = find_way(path, job.ways).map_err(cannot_look)?;
+        // Not kept: the next attempt opens it itself, and what fails there is no race.
+        let way = find_way(path, &Ways::default()).map_err(cannot_look)?;
         let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
         return Err(if now == observed && !unsteady && !kept {
             Trouble::Failed(error)

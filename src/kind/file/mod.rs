@@ -28,7 +28,6 @@ use super::{
 use crate::ident::ResourceId;
 use crate::spec::Fields;
 
-pub use check::consent;
 pub use path::{clean, result_path};
 use plan::{Body, Wanted};
 

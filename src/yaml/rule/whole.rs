@@ -5,7 +5,7 @@
 use super::Reader;
 use crate::kind::{Kind, Power};
 use crate::matching::{check_hosts, literal_prefix};
-use crate::spec::rule::Consent;
+use crate::spec::rule::{Consent, Gone};
 use crate::spec::{FullRule, Value};
 use crate::yaml::node::Entry;
 use crate::yaml::select;
@@ -23,6 +23,10 @@ impl Reader<'_> {
         }
         if rule.into.is_some() && rule.set.contains_key("path") {
             self.say(rule.span, "`into` and `set.path` together; keep one");
+        }
+        if (rule.gone == Gone::Freeze || has("expect")) && !has("rule") {
+            let text = "what it made is kept under its name; give it one: `rule: NAME`";
+            self.say(rule.span, text);
         }
         if rule.gather.is_some() {
             for key in NOT_WITH_GATHER.into_iter().filter(|key| has(key)) {
@@ -42,7 +46,7 @@ impl Reader<'_> {
             if kind.power() == Power::Powerful {
                 if !rule.allow.contains(&Consent::Power) {
                     self.say(rule.span, format!("{} needs allow: [power]", kind.name()));
-                } else if gathered.is_none() && !select::chooses_hosts(&rule.filter) {
+                } else if !select::chooses_hosts(&rule.filter) {
                     self.say(rule.span, "powerful kinds need a host filter");
                 }
             }

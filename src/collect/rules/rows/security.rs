@@ -132,3 +132,66 @@ fn a_rule_that_no_reader_checked_consents_to_nothing() {
     site.program.collect = vec![CollectRule::Full(Arc::new(rule))];
     assert_eq!(site.run().messages, ["XC10 rule r: unknown variable nobody; rule takes nothing"]);
 }
+
+#[test]
+fn a_record_whose_words_nobody_can_compile_is_for_nobody_and_stops_nobody() {
+    let deep = format!("{}x{}", "{".repeat(300), "}".repeat(300));
+    let mut hostile = file("h9", "x", "/etc/x");
+    hostile.to = HostSelector::Names(vec![deep.clone()]);
+    for rules in ["collect: [{kind: file}]\n", "collect:\n- {rule: r, kind: file, within: /}\n"] {
+        let exports = vec![hostile.clone(), file("web1", "a", "/etc/a")];
+        assert_eq!(ids(&super::site(exports, rules).run()), ["file[a]"], "{rules}");
+    }
+    let found = mistakes(&format!("resources: {{noop: [{{name: n, hosts: [\"{deep}\"]}}]}}\n"));
+    assert!(found[0].contains("is too large or has too many braces"), "{found:?}");
+}
+
+#[test]
+fn what_is_gathered_needs_the_consents_that_what_is_taken_needs() {
+    let gather = "gather: {kind: exec, name: up, cmd: \"echo {{ exports|length }}\"}";
+    let rule = |allow: &str| {
+        let head = format!("rule: r, kind: kv, where: {{host: h9}}, allow: [{allow}]");
+        format!("collect:\n- {{{head}, {gather}}}\n")
+    };
+    let exports = || vec![export("h9", "kv[k]", &[("m", "4755")], &[("value", "; evil")])];
+    let refused = ["XC06 exec[up]: exporter h9 not authenticated; refused, rule r"];
+    assert_eq!(super::site(exports(), &rule("power")).run().messages, refused);
+    assert_eq!(ids(&super::site(exports(), &rule("power, unauthenticated")).run()), ["exec[up]"]);
+    let anybody = rule("power").replace("where: {host: h9}, ", "");
+    assert!(mistakes(&anybody)[0].ends_with("powerful kinds need a host filter"));
+
+    let mode =
+        "gather: {kind: file, name: up, path: /srv/up, mode: \"{{ (exports|first).labels.m }}\"}";
+    let found =
+        super::site(exports(), &format!("collect:\n- {{rule: r, kind: kv, {mode}}}\n")).run();
+    assert_eq!(found.messages, ["XC06 file[up]: mode 4755 needs allow: [setid]; refused, rule r"]);
+}
+
+#[test]
+fn a_legacy_rule_neither_removes_nor_takes_a_set_uid_mode() {
+    let legacy = "collect: [{kind: file}, {kind: kv}]\n";
+    let exports = vec![
+        export("h9", "file[sh]", &[], &[("path", "/srv/sh"), ("mode", "4755")]),
+        export("h9", "file[pw]", &[], &[("path", "/etc/passwd"), ("state", "absent")]),
+        export("h9", "kv[leader]", &[], &[]),
+        export("h9", "kv[kept]", &[], &[("value", "x")]),
+    ];
+    let found = super::site(exports, legacy).run();
+    assert_eq!(ids(&found), ["kv[kept]"]);
+    assert_eq!(found.messages.len(), 3, "{:?}", found.messages);
+    assert!(found.messages.iter().all(|one| one.starts_with("XC06 ")), "{:?}", found.messages);
+}
+
+#[test]
+fn what_a_rule_no_longer_permits_is_not_kept_by_it() {
+    let rule =
+        |more: &str| format!("collect:\n- {{rule: r, kind: file, gone: freeze, within: {more}}}\n");
+    let mut site = super::site(vec![file("web1", "a", "/etc/a")], &rule("/"));
+    site.previous = site.run().resources;
+    site.exports.clear();
+    assert_eq!(ids(&site.run()), ["file[a]"], "it froze");
+    site.program = program(&rule("/srv/"));
+    assert_eq!(ids(&site.run()), [""; 0], "outside of what the rule permits now");
+    let unnamed = rule("/").replace("rule: r, ", "");
+    assert!(mistakes(&unnamed)[0].contains("give it one: `rule: NAME`"));
+}

@@ -463,15 +463,3 @@ async fn links_of_the_agent_s_own_user_on_the_way_are_passed() {
     assert_eq!(changed(scene.go("var/a/", &gone).await), "removed with all that was in it");
     assert!(!scene.path("run/a").exists());
 }
-
-#[test]
-fn what_may_read_or_remove_files_of_a_collecting_host_needs_its_word() {
-    use crate::kind::file::consent;
-    let needs = |key: &str, value: Value| consent(&[(key.to_owned(), value)].into());
-    let text = || Value::Str("/etc/shadow".to_owned());
-    assert_eq!(needs("source", text()).unwrap().0, "local-source");
-    assert_eq!(needs("fragments", Value::List(vec![text()])).unwrap().0, "local-source");
-    assert_eq!(needs("purge", Value::Bool(true)).unwrap().0, "remove");
-    assert_eq!(needs("force", Value::Bool(true)).unwrap().0, "remove");
-    assert_eq!(needs("content", text()), None);
-}
