@@ -1,8 +1,9 @@
 //! What a rule says about one export, made ready to be asked: patterns, conditions, expressions and
 //! templates.
 //!
-//! What an exporter wrote is only ever a value in here; what is compiled comes from this host's own
-//! files. Refuses to know rules, exports and kinds, and to run without a bound.
+//! What an exporter wrote is only ever a value in here, but for the bounded patterns by which it
+//! says who may collect; expressions and templates come from this host's own files. Refuses to know
+//! rules, exports and kinds, and to run without a bound.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

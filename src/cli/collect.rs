@@ -88,6 +88,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let text = if args.json {
         serde_json::json!({"v": 1, "exports": all}).to_string() + "\n"
+    } else if all.is_empty() && args.from.is_none() {
+        super::exports::NOTHING.to_owned()
     } else {
         explain::text(&all, in_full)
     };

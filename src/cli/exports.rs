@@ -39,6 +39,10 @@ enum Verb {
     },
 }
 
+/// What is said where there is nothing to list.
+pub(super) const NOTHING: &str =
+    "no host exports anything; a resource whose name begins with `@@` is exported\n";
+
 /// Lists exports.
 pub(super) fn run(args: &Args) -> ExitCode {
     let Verb::List { json, which } = &args.verb;
@@ -59,6 +63,9 @@ fn table(answer: &str) -> Result<String, String> {
     let all = offline::parse(answer).map_err(|why| {
         format!("the agent's answer is not understood ({why}); is it of another version?")
     })?;
+    if all.exports.is_empty() {
+        return Ok(NOTHING.to_owned());
+    }
     let mut rows = vec![["FROM", "CHANNEL", "KIND", "NAME", "TO", "FIELDS"].map(str::to_owned)];
     for one in &all.exports {
         let to = match &one.to {
@@ -98,5 +105,6 @@ mod tests {
             web2  default  file  b\u{fffd}c   *\n";
         assert_eq!(table(answer).unwrap(), wanted);
         assert!(table("{}").is_err());
+        assert_eq!(table(r#"{"v":1,"exports":[]}"#).unwrap(), NOTHING);
     }
 }

@@ -51,7 +51,10 @@ pub(crate) async fn save(
             last = format!("{node}: {}", output.lines.join("; "));
             continue;
         };
-        copy::fetch(engine, &node, &container.id, &path, file).await?;
+        copy::fetch(engine, &node, &container.id, &path, file).await.map_err(|failure| {
+            let text = format!("{} cannot be written: {failure:#}", file.display());
+            Exit::error(Exit::FAILED, format!("{text}. Name a file in a folder that is there."))
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         match json {
             true => println!(
@@ -89,8 +92,11 @@ pub(crate) async fn restore(
     stop: &Stop,
     ui: &Ui,
 ) -> anyhow::Result<()> {
-    let bytes = std::fs::read(file)
-        .map_err(|failure| Exit::error(Exit::FAILED, format!("{}: {failure}", file.display())))?;
+    let bytes = std::fs::read(file).map_err(|failure| {
+        let text = format!("{} cannot be read: {failure}", file.display());
+        let next = "Name a file that cluster snapshot save wrote.";
+        Exit::error(Exit::FAILED, format!("{text}. {next}"))
+    })?;
     let listed = up::sweep(engine, &wanted.cluster).await?;
     let cluster = &wanted.cluster;
     if !listed.of(cluster).is_empty() {
