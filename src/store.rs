@@ -113,6 +113,9 @@ pub struct Txn {
 pub struct Committed {
     /// The conditions held and the writes were made.
     pub applied: bool,
+    /// It was tried more than once, so that an earlier try may have made the writes, and with them
+    /// an end of the conditions.
+    pub repeated: bool,
     /// The revision of the store after it.
     pub revision: i64,
 }

@@ -216,6 +216,11 @@ impl Body {
                 }
             }
             News::Ordered(Order::Leave) => self.ordered(Signal::Interrupt).await,
+            News::Ordered(Order::Fail) => {
+                if let Some(stop) = self.end(EXIT_FAILED) {
+                    self.feed(stop).await;
+                }
+            }
             News::Ordered(order) => {
                 self.again = Some(order);
                 self.ordered(Signal::Terminate).await;

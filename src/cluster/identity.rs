@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::timers::Timers;
+
 /// The version of the file's form.
 pub const VERSION: u32 = 1;
 
@@ -57,6 +59,9 @@ pub struct Identity {
     /// The client URLs that we advertised last.
     #[serde(default)]
     pub client: Vec<String>,
+    /// How soon the cluster's members miss their leader, as its record says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timers: Option<Timers>,
 }
 
 impl Identity {
@@ -75,6 +80,7 @@ impl Identity {
             initial_cluster: Vec::new(),
             peer: Vec::new(),
             client: Vec::new(),
+            timers: None,
         }
     }
 

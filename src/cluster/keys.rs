@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::identity::hex;
+use super::timers::Timers;
 use crate::ident::encode_segment;
 use crate::store::PREFIX;
 
@@ -120,6 +121,9 @@ pub struct ClusterRecord {
     pub created: u64,
     /// Counts recoveries from a lost quorum.
     pub epoch: u64,
+    /// How soon its members miss their leader; without it each goes by its own flags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timers: Option<Timers>,
 }
 
 /// `size`

@@ -79,6 +79,8 @@ pub enum Event {
         /// The other voters are a quorum without us.
         others: bool,
     },
+    /// The others have a quorum and do not list our member, which our etcd was not told.
+    Unlisted,
     /// Time has passed.
     Time,
 }

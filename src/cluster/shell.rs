@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::address::Addresses;
@@ -29,6 +29,7 @@ pub mod child;
 mod controller;
 mod entry;
 mod fault;
+mod loops;
 mod member;
 mod operate;
 mod orders;
@@ -96,8 +97,9 @@ pub struct ClusterSettings {
     pub etcd_strict: bool,
     /// `--etcd-quota`: how many bytes the store may take; without it [`QUOTA`].
     pub quota_bytes: Option<u64>,
-    /// `--etcd-heartbeat` and `--etcd-election`: how soon a leader is missed.
-    pub timers: Timers,
+    /// `--etcd-heartbeat` and `--etcd-election`: how soon a leader is missed. The founder's count
+    /// for all; without them the usual ones.
+    pub timers: Option<Timers>,
     /// `--no-server`: never run etcd here.
     pub no_server: bool,
     /// `--no-rejoin`: a member that the others removed stays out.
@@ -127,6 +129,8 @@ pub enum Order {
     Leave,
     /// Start anew, with the same arguments.
     Restart,
+    /// End as failed: the membership cannot be kept.
+    Fail,
     /// Recover the state folder while no agent runs on it, and start anew.
     Recover {
         /// Names the outcome in the state folder.
@@ -141,6 +145,7 @@ impl Order {
         match self {
             Order::Leave => "leave",
             Order::Restart => "restart",
+            Order::Fail => "fail",
             Order::Recover { .. } => "recover",
         }
     }
@@ -229,7 +234,7 @@ struct Agent {
     zone: Option<String>,
     strict: bool,
     quota: u64,
-    timers: Timers,
+    timers: Option<Timers>,
     dead_after: Duration,
     folder: Arc<state::StateFolder>,
     endpoints: Arc<Endpoints>,
@@ -247,6 +252,8 @@ struct Agent {
     settled: watch::Sender<bool>,
     claim: watch::Sender<Option<writes::Claim>>,
     serving: watch::Sender<Option<Serving>>,
+    /// Others have a quorum and do not list our member.
+    unlisted: Notify,
 }
 
 /// What is listened on.

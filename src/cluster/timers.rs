@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How often the leader gives a sign of life, and after how long without one the others elect; in
 /// milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timers {
     /// Between two signs of life.
     pub heartbeat: u32,
@@ -32,13 +34,16 @@ impl Default for Timers {
 }
 
 impl Timers {
-    /// What is asked for; what is not given follows from the other one.
+    /// What is asked for, if anything is; what is not given follows from the other one.
     ///
     /// # Errors
     /// One sentence: the times do not fit each other, or etcd.
-    pub fn new(heartbeat: Option<u32>, election: Option<u32>) -> Result<Timers, TimersError> {
+    pub fn new(
+        heartbeat: Option<u32>,
+        election: Option<u32>,
+    ) -> Result<Option<Timers>, TimersError> {
         let timers = match (heartbeat, election) {
-            (None, None) => Timers::default(),
+            (None, None) => return Ok(None),
             (Some(heartbeat), None) => {
                 Timers { heartbeat, election: heartbeat.saturating_mul(USUAL) }
             }
@@ -48,7 +53,25 @@ impl Timers {
         let fits = timers.heartbeat >= SHORTEST
             && timers.election >= timers.heartbeat.saturating_mul(FEWEST)
             && timers.election <= LONGEST;
-        if fits { Ok(timers) } else { Err(TimersError(timers)) }
+        if fits { Ok(Some(timers)) } else { Err(TimersError(timers)) }
+    }
+
+    /// What a member goes by: the cluster's, which its founder chose, as soon as they are known.
+    pub fn of(cluster: Option<Timers>, asked: Option<Timers>) -> Timers {
+        cluster.or(asked).unwrap_or_default()
+    }
+
+    /// What to say to who asked for others than the cluster has: members with different ones elect
+    /// each other away.
+    pub fn disregarded(cluster: Option<Timers>, asked: Option<Timers>) -> Option<String> {
+        let (cluster, asked) = (cluster?, asked?);
+        (cluster != asked).then(|| {
+            format!(
+                "this cluster was founded with --etcd-heartbeat {} and --etcd-election {}, which \
+                 this member takes in place of its own, {} and {}",
+                cluster.heartbeat, cluster.election, asked.heartbeat, asked.election
+            )
+        })
     }
 }
 
@@ -76,11 +99,33 @@ mod tests {
 
     #[test]
     fn what_is_not_given_follows_from_the_other() {
-        let timers = |heartbeat, election| Ok(Timers { heartbeat, election });
-        assert_eq!(Timers::new(None, None), timers(100, 1_000));
+        let timers = |heartbeat, election| Ok(Some(Timers { heartbeat, election }));
+        assert_eq!(Timers::new(None, None), Ok(None));
         assert_eq!(Timers::new(Some(20), None), timers(20, 200));
         assert_eq!(Timers::new(None, Some(500)), timers(50, 500));
         assert_eq!(Timers::new(Some(20), Some(100)), timers(20, 100));
+    }
+
+    #[test]
+    fn the_clusters_own_are_taken_and_whoever_asked_for_others_is_told() {
+        let (usual, short) = (Timers::default(), Timers { heartbeat: 20, election: 200 });
+        for (cluster, asked, taken, told) in [
+            (None, None, usual, false),
+            (None, Some(short), short, false),
+            (Some(short), None, short, false),
+            (Some(short), Some(short), short, false),
+            (Some(short), Some(usual), short, true),
+        ] {
+            assert_eq!(Timers::of(cluster, asked), taken, "{cluster:?} {asked:?}");
+            let said = Timers::disregarded(cluster, asked);
+            assert_eq!(said.is_some(), told, "{cluster:?} {asked:?} {said:?}");
+        }
+        let said = Timers::disregarded(Some(short), Some(usual)).unwrap();
+        assert_eq!(
+            said,
+            "this cluster was founded with --etcd-heartbeat 20 and --etcd-election 200, which this \
+             member takes in place of its own, 100 and 1000"
+        );
     }
 
     #[test]

@@ -130,6 +130,13 @@ enum Action {
     Remove,
 }
 
+/// What a look and a write led to.
+enum Tried {
+    Done(Outcome),
+    /// The key changed in between; the words of a write that may have been what changed it.
+    Refused(Option<String>),
+}
+
 impl Kv {
     /// What to do when `stored` is there. A refresh sets the exact value.
     fn plan(&self, stored: Option<&[u8]>, refresh: bool) -> Action {
@@ -168,27 +175,32 @@ impl Kv {
 
     async fn converge(&self, cx: &Context) -> Result<Outcome, String> {
         let key = self.full_key(cx);
+        let mut unsure = None;
         for _ in 0..TRIES {
             match self.attempt(&*cx.store, &key, cx).await {
-                Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => {}
+                // Nothing is left to do: the write that came back as refused had been made before.
+                Ok(Tried::Done(Outcome::Unchanged)) => {
+                    return Ok(unsure.map_or(Outcome::Unchanged, Outcome::Changed));
+                }
+                Ok(Tried::Done(outcome)) => return Ok(outcome),
+                Ok(Tried::Refused(may_be_made)) => unsure = may_be_made,
                 Err(error) => return Err(format!("key {key}: {error}")),
             }
         }
         Err(format!("key {key}: changed by others {TRIES} times in a row; see who else sets it"))
     }
 
-    /// One look and one write; nothing when the key changed in between.
+    /// One look and one write.
     async fn attempt(
         &self,
         store: &dyn Store,
         key: &str,
         cx: &Context,
-    ) -> Result<Option<Outcome>, StoreError> {
+    ) -> Result<Tried, StoreError> {
         let found = store.range(key).await?.entries.into_iter().find(|entry| entry.key == key);
         let stored = found.as_ref().map(|entry| entry.value.as_slice());
         let (op, words) = match self.plan(stored, cx.refresh) {
-            Action::Leave => return Ok(Some(Outcome::Unchanged)),
+            Action::Leave => return Ok(Tried::Done(Outcome::Unchanged)),
             Action::Remove => (Op::Delete { key: key.to_owned() }, "key removed"),
             Action::Set => {
                 let value = self.value.clone().unwrap_or_default().into_bytes();
@@ -196,14 +208,17 @@ impl Kv {
             }
         };
         if !cx.apply {
-            return Ok(Some(Outcome::WouldChange(words.to_owned())));
+            return Ok(Tried::Done(Outcome::WouldChange(words.to_owned())));
         }
         let when = match &found {
             Some(entry) => Compare::Revision(key.to_owned(), entry.revision),
             None => Compare::Missing(key.to_owned()),
         };
         let committed = store.txn(Txn { when: vec![when], then: vec![op] }).await?;
-        Ok(committed.applied.then(|| Outcome::Changed(words.to_owned())))
+        Ok(match committed.applied {
+            true => Tried::Done(Outcome::Changed(words.to_owned())),
+            false => Tried::Refused(committed.repeated.then(|| words.to_owned())),
+        })
     }
 }
 
@@ -355,5 +370,48 @@ mod tests {
             let fields: Vec<_> = errors.iter().filter_map(|error| error.field).collect();
             assert_eq!(fields, expected.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    /// A store that makes each write at its first try, loses the answer, and answers to the second.
+    struct Forgetful(MemoryStore);
+
+    #[async_trait]
+    impl Store for Forgetful {
+        async fn range(&self, prefix: &str) -> Result<crate::store::Snapshot, StoreError> {
+            self.0.range(prefix).await
+        }
+
+        async fn watch(&self, p: &str, from: i64) -> Result<crate::store::Watched, StoreError> {
+            self.0.watch(p, from).await
+        }
+
+        async fn txn(&self, txn: Txn) -> Result<crate::store::Committed, StoreError> {
+            self.0.txn(txn.clone()).await?;
+            let committed = self.0.txn(txn).await?;
+            Ok(crate::store::Committed { repeated: true, ..committed })
+        }
+
+        async fn grant(&self, ttl: Duration) -> Result<crate::store::LeaseId, StoreError> {
+            self.0.grant(ttl).await
+        }
+
+        async fn refresh(&self, lease: crate::store::LeaseId) -> Result<(), StoreError> {
+            self.0.refresh(lease).await
+        }
+
+        async fn revoke(&self, lease: crate::store::LeaseId) -> Result<(), StoreError> {
+            self.0.revoke(lease).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_answer_was_lost_is_told_as_the_change_that_it_was() {
+        let cx = context_on(Arc::new(Forgetful(MemoryStore::new())));
+        let kv = build("kv", "k", &[("value", "x")]).unwrap();
+        assert_eq!(changed(kv.run(&cx).await), "value set");
+        assert_eq!(kv.run(&cx).await, Ok(Outcome::Unchanged));
+        let gone = build("kv", "k", &[]).unwrap();
+        assert_eq!(changed(gone.run(&cx).await), "key removed");
+        assert_eq!(stored(&cx).await, []);
     }
 }

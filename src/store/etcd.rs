@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -193,12 +194,14 @@ impl Store for EtcdStore {
 
     async fn txn(&self, txn: Txn) -> Result<Committed, StoreError> {
         let request = transaction(&txn);
+        let tries = AtomicU32::new(0);
         self.call(|mut client: Client| {
             let request = request.clone();
+            let repeated = tries.fetch_add(1, Ordering::Relaxed) > 0;
             async move {
                 let answer = client.txn(request).await?;
                 let revision = revision(answer.header());
-                let committed = Committed { applied: answer.succeeded(), revision };
+                let committed = Committed { applied: answer.succeeded(), repeated, revision };
                 Ok((answer.header().cloned(), committed))
             }
         })

@@ -259,10 +259,10 @@ impl State {
     fn txn(&mut self, txn: Txn) -> Result<Committed, StoreError> {
         self.check(&txn.then)?;
         if !txn.when.iter().all(|compare| self.holds(compare)) {
-            return Ok(Committed { applied: false, revision: self.revision });
+            return Ok(Committed { applied: false, repeated: false, revision: self.revision });
         }
         self.write(txn.then);
-        Ok(Committed { applied: true, revision: self.revision })
+        Ok(Committed { applied: true, repeated: false, revision: self.revision })
     }
 
     /// What etcd refuses: a key written twice, a put bound to a lease that ended.

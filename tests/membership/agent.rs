@@ -274,8 +274,14 @@ impl World {
 
     fn found(&mut self, i: usize) {
         let uuid = self.hosts[i].folder.uuid.clone().unwrap_or_default();
-        let cluster =
-            ClusterRecord { v: VERSION, uuid, token: "token".into(), created: 0, epoch: 0 };
+        let cluster = ClusterRecord {
+            v: VERSION,
+            uuid,
+            token: "token".into(),
+            created: 0,
+            epoch: 0,
+            timers: None,
+        };
         let size = SizeRecord {
             v: VERSION,
             n: IDEAL,
@@ -306,7 +312,7 @@ impl World {
         let earlier = self.etcd.get(&PerHost::Host.of(&name)).map(|e| e.revision);
         let lease = self.etcd.grant(self.now);
         let done = self.write(i, &writes::claim(&name, &record, earlier, lease));
-        if let Ok(Committed { applied: true, revision }) = done {
+        if let Ok(Committed { applied: true, revision, .. }) = done {
             agent.claim = Some(Claim { lease, revision });
             agent.refresh_at = self.now + 3_000;
         }

@@ -124,7 +124,7 @@ impl Etcd {
             _ => true,
         };
         if !txn.when.iter().all(holds) || !txn.then.iter().all(leased) {
-            return Committed { applied: false, revision: self.revision };
+            return Committed { applied: false, repeated: false, revision: self.revision };
         }
         self.revision += 1;
         for op in &txn.then {
@@ -136,7 +136,7 @@ impl Etcd {
                 Op::Delete { key } => drop(self.entries.remove(&key)),
             }
         }
-        Committed { applied: true, revision: self.revision }
+        Committed { applied: true, repeated: false, revision: self.revision }
     }
 
     pub(crate) fn grant(&mut self, now: u64) -> LeaseId {

@@ -34,7 +34,10 @@ impl Store {
             }
         };
         if !txn.when.iter().all(holds) {
-            return (Committed { applied: false, revision: self.revision }, Vec::new());
+            return (
+                Committed { applied: false, repeated: false, revision: self.revision },
+                Vec::new(),
+            );
         }
         self.revision += 1;
         let mut changes = Vec::new();
@@ -52,7 +55,7 @@ impl Store {
                 }
             }
         }
-        (Committed { applied: true, revision: self.revision }, changes)
+        (Committed { applied: true, repeated: false, revision: self.revision }, changes)
     }
 
     /// A new lease.

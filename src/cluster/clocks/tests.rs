@@ -80,8 +80,14 @@ fn order(host: &str, member: u64) -> Kept<NominateRecord> {
 /// A cluster of the founder alone, which looks.
 pub(in crate::cluster) fn look() -> Seen {
     let uuid = String::new();
-    let cluster =
-        ClusterRecord { v: VERSION, uuid: uuid.clone(), token: uuid, created: 0, epoch: 0 };
+    let cluster = ClusterRecord {
+        v: VERSION,
+        uuid: uuid.clone(),
+        token: uuid,
+        created: 0,
+        epoch: 0,
+        timers: None,
+    };
     Seen {
         own: answer(1),
         revision: 9,

@@ -78,6 +78,7 @@ fn three() -> Scene {
             token: "t".into(),
             created: NOW - 7200,
             epoch: 0,
+            timers: None,
         }),
         size: Some(SizeRecord {
             v: 1,

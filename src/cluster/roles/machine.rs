@@ -91,6 +91,8 @@ enum Then {
     Later,
     FoundAnew,
     GiveUp,
+    /// The others took it out.
+    Removed,
 }
 
 /// The membership of a host.
@@ -194,6 +196,7 @@ impl Membership {
             Event::Order(order) => self.order(order),
             Event::Look { health, quorum } => self.looked(health, quorum, now),
             Event::ChildEnded { cause, others } => self.child_ended(cause, others, now),
+            Event::Unlisted => self.unlisted(),
             Event::Time if self.until().is_some_and(|until| now >= until) => self.time(now),
             Event::Time => Vec::new(),
         };

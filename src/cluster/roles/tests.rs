@@ -6,7 +6,7 @@ use crate::cluster::logline::Class;
 
 use Command::{Accept, Archive, Clear, Correct, Follow, Found, GiveUp, Kill, Offer, Readdress};
 use Command::{Say, Seek, Spawn, Tell, UseOwn};
-use Event::{ChildEnded, Claim, Done, Failed, Order, Refused, Time};
+use Event::{ChildEnded, Claim, Done, Failed, Order, Refused, Time, Unlisted};
 use Why::{Heard, NoEtcd, Nothing, Told};
 
 const ALL_PHASES: [Phase; 4] =
@@ -175,6 +175,44 @@ fn an_etcd_that_is_of_no_use_is_ended_and_what_follows_depends_on_how_far_it_had
     tell(&mut one, 15, &[Time, ended(Cause::Signal), Done]);
     let until = one.until().expect("a pause");
     assert_eq!(one.step(until, Time), [Say(Role::Starting, Nothing), Spawn(Mode::New)]);
+}
+
+#[test]
+fn a_member_that_the_others_do_not_list_puts_its_data_aside_once_and_joins_as_a_new_one() {
+    let removed = Say(
+        Role::Removed,
+        Told("this member was removed from the cluster; data moved to archive/"),
+    );
+    for phase in [Phase::Member, Phase::Leaving] {
+        // Its etcd waits for voters that are gone.
+        let mut one = starting(phase);
+        assert_eq!(tell(&mut one, 60, &[mute(true), Unlisted]), [removed, Kill]);
+        assert_eq!(one.step(seconds(61), Unlisted), [removed], "it is ending already");
+        assert_eq!(one.step(seconds(61), ended(Cause::Signal)), [Archive("removed")]);
+        assert_eq!(one.step(seconds(62), Unlisted), [], "it is under way");
+        assert_eq!(one.step(seconds(62), Done), [Seek], "and not the whole agent");
+        assert_eq!(one.step(seconds(63), Unlisted), [], "it has no member any more");
+        // It waits before it starts etcd again, or asks the others for a correction of the list.
+        let mut one = starting(phase);
+        tell(&mut one, 5, &[ended(Cause::Unknown)]);
+        assert_eq!(one.step(seconds(5), Unlisted), [removed, Archive("removed")]);
+        let (mut one, _) = begun(Start::Spawn, phase);
+        assert_eq!(one.step(seconds(1), Unlisted), [removed, Archive("removed")]);
+        assert_eq!(one.step(seconds(1), Done), [Seek], "what was in hand is let go");
+        // etcd is about to start: the next look comes when it has.
+        let (mut one, _) = begun(Start::Spawn, phase);
+        assert_eq!(tell(&mut one, 1, &[Done, Unlisted]), []);
+        assert_eq!(tell(&mut one, 2, &[Done, Unlisted]), [removed, Kill]);
+    }
+    // Who is no member yet is told by the order.
+    for phase in [Phase::Bootstrapping, Phase::Joining] {
+        assert_eq!(starting(phase).step(seconds(5), Unlisted), [], "{phase:?}");
+    }
+    assert_eq!(voter().step(seconds(5), Unlisted), [], "its own etcd knows better");
+    let mut stays_out = Membership::new(true, true);
+    let begin = Event::Begin { start: Start::Spawn, phase: Phase::Member, member: Some(70) };
+    let said = tell(&mut stays_out, 1, &[begin, Unlisted, Done]);
+    assert!(matches!(said[..], [Say(Role::Removed, Told(why))] if why.contains("--no-rejoin")));
 }
 
 #[test]
@@ -433,7 +471,7 @@ impl Walk {
         loop {
             let others = self.roll(2) == 0;
             let flag = self.roll(3) > 0;
-            match self.roll(12) {
+            match self.roll(13) {
                 0..=3 if self.one.in_hand().is_some() => return Done,
                 4 if self.one.in_hand() == Some(Correct) => return Failed,
                 4 if matches!(self.one.in_hand(), Some(Seek | GiveUp(_))) => return Event::Silent,
@@ -459,6 +497,7 @@ impl Walk {
                     return ChildEnded { cause, others };
                 }
                 10 | 11 => return Time,
+                12 => return Unlisted,
                 _ => {}
             }
         }

@@ -46,6 +46,7 @@ pub(super) async fn record(agent: &Agent) -> Option<ClusterRecord> {
         token: String::new(),
         created: now_seconds(),
         epoch: 0,
+        timers: None,
     };
     let put = Op::Put { key: keys::cluster(), value: keys::write(&record), lease: None };
     let when = vec![Compare::Missing(keys::cluster())];

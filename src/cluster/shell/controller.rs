@@ -236,6 +236,16 @@ async fn claim(
         tracing::info!(term = wanted.term, "this host decides about members");
         fault::point("claims");
     }
+    if !done.applied && done.repeated {
+        // An earlier try may have been made, and its answer lost.
+        let now = store.range(&keys::controller()).await?;
+        let ours = now.entries.iter().find(|one| {
+            one.key == keys::controller()
+                && one.value == keys::write(&wanted)
+                && one.lease == Some(host.lease)
+        });
+        return Ok(ours.map(|entry| Fence { revision: entry.revision }));
+    }
     Ok(done.applied.then_some(Fence { revision: done.revision }))
 }
 

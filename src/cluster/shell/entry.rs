@@ -4,12 +4,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
+use super::loops::Loops;
 use super::presence::ClaimError;
 use super::rpc::{Member, Rpc};
 use super::{
@@ -28,6 +28,8 @@ const CLAIM: Duration = Duration::from_secs(2);
 /// How long a member with data waits for an answer: who has no quorum accepts connections and does
 /// not answer, until we are there.
 const COLD: Duration = Duration::from_secs(1);
+/// After this long an agent that loses one of its tasks starts anew: what went wrong is rare.
+const SETTLED: Duration = Duration::from_secs(60);
 /// Orders of people that may wait: each ends the agent, so a second one is refused.
 const ORDERS: usize = 1;
 
@@ -350,6 +352,7 @@ fn agent(
         settled: watch::Sender::new(identity.cluster_uuid.is_some()),
         claim: watch::Sender::new(None),
         serving: watch::Sender::new(None),
+        unlisted: Notify::new(),
         folder,
     }))
 }
@@ -388,25 +391,47 @@ fn run(agent: Arc<Agent>, first: Start, orders: mpsc::Receiver<Order>) -> Handle
     Handle { store, status, state, operator, orders, stop, task }
 }
 
-/// Runs the loops until a stop is asked for, then the stop.
+/// Runs the loops until a stop is asked for, then the stop. Where one ends by itself, the agent is
+/// to stop, and to start anew unless it has only just begun: what ended would end again.
 async fn supervise(agent: Arc<Agent>, first: Start, mut wish: watch::Receiver<Option<StopMode>>) {
-    // Everything in here ends with this function.
-    let mut loops = JoinSet::new();
-    loops.spawn(sight::run(Arc::clone(&agent)));
-    loops.spawn(orders::run(Arc::clone(&agent)));
-    loops.spawn(snapshots::run(Arc::clone(&agent)));
-    let endpoints = Arc::clone(&agent.endpoints);
-    loops.spawn(async move { endpoints.review().await });
-    loops.spawn(tls::duty::run(Arc::clone(&agent)));
-    let mut deciding = JoinSet::new();
-    deciding.spawn(controller::run(Arc::clone(&agent)));
-    // Ended before the claim is given back, or it would claim the name anew.
-    deciding.spawn(presence::run(Arc::clone(&agent)));
-    tokio::select! {
-        _ = wish.wait_for(Option::is_some) => {}
-        () = roles::run(&agent, first) => {}
+    let began = Instant::now();
+    let (mut loops, mut deciding, mut keeping) = begin(&agent, first);
+    let lost = tokio::select! {
+        _ = wish.wait_for(Option::is_some) => None,
+        lost = loops.lost() => Some(lost),
+        lost = deciding.lost() => Some(lost),
+        lost = keeping.lost() => Some(lost),
+    };
+    if let Some(lost) = lost {
+        tracing::error!("{lost}: this is a mistake in this program, please report it");
+        let order = if began.elapsed() > SETTLED { Order::Restart } else { Order::Fail };
+        if agent.orders.try_send(order).is_err() {
+            tracing::info!("the agent is ending already");
+        }
+        // Nobody asks for a stop any more when the handle is gone, and this task with it.
+        drop(wish.wait_for(Option::is_some).await);
     }
+    keeping.end().await;
     stop::run(&agent, wish, deciding).await;
-    // Aborted tasks hold the state folder until they have really ended.
-    loops.shutdown().await;
+    loops.end().await;
+}
+
+/// Starts everything that ends with the membership: what only looks, what decides, which ends
+/// before the claim is given back or it would claim the name anew, and what keeps our member.
+fn begin(agent: &Arc<Agent>, first: Start) -> (Loops, Loops, Loops) {
+    let (mut loops, mut deciding, mut keeping) =
+        (Loops::default(), Loops::default(), Loops::default());
+    loops.start("the look at the cluster", sight::run(Arc::clone(agent)));
+    loops.start("the wait for orders", orders::run(Arc::clone(agent)));
+    loops.start("the saving of snapshots", snapshots::run(Arc::clone(agent)));
+    let endpoints = Arc::clone(&agent.endpoints);
+    loops.start("the review of endpoints", async move { endpoints.review().await });
+    if agent.tls.has_duties() {
+        loops.start("the care for certificates", tls::duty::run(Arc::clone(agent)));
+    }
+    deciding.start("the decision about members", controller::run(Arc::clone(agent)));
+    deciding.start("the claim to the host name", presence::run(Arc::clone(agent)));
+    let keeper = Arc::clone(agent);
+    keeping.start("the care for this member", async move { roles::run(&keeper, first).await });
+    (loops, deciding, keeping)
 }

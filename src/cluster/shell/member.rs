@@ -15,6 +15,7 @@ use crate::cluster::identity::Phase;
 use crate::cluster::keys::{
     self, ClusterRecord, LeaveRecord, NominateRecord, PerHost, VolunteerRecord,
 };
+use crate::cluster::timers::Timers;
 use crate::cluster::writes::{self, Claim};
 use crate::store::Store;
 
@@ -29,6 +30,7 @@ pub(super) fn found(agent: &Agent) -> io::Result<()> {
         i.phase = Phase::Bootstrapping;
         i.cluster_uuid = Some(uuid::Uuid::new_v4().to_string());
         i.token = Some(uuid::Uuid::new_v4().to_string());
+        i.timers = Some(Timers::of(None, agent.timers));
         i.initial_cluster = Vec::new();
         i.peer.clone_from(&agent.addresses.peer);
         i.client.clone_from(&agent.addresses.client);
@@ -108,9 +110,16 @@ pub(super) async fn settle(agent: &Agent) -> Result<(), StartError> {
         let seed = agent.endpoints.urls().first().cloned().unwrap_or_default();
         return Err(StartError::ForeignCluster { seed, theirs: record.uuid, ours });
     }
+    if let Some(why) = Timers::disregarded(record.timers, agent.timers)
+        && agent.etcd.is_some()
+        && identity.timers != record.timers
+    {
+        tracing::warn!("{why}");
+    }
     let stored = agent.folder.update(|i| {
         i.cluster_uuid = Some(record.uuid);
         i.token = Some(record.token);
+        i.timers = record.timers;
         i.cluster_id = i.cluster_id.or(cluster);
     });
     stored.map_err(|e| unknown(e.to_string()))?;

@@ -217,6 +217,7 @@ impl<'a> Shell<'a> {
                 Event::Order(order).into()
             }
             () = outcome_of(&mut self.lost) => Event::Claim.into(),
+            () = agent.unlisted.notified() => Event::Unlisted.into(),
             probe = outcome_of(&mut self.look) => {
                 self.probe = probe;
                 let health = self.probe.as_ref().map(|probe| serve::health(agent, probe));

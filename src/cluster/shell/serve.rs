@@ -13,6 +13,7 @@ use crate::cluster::flags::{self, Child, Mode};
 use crate::cluster::identity::{Phase, show_id};
 use crate::cluster::keys::{self, ClusterRecord, SizeRecord};
 use crate::cluster::roles::{Health, Pace};
+use crate::cluster::timers::Timers;
 use crate::cluster::writes;
 use crate::store::Store;
 
@@ -35,7 +36,7 @@ pub(super) async fn spawn(agent: &Agent, mode: Mode) -> io::Result<()> {
         mode,
         strict: agent.strict,
         quota: agent.quota,
-        timers: agent.timers,
+        timers: Timers::of(identity.timers, agent.timers),
         data_dir: &data_dir.to_string_lossy(),
         listen_client: &agent.listen.client,
         listen_peer: &agent.listen.peer,
@@ -148,6 +149,7 @@ async fn record_cluster(agent: &Agent) {
         token: identity.token.unwrap_or_default(),
         created: now_seconds(),
         epoch: 0,
+        timers: Some(Timers::of(identity.timers, agent.timers)),
     };
     let size = SizeRecord {
         v: keys::VERSION,

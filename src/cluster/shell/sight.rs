@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rpc::{Member, Probe};
-use super::{Agent, Order, controller, fault, now_seconds};
+use super::{Agent, controller, fault, now_seconds};
 use crate::cluster::decide::quorum;
 use crate::cluster::flags::host_of;
 use crate::cluster::identity::{Phase, show_id};
@@ -33,9 +33,10 @@ pub(super) async fn run(agent: Arc<Agent>) {
             if agent.status.borrow().role == Role::Voter {
                 fault::point("voter");
             }
-            missed = if unlisted(&agent, &view) { missed + 1 } else { 0 };
-            if missed == UNLISTED && agent.orders.try_send(Order::Restart).is_ok() {
-                tracing::warn!("the others do not list this member any more: starting anew");
+            missed = if unlisted(&agent, &view).await { missed + 1 } else { 0 };
+            if missed >= UNLISTED {
+                // Told again for as long as it is so: an etcd may be in the middle of its start.
+                agent.unlisted.notify_one();
             }
             agent.status.send_if_modified(|status| {
                 let new = status.cluster.as_ref() != Some(&view);
@@ -54,14 +55,29 @@ pub(super) async fn run(agent: Arc<Agent>) {
 }
 
 /// Whether our etcd waits for others who have a quorum without it: nobody who is left can tell it
-/// that it was removed when all have moved.
-fn unlisted(agent: &Agent, view: &ClusterView) -> bool {
+/// that it was removed when all have moved. So many of them must say so that one of them knows of
+/// every change: who lags behind tells the list that it last knew.
+async fn unlisted(agent: &Agent, view: &ClusterView) -> bool {
     let identity = agent.folder.identity();
-    let Some(own) = identity.member.filter(|_| identity.phase == Phase::Member) else {
+    let member = matches!(identity.phase, Phase::Member | Phase::Leaving);
+    let (Some(own), Some(cluster)) = (identity.member.filter(|_| member), identity.cluster_id)
+    else {
         return false;
     };
     let listed = view.members.iter().any(|member| member.id == show_id(own));
-    agent.serving.borrow().is_none() && view.quorum && !listed
+    if agent.serving.borrow().is_some() || !view.quorum || listed {
+        return false;
+    }
+    let urls = view.voters().filter_map(|voter| voter.client.first());
+    let lists = futures_util::future::join_all(urls.map(|url| agent.rpc.members(url))).await;
+    let lists: Vec<Vec<Member>> = lists
+        .into_iter()
+        .flatten()
+        .filter(|(of, _)| *of == cluster)
+        .map(|(_, list)| list)
+        .collect();
+    lists.len() >= quorum(view.voters().count())
+        && lists.iter().flatten().all(|member| member.id != own)
 }
 
 /// Everybody who could tell about the cluster at the next start: who is asked now, and every voter

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::child::Exit;
+use super::loops::Loops;
 use super::roles::{outcome_of, until};
 use super::rpc::{Member, Probe};
 use super::{Agent, Serving, StopMode};
@@ -32,7 +32,7 @@ const AWAY: Duration = Duration::from_secs(600);
 pub(super) async fn run(
     agent: &Arc<Agent>,
     mut wish: watch::Receiver<Option<StopMode>>,
-    deciding: JoinSet<()>,
+    deciding: Loops,
 ) {
     let clock = Instant::now();
     let mode = wish.borrow_and_update().unwrap_or(StopMode::Now);
@@ -91,9 +91,9 @@ fn tell(what: Told) {
 }
 
 /// Ends these tasks; they have ended afterwards.
-async fn cease(tasks: Option<JoinSet<()>>) -> Event {
-    if let Some(mut tasks) = tasks {
-        tasks.shutdown().await;
+async fn cease(tasks: Option<Loops>) -> Event {
+    if let Some(tasks) = tasks {
+        tasks.end().await;
     }
     Event::Done
 }

@@ -72,6 +72,11 @@ impl Credentials {
         self.plan == Plan::Authority
     }
 
+    /// Whether certificates have to be looked after.
+    pub(super) fn has_duties(&self) -> bool {
+        self.plan != Plan::Plain
+    }
+
     /// What is shown and trusted now.
     fn material(&self) -> Option<Material> {
         self.material.borrow().clone()

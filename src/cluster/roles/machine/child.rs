@@ -114,7 +114,27 @@ impl Membership {
             }
             Some(Then::FoundAnew) => self.hand(Stage::Clearing, Command::Clear(UNFOUNDED)),
             Some(Then::GiveUp) => self.give_up(FAILED),
+            Some(Then::Removed) => self.archive(REMOVED),
         }
+    }
+
+    /// The others took this member out, and nobody is left who could tell its etcd so.
+    pub(super) fn unlisted(&mut self) -> Vec<Command> {
+        if !matches!(self.phase, Phase::Member | Phase::Leaving) {
+            return Vec::new();
+        }
+        let mut all = vec![Command::Say(Role::Removed, Why::Told(TAKEN_OUT))];
+        match self.stage {
+            Stage::Starting { .. } => all.extend(self.kill(Then::Removed)),
+            Stage::Ending(_) => self.stage = Stage::Ending(Then::Removed),
+            // A person was asked to mend the data of a member that is no more.
+            Stage::Readdressing { .. } | Stage::Pausing { .. } | Stage::Resting => {
+                all.extend(self.archive(REMOVED));
+            }
+            // The next look tells the same.
+            _ => return Vec::new(),
+        }
+        all
     }
 
     /// What follows the end of etcd by itself.

@@ -65,7 +65,8 @@ async fn order(agent: &Agent, sight: &Sight, host: &str, order: Order) -> Result
         at: now_seconds(),
     };
     match agent.store.txn(writes::order(host, &record, claimed.claim)).await {
-        Ok(done) if done.applied => Ok(()),
+        // Repeated and refused: the agent has ended since the first try, which is what was asked.
+        Ok(done) if done.applied || done.repeated => Ok(()),
         Ok(_) => Err(format!("the agent of {host} was started anew at this moment; try again")),
         Err(error) => Err(error.to_string()),
     }

@@ -50,7 +50,7 @@ pub(super) async fn answer(agent: &Agent, n: Option<u16>, dry: bool) -> Answer {
     let record =
         SizeRecord { v: keys::VERSION, n, by: agent.host.clone(), at: now_seconds(), ..before };
     match agent.store.txn(writes::resize(&record, Some(revision))).await {
-        Ok(done) if done.applied => {
+        Ok(done) if done.applied || (done.repeated && is_written(agent, &record).await) => {
             tracing::info!("{n} voters are wanted, {} were", planned.wanted_before.unwrap_or(n));
             Answer::Planned(Box::new(Planned { begun: true, ..planned }))
         }
@@ -60,4 +60,12 @@ pub(super) async fn answer(agent: &Agent, n: Option<u16>, dry: bool) -> Answer {
         ),
         Err(error) => Answer::Failed(error.to_string()),
     }
+}
+
+/// Whether the record is there although the write was refused: an earlier try at it was made, and
+/// its answer lost.
+async fn is_written(agent: &Agent, record: &SizeRecord) -> bool {
+    let now = agent.store.range(&keys::size()).await.ok();
+    let entry = now.and_then(|now| now.entries.into_iter().find(|one| one.key == keys::size()));
+    entry.is_some_and(|entry| entry.value == keys::write(record))
 }
