@@ -106,3 +106,42 @@ fn a_joiner_that_says_a_wrong_address_makes_room_for_the_next() {
         joiner.start_with(&words)
     });
 }
+
+/// The flags of the etcd on a host's data that begin with this.
+fn flags(host: &Host, start: &str) -> Vec<String> {
+    let arguments = host.etcds().into_iter().map(|pid| format!("/proc/{pid}/cmdline"));
+    let arguments: Vec<Vec<u8>> = arguments.flat_map(std::fs::read).collect();
+    let all = arguments.iter().flat_map(|text| text.split(|b| *b == 0));
+    let all = all.map(|flag| String::from_utf8_lossy(flag).into_owned());
+    all.filter(|flag| flag.starts_with(start)).collect()
+}
+
+#[test]
+fn a_joiner_takes_the_clusters_timers_and_says_so_and_keeps_them_without_anybody() {
+    let (founder, joiner) = (Host::new("h1"), Host::new("h2"));
+    let with = |host: &Host, seeds: &[&Host], timers: &[&str]| {
+        let timers = timers.iter().map(|word| (*word).to_owned());
+        timers.chain(host.words(seeds)).collect::<Vec<_>>()
+    };
+    let first = founder.start_with(&with(&founder, &[], &["--etcd-heartbeat", "50"]));
+    first.role(LONG, "voter");
+    let mut second = joiner.start_with(&with(&joiner, &[&founder], &["--etcd-heartbeat", "80"]));
+    // With two hosts the second is a learner.
+    second.until(LONG, |s| s["role"] == "learner" || s["role"] == "voter");
+    let taken = |host: &Host| {
+        assert_eq!(flags(host, "--heartbeat-interval="), ["--heartbeat-interval=50"]);
+        assert_eq!(flags(host, "--election-timeout="), ["--election-timeout=500"]);
+    };
+    taken(&founder);
+    taken(&joiner);
+    let log = second.log();
+    let said = "this cluster was founded with --etcd-heartbeat 50 and --etcd-election 500, which \
+                this member takes in place of its own, 80 and 800";
+    assert!(log.contains(said), "{log}");
+    // The founder is away, and the flags say something else.
+    drop(first);
+    second.kill();
+    let second = joiner.start_with(&with(&joiner, &[&founder], &["--etcd-heartbeat", "80"]));
+    crate::kit::wait_for(LONG, || second.log(), || joiner.etcds().first().copied());
+    taken(&joiner);
+}

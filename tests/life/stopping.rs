@@ -202,3 +202,22 @@ fn etcd_outlives_a_ctrl_c_at_the_terminal_until_the_hand_over() {
     healthy(&others.each_ref(), 2);
     assert!(others[0].status().is_some_and(|s| voters(&s) == 2));
 }
+
+/// Row A22. The variable is looked at in debug builds only, as tests are.
+#[test]
+fn an_agent_that_loses_one_of_its_tasks_names_it_and_ends_in_order() {
+    let host = Host::new("h1");
+    let mut command = Command::new(PROGRAM);
+    command.arg("run").args(host.words(&[])).env("QUORATE_ETCD", etcd());
+    command.env("QUORATE_FAULT", "voter!");
+    let mut agent = host.spawn(command);
+    let (code, _) = agent.end(LONG);
+    let log = agent.log();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("the look at the cluster broke off: a test wanted this"), "{log}");
+    assert!(log.contains("this is a mistake in this program, please report it"), "{log}");
+    assert_eq!(host.etcds(), Vec::<i32>::new());
+    let again = host.start(&[]);
+    again.role(LONG, "voter");
+    assert_eq!(host.archived(), Vec::<String>::new(), "the data are as they were");
+}

@@ -17,10 +17,10 @@ use super::Access;
 /// How long a member may take to say what it is.
 const PROBE: Duration = Duration::from_millis(500);
 /// How long to wait between two rounds of asking everybody, at least and at most.
-const ROUND: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
-/// Which part of the time waited so far the next pause is: who comes back is found by an eighth
-/// late, and nobody is asked often who stays away.
-const PART: u32 = 8;
+const ROUND: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Which part of the silence so far the next pause is: who comes back is found by a sixteenth late,
+/// and nobody is asked often who stays away.
+const PART: u32 = 16;
 /// How often the active endpoint is checked and the members are listed again.
 const REVIEW: Duration = Duration::from_secs(2);
 /// HTTP/2 pings of channels with open streams, so that a hung member is noticed. etcd ends
@@ -71,6 +71,8 @@ struct Inner {
     initial: Vec<String>,
     expected: Option<u64>,
     active: Option<Bound>,
+    /// Since when nobody was fit, while that is so.
+    silent: Option<Instant>,
     serial: u64,
     /// Clusters other than ours that answered, for people.
     foreign: Option<(String, u64)>,
@@ -163,27 +165,26 @@ impl Endpoints {
         }
     }
 
-    /// The active endpoint; waits until there is one.
+    /// The active endpoint; waits until there is one. One search goes on at a time, its pauses
+    /// included, however many wait: each try costs a handshake where certificates are shown.
     pub async fn acquire(&self) -> Bound {
-        let began = Instant::now();
         loop {
             if let Some(active) = self.guard().active.clone() {
                 return active;
             }
-            let choosing = self.choosing.lock().await;
+            let _choosing = self.choosing.lock().await;
+            if self.guard().active.is_some() {
+                continue;
+            }
             let changed = self.changed.notified();
-            let free = self.guard().active.is_none();
-            if free && let Some(chosen) = self.choose().await {
+            if let Some(chosen) = self.choose().await {
                 // At once: the only seed may be gone before the next review.
                 self.learn(&chosen).await;
+                continue;
             }
-            drop(choosing);
-            let free = self.guard().active.is_none();
-            if free {
-                // No answer and nothing new: the members themselves cannot tell us when they are
-                // back.
-                timeout(pause(began.elapsed()), changed).await.ok();
-            }
+            let since = *self.guard().silent.get_or_insert_with(Instant::now);
+            // No answer and nothing new: the members themselves cannot tell us when they are back.
+            timeout(pause(since.elapsed()), changed).await.ok();
         }
     }
 
@@ -210,6 +211,7 @@ impl Endpoints {
                     tracing::debug!(endpoint = url, "store endpoint chosen");
                     let bound = Bound { url: url.into(), client: *client, cluster, serial };
                     inner.active = Some(bound.clone());
+                    inner.silent = None;
                     return Some(bound);
                 }
                 Examined::Foreign(cluster, url) => inner.foreign = Some((url, cluster)),

@@ -35,7 +35,7 @@ use crate::ui::Ui;
 #[group(skip)]
 pub(super) struct Options {
     /// With `cluster`: only these rows: A1 formation, A7 leader gone, A8 other sizes, A10 stopping,
-    /// A11 rolling, A12 cold restart, G16 formation and leader gone with short timers; and, only
+    /// A11 rolling, A12 cold restart, G16 formation, growth and leader gone with short timers; and, only
     /// when named: A1-random formation in any order, A25 many agents, A26 soak
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     rows: Vec<String>,

@@ -1,11 +1,13 @@
 //! Hosts that stop, sizes that change and agents that start anew, each beside a client that writes.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
-use super::gateway::{until, voters};
+use super::gateway::{ask, until, voters};
 use super::hosts::{Host, serving};
 use super::{Bench, FAILED, leader, row, sockets, writer};
 
@@ -13,6 +15,10 @@ use super::{Bench, FAILED, leader, row, sockets, writer};
 const STEPS: [usize; 6] = [3, 5, 7, 5, 3, 1];
 /// How many hosts there are for them.
 const HOSTS: usize = 7;
+/// How many hosts grow to as many voters with short timers.
+const GROWN: usize = 3;
+/// `/quorate/1/volunteer/` and its end, in base64.
+const OFFERS: (&str, &str) = ("L3F1b3JhdGUvMS92b2x1bnRlZXIv", "L3F1b3JhdGUvMS92b2x1bnRlZXIw");
 /// Between two signals: two that come as one are one.
 const SIGNALS_APART: Duration = Duration::from_millis(100);
 
@@ -93,6 +99,26 @@ pub(super) fn sizes(bench: &Bench) -> anyhow::Result<()> {
     }
     row("A8 largest write gap", gaps, "0.5 s");
     Ok(())
+}
+
+/// From the order to three voters that serve, when two hosts wait to be asked.
+pub(super) fn grow(bench: &Bench) -> anyhow::Result<()> {
+    let grown = bench.times(|| {
+        let mut hosts = Host::set(GROWN, &bench.fresh()?)?;
+        super::form(&bench.programs, &mut hosts, 1)?;
+        let ready = || offers(hosts[0].socket()).is_ok_and(|count| count == GROWN - 1);
+        until("offers to serve", Instant::now(), FAILED, ready)?;
+        resize(bench, &hosts, GROWN)
+    })?;
+    row("G16 size 1 to 3", grown, "0.5 s");
+    Ok(())
+}
+
+/// How many hosts offer to serve.
+fn offers(socket: &Path) -> anyhow::Result<usize> {
+    let body = json!({"key": OFFERS.0, "range_end": OFFERS.1, "count_only": true});
+    let answer = ask(socket, "/v3/kv/range", &body, FAILED)?;
+    Ok(answer["count"].as_str().unwrap_or("0").parse()?)
 }
 
 fn resize(bench: &Bench, hosts: &[Host], size: usize) -> anyhow::Result<Duration> {

@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::gateway::{serves, until, voters, writes};
 use super::hosts::Host;
 use super::writer::TRY;
-use super::{Bench, FAILED, forming, leader, pair, sockets};
+use super::{Bench, FAILED, changing, forming, leader, pair, sockets};
 
 /// Voters of what is lost here.
 const SIZE: usize = 3;
@@ -103,5 +103,6 @@ fn back(
 /// Formation, growth and the loss of the leader, by agents that were told of short timers.
 pub(super) fn short_timers(bench: &Bench) -> anyhow::Result<()> {
     forming::compare(bench, "G16", (SIZE, SIZE), "0.5 s")?;
+    changing::grow(bench)?;
     lose_leader(bench, Signal::SIGKILL, "G16 leader KILL", "0.5 s")
 }
