@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::rpc::{Member, Probe};
 use super::{Agent, controller, fault, now_seconds};
 use crate::cluster::decide::quorum;
@@ -30,10 +28,6 @@ pub(super) async fn run(agent: Arc<Agent>) {
     }
     let mut known = agent.folder.remembered_endpoints();
     let mut missed = 0;
-    // Many hosts that only take part come at once when a cluster forms; their connections to every
-    // member would be what its first voters wait for.
-    let mut serving = agent.serving.subscribe();
-    drop(timeout(LOOK, serving.wait_for(Option::is_some)).await);
     loop {
         if let Some(view) = look(&agent).await {
             if agent.status.borrow().role == Role::Voter {
