@@ -50,7 +50,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     match &server {
         Server::Etcd(_) => {
             child::end_orphans(&folder.etcd_dir()).await;
-            ports::are_free(&listen, folder.etcd_dir().exists()).await?;
+            ports::are_free(&listen).await?;
         }
         _ => listen = Listen::default(),
     }

@@ -18,10 +18,10 @@ const ENDING: Duration = Duration::from_secs(2);
 /// How often they are looked at; they have no way to tell.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Refuses addresses that are taken or not ours. When an earlier agent may have left an etcd that
-/// is just ending, ports that nobody can be seen to hold are waited for.
-pub(super) async fn are_free(listen: &Listen, had_etcd: bool) -> Result<(), StartError> {
-    let deadline = Instant::now() + if had_etcd { ENDING } else { Duration::ZERO };
+/// Refuses addresses that are taken or not ours. Ports that nobody can be seen to hold are waited
+/// for: an etcd that an earlier agent left may be just ending, on a folder that was wiped since.
+pub(super) async fn are_free(listen: &Listen) -> Result<(), StartError> {
+    let deadline = Instant::now() + ENDING;
     loop {
         match all_free(listen) {
             Err(StartError::PortTaken { by, .. }) if by.is_empty() && Instant::now() < deadline => {
