@@ -12,6 +12,7 @@ use crate::spec::{Collected, EdgeSpec, Fields, HostSelector};
 
 pub mod convergence;
 pub mod explain;
+pub mod interest;
 pub mod keys;
 pub mod offline;
 pub mod policy;
@@ -20,6 +21,7 @@ pub mod publish;
 pub mod record;
 pub mod roster;
 pub mod rules;
+pub mod sets;
 
 pub use policy::Policy;
 pub use rules::{Local, Site, run, run_at, run_beside};
@@ -42,9 +44,42 @@ pub struct Address {
 }
 
 impl Address {
+    /// Where it is followed.
+    pub fn slot(&self) -> Slot {
+        Slot::new(&self.channel, &self.kind)
+    }
+
     /// Kind and name, as they would be called here.
     pub fn id(&self) -> ResourceId {
         ResourceId::new(self.kind.as_str(), self.name.as_str())
+    }
+}
+
+/// A channel and a kind: what a host can follow alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// The channel.
+    pub channel: String,
+    /// The kind.
+    pub kind: String,
+}
+
+impl Slot {
+    /// The slot of these.
+    pub fn new(channel: &str, kind: &str) -> Self {
+        Slot { channel: channel.to_owned(), kind: kind.to_owned() }
+    }
+
+    /// Reads `CHANNEL/KIND`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (channel, kind) = text.split_once('/')?;
+        (!channel.is_empty() && !kind.is_empty()).then(|| Slot::new(channel, kind))
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.channel, self.kind)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::desired::{self, Desired};
 use super::durable::{self, Durable};
-use super::exchange::{ExportsView, PublishView, StoreState};
+use super::exchange::{ExportsView, PublishView, Reins, StoreState};
 use super::ladder::{Signal, Stage};
 use super::receivers::{Found, Receivers};
 use super::reload::{Loaded, Reading, warn_each};
@@ -56,6 +56,7 @@ pub(super) struct Body {
     pub(super) cluster: Option<watch::Receiver<ClusterStatus>>,
     pub(super) publish: watch::Sender<Option<Vec<Published>>>,
     pub(super) exports: watch::Receiver<ExportsView>,
+    pub(super) reins: Reins,
     pub(super) published: watch::Receiver<PublishView>,
     pub(super) say: watch::Sender<Option<Said>>,
     pub(super) heard: watch::Receiver<BTreeMap<HostName, Said>>,
@@ -150,7 +151,8 @@ impl Body {
         let out_of_time = self.settings.max_runtime.and_then(|limit| self.born.checked_add(limit));
         let mut rounds = 0;
         while !self.stopped && self.stage != Stage::Killed {
-            let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
+            let next = [self.wake_at, self.watches.next_tick(), self.next_look()];
+            let next = next.into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
                 loaded = self.reading.next() => News::Loaded(loaded),
@@ -211,8 +213,8 @@ impl Body {
                 if request.answer.is_closed() {
                     return;
                 }
-                if request.answer.send(self.answer(request.topic)).is_err() {
-                    tracing::debug!("a client went away before its answer");
+                if self.asked(request) {
+                    self.exported().await;
                 }
             }
             News::Ordered(Order::Leave) => self.ordered(Signal::Interrupt).await,
@@ -417,6 +419,9 @@ impl Body {
         if self.watches.source_due(now) {
             self.reload();
         }
+        if self.next_look().is_some_and(|at| at <= now) {
+            self.exported().await;
+        }
         for vertex in self.watches.due(now) {
             self.feed(Event::Touched(vertex)).await;
         }
@@ -446,19 +451,17 @@ impl Body {
 
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
-        let (exports, state) = {
-            let view = self.exports.borrow_and_update();
-            (view.exports.clone(), view.state)
-        };
+        let view = self.exports.borrow_and_update().clone();
+        self.local.at(self.born.elapsed());
         self.runs.hand_over();
         let everywhere = self.settings.everywhere();
-        match desired::compile(self.here(&everywhere), &exports, &self.collected) {
+        match desired::compile(self.here(&everywhere), &view.exports, &self.collected) {
             Ok(desired) => {
                 for note in &desired.notes {
                     tracing::debug!("{note}");
                 }
                 let Desired { graph, messages, collected, .. } = desired;
-                self.note_collected(&exports, state, messages, collected);
+                self.note_collected(&view, messages, collected);
                 self.publish_own();
                 self.look_outside().await;
                 self.swap(graph).await;
@@ -481,6 +484,7 @@ impl Body {
             *before = own;
             changed
         });
+        self.hear();
     }
 
     /// Makes a graph the running one. What says the same as before goes on with the resource that

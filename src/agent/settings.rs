@@ -41,6 +41,8 @@ pub struct Settings {
     pub leave_on_int: bool,
     /// TERM leaves the cluster.
     pub leave_on_term: bool,
+    /// Withdraw what is exported at the end, instead of leaving it for a restart to continue.
+    pub withdraw: bool,
     /// Serve metrics.
     pub metrics: Option<MetricsSettings>,
 }

@@ -8,6 +8,7 @@ use super::durable::Durable;
 use super::exchange::StoreState;
 use super::{EXIT_DONE, EXIT_PARTIAL};
 use crate::collect::convergence::Said;
+use crate::collect::interest::Interest;
 use crate::engine::{Event, State};
 
 impl Body {
@@ -30,7 +31,14 @@ impl Body {
         let ours = self.published.borrow();
         let refused = !ours.messages.is_empty() && !ours.retrying;
         self.store_state == StoreState::Live
+            && self.hears_all()
             && (self.settings.noop || ours.exports >= self.to_export || refused)
+    }
+
+    /// All that the rules take exports from was read.
+    fn hears_all(&self) -> bool {
+        let wanted = self.reins.interest.borrow().as_ref().map(Interest::slots);
+        wanted.is_some_and(|slots| slots.is_subset(&self.exports.borrow().slots))
     }
 
     /// Exports of ours that are not in the store and are not tried again.

@@ -3,7 +3,8 @@
 //! A client writes one line, `{"get":"status"}`, and reads one JSON document; or
 //! `{"watch":"status"}`, and reads one line now and one after each change, a few a second at most.
 //! A slow client skips what was in between. `{"cluster":REQUEST}` is answered by the membership and
-//! may change it; nothing else changes anything. Refuses clients beyond a bound. The folder's mode
+//! may change it, `{"accept":WHAT}` has the store or a rule's exports taken as they are; nothing
+//! else changes anything. Refuses clients beyond a bound. The folder's mode
 //! (0700) says who may ask.
 
 use std::io::{Read, Write};
@@ -54,6 +55,22 @@ pub enum Topic {
     Exports,
     /// What became of each of them here.
     Collect,
+    /// Not a question: the store is to be believed as it is. Never asked for by its name.
+    #[serde(skip)]
+    AcceptStore,
+    /// Nor this: a rule is to take what is exported as it is.
+    #[serde(skip)]
+    AcceptRule,
+}
+
+/// What can be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// The store as it is, though it is older than what is known of it.
+    Store,
+    /// The exports that a rule takes, though they are far fewer than before.
+    Rule(String),
 }
 
 /// A line of a client.
@@ -66,12 +83,16 @@ enum Question {
     Watch(Topic),
     /// One answer of the membership.
     Cluster(request::Request),
+    /// A person takes something as it is.
+    Accept(Accept),
 }
 
 /// A question that waits for the agent's answer.
 pub struct Request {
     /// What is asked.
     pub topic: Topic,
+    /// Which one, where there are several.
+    pub name: Option<String>,
     /// Takes the JSON text.
     pub answer: oneshot::Sender<String>,
 }
@@ -159,6 +180,10 @@ async fn serve(stream: tokio::net::UnixStream, desk: Desk) -> std::io::Result<()
     patiently(limited.read_line(&mut line)).await?;
     let reply = match serde_json::from_str::<Question>(&line) {
         Ok(Question::Get(topic)) => from_loop(&desk.sender, topic).await?,
+        Ok(Question::Accept(Accept::Store)) => from_loop(&desk.sender, Topic::AcceptStore).await?,
+        Ok(Question::Accept(Accept::Rule(rule))) => {
+            asked(&desk.sender, Topic::AcceptRule, Some(rule)).await?
+        }
         Ok(Question::Watch(topic)) => match desk.watchers.clone().try_acquire_owned() {
             Ok(_place) => return follow(topic, &desk.sender, desk.changes, reader, writer).await,
             Err(_) => refusal(&format!("{WATCHERS_MAX} clients follow this agent already")),
@@ -212,9 +237,17 @@ pub(super) async fn from_loop(
     sender: &mpsc::Sender<Request>,
     topic: Topic,
 ) -> std::io::Result<String> {
+    asked(sender, topic, None).await
+}
+
+async fn asked(
+    sender: &mpsc::Sender<Request>,
+    topic: Topic,
+    name: Option<String>,
+) -> std::io::Result<String> {
     let (answer, reply) = oneshot::channel();
     let asked = async {
-        sender.send(Request { topic, answer }).await.map_err(std::io::Error::other)?;
+        sender.send(Request { topic, name, answer }).await.map_err(std::io::Error::other)?;
         reply.await.map_err(std::io::Error::other)
     };
     patiently(asked).await
@@ -251,6 +284,11 @@ pub fn connect(folder: &Path) -> std::io::Result<UnixStream> {
 /// Asks the agent behind `folder`.
 pub fn ask(folder: &Path, topic: Topic) -> std::io::Result<String> {
     exchange(folder, &question(topic, false), PATIENCE)
+}
+
+/// Has the agent behind `folder` take something as it is.
+pub fn ask_to_accept(folder: &Path, what: Accept) -> std::io::Result<String> {
+    exchange(folder, &line(&Question::Accept(what)), PATIENCE)
 }
 
 /// Asks the membership of the agent behind `folder`.

@@ -27,7 +27,6 @@ use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::{self as cluster, StopMode, state};
-use crate::collect::convergence;
 use crate::engine::{Engine, Options};
 use crate::ident::HostName;
 use crate::store::follow::{self, Follow};
@@ -164,15 +163,15 @@ impl Agent {
             exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
         let keys = follow_keys(store.clone());
         say_hello(&settings, &state_dir);
-        let metrics = serve_metrics(metrics, &socket)?;
         let body = Body {
             cluster: membership.status(),
             publish: exchange.publish.clone(),
             exports: exchange.exports.clone(),
+            reins: exchange.reins.clone(),
             published: exchange.published.clone(),
             say: exchange.say.clone(),
             heard: exchange.said.clone(),
-            seen: convergence::digest(&[]),
+            seen: String::new(),
             engine: engine(&settings),
             durable: Durable::new(&settings),
             settings,
@@ -210,11 +209,11 @@ impl Agent {
             again: None,
         };
         Ok(Agent {
+            _metrics: serve_metrics(metrics, &socket)?,
             body,
             sources: Sources { touched, commands, socket, signals, keys, orders },
             exchange,
             membership,
-            _metrics: metrics,
         })
     }
 
@@ -232,7 +231,7 @@ impl Agent {
             self.body.runs.kill().await;
         }
         self.body.watches.stop(stage == Stage::Killed).await;
-        self.exchange.stop().await;
+        self.exchange.stop(self.body.settings.withdraw).await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
             let mut stop = std::pin::pin!(handle.stop(wanted));

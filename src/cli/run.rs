@@ -240,6 +240,9 @@ pub(super) struct Args {
     /// Say what would change and change nothing
     #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
     noop: bool,
+    /// At the end withdraw what is exported, instead of leaving it for a restart within 60 s
+    #[arg(long, global = true, env = "QUORATE_WITHDRAW", help_heading = "Behaviour")]
+    withdraw: bool,
     /// Converged only once what was written has reached the disks, so that it survives a power cut
     #[arg(long, global = true, env = "QUORATE_DURABLE", help_heading = "Behaviour")]
     durable: bool,
@@ -402,6 +405,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         cluster,
         leave_on_int: args.on_int == OnSignal::Leave,
         leave_on_term: args.on_term == OnSignal::Leave,
+        withdraw: args.withdraw,
         metrics,
     })
 }

@@ -26,8 +26,10 @@ mod expect;
 mod fields;
 mod full;
 mod gather;
+mod judged;
 mod legacy;
 mod settle;
+mod shrinking;
 mod told;
 
 use candidate::{Candidate, Verdict};
@@ -90,8 +92,12 @@ pub fn run_beside(
 ) -> Collection {
     let place = Place { me: &site.me.host, program, local, previous };
     let mut messages = Vec::new();
-    let rules = Rules::of(kind::find, site, rules, &mut messages);
-    rules.run(exports, &place, messages)
+    let declared = rules;
+    let rules = Rules::of(kind::find, site, declared, &mut messages);
+    let verdicts = local
+        .judgements
+        .of(exports, site, declared, |export| rules.judge(export, &mut Trace::default()));
+    rules.run(exports, &verdicts, &place, messages)
 }
 
 /// Where the resources are collected.
@@ -172,6 +178,7 @@ impl<'a> Rules<'a> {
     fn run(
         &self,
         exports: &[Arc<Export>],
+        verdicts: &[Arc<[Verdict]>],
         place: &Place<'_>,
         mut messages: Vec<String>,
     ) -> Collection {
@@ -185,18 +192,18 @@ impl<'a> Rules<'a> {
         let (mut candidates, mut held) = (Vec::new(), Vec::new());
         let mut counts = vec![0_usize; self.all.len()];
         let mut gathered: Vec<Vec<&Export>> = vec![Vec::new(); self.all.len()];
-        for export in exports {
-            for verdict in self.judge(export, &mut Trace::default()) {
+        for (export, verdicts) in exports.iter().zip(verdicts) {
+            for verdict in &**verdicts {
                 match verdict {
                     Verdict::Taken(at, candidate) => {
-                        counts[at] += 1;
-                        candidates.push(candidate);
+                        counts[*at] += 1;
+                        candidates.push(candidate.clone());
                     }
                     Verdict::Gathered(at) => {
-                        counts[at] += 1;
-                        gathered[at].push(export);
+                        counts[*at] += 1;
+                        gathered[*at].push(export);
                     }
-                    Verdict::Held(reason) => held.push(reason),
+                    Verdict::Held(reason) => held.push(reason.clone()),
                 }
             }
         }
@@ -206,7 +213,13 @@ impl<'a> Rules<'a> {
             {
                 match gather::one(self, rule, gather, exports) {
                     Ok(candidate) => candidates.push(candidate),
-                    Err(reason) => held.push(reason),
+                    Err(reason) => {
+                        // What was refused is not kept; what cannot be made now is.
+                        if matches!(reason.code, Code::Xc05 | Code::Xc07) {
+                            candidates.extend(expect::made_before(self, rule, place));
+                        }
+                        held.push(reason);
+                    }
                 }
             }
         }

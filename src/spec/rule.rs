@@ -245,6 +245,10 @@ pub struct Expect {
     pub min: usize,
     /// At most so many.
     pub max: Option<usize>,
+    /// At most so many percent fewer than before, at once.
+    pub max_drop: Option<u8>,
+    /// For so many seconds a larger drop is not believed.
+    pub hold: Option<u64>,
 }
 
 /// Who comes before or after what a rule makes.
@@ -274,6 +278,61 @@ pub struct Gather {
     pub fields: BTreeMap<String, Value>,
 }
 
+/// How long an export lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifetime {
+    /// As long as its host is present.
+    Session,
+    /// Until it is withdrawn.
+    Permanent,
+    /// So many seconds longer than its host is present.
+    For(u64),
+}
+
+/// The units of a lifetime, in seconds, the largest first.
+const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+/// Reads a duration such as `10m`: digits and one of `s`, `m`, `h` and `d`. Gives seconds.
+pub fn seconds(text: &str) -> Option<u64> {
+    let (count, unit) = UNITS.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, s)))?;
+    let digits = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    count.parse::<u64>().ok().filter(|_| digits)?.checked_mul(*unit)
+}
+
+impl Lifetime {
+    /// The shortest in seconds: a lease has to be refreshed within it.
+    pub const SECONDS_MIN: u64 = 10;
+    /// The longest in seconds: thirty days.
+    pub const SECONDS_MAX: u64 = 30 * 86_400;
+
+    /// Reads `session`, `permanent`, or a duration such as `10m`, as it is displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let found = match text {
+            "session" => Lifetime::Session,
+            "permanent" => Lifetime::Permanent,
+            duration => {
+                let range = Lifetime::SECONDS_MIN..=Lifetime::SECONDS_MAX;
+                Lifetime::For(seconds(duration).filter(|seconds| range.contains(seconds))?)
+            }
+        };
+        Some(found)
+    }
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lifetime::Session => f.write_str("session"),
+            Lifetime::Permanent => f.write_str("permanent"),
+            Lifetime::For(seconds) => {
+                let exact = UNITS.iter().find(|(_, unit)| seconds.is_multiple_of(*unit));
+                let (name, unit) = exact.unwrap_or(&("s", 1));
+                write!(f, "{}{name}", seconds / unit)
+            }
+        }
+    }
+}
+
 /// How a resource is published, beyond that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -289,8 +348,8 @@ pub struct Terms {
     pub set: BTreeMap<String, Value>,
     /// The fields that are published; all that are set without it.
     pub only: Option<Vec<String>>,
-    /// Published until it is withdrawn, not only while its host is present.
-    pub permanent: bool,
+    /// How long it lives.
+    pub lifetime: Lifetime,
 }
 
 static USUAL: LazyLock<Arc<Terms>> = LazyLock::new(Arc::default);
@@ -311,7 +370,7 @@ impl Default for Terms {
             labels: BTreeMap::new(),
             set: BTreeMap::new(),
             only: None,
-            permanent: false,
+            lifetime: Lifetime::Session,
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
             let mut published = Published {
                 labels: terms.labels.clone(),
                 to: terms.to.clone(),
-                permanent: terms.permanent,
+                life: terms.lifetime,
                 ..Published::plain(
                     &terms.channel,
                     resource.id.kind(),
