@@ -63,13 +63,13 @@ pub(super) fn of_one_host(bench: &mut Bench) -> anyhow::Result<()> {
             changes.push(after(began)?);
         }
         agent.stop()?;
-        let revision = members.client(0).revision()?;
         let began = Instant::now();
         agent.start()?;
         agent.until("all exports again", whole)?;
         let again = began.elapsed();
         std::thread::sleep(Duration::from_secs(2));
-        let written = members.client(0).revision()? - revision;
+        // Who it is and how far it is a started agent says anew; its exports it does not write.
+        let written = closed.try_iter().count();
         let bar = if count == 10_000 { "G15: <= 1000" } else { "" };
         let ours = bench.row(&format!("S12 {count} exports published"), vec![published], bar)?;
         let least = bench.row("    as many puts by a client", vec![least], "")?;
@@ -77,7 +77,7 @@ pub(super) fn of_one_host(bench: &mut Bench) -> anyhow::Result<()> {
         let bar = if count == 10_000 { "G15: <= 200 beyond the start" } else { "" };
         bench.row(&format!("S12 {count} unchanged after a restart"), vec![again], bar)?;
         bench.row(&format!("S12 one of {count} changed"), changes, "")?;
-        ensure!(written == 0, "a restart with nothing changed made {written} writes");
+        ensure!(written == 0, "a restart with nothing changed published {written} times");
     }
     Ok(())
 }

@@ -168,12 +168,6 @@ impl Client {
         self.ask("/v3/kv/txn", &json!({"success": puts})).map(drop)
     }
 
-    /// The revision of the store.
-    pub(super) fn revision(self) -> anyhow::Result<i64> {
-        let answer = self.ask("/v3/kv/range", &json!({"key": encode("a")}))?;
-        Ok(answer["header"]["revision"].as_str().context("no revision")?.parse()?)
-    }
-
     /// The moments at which something below `prefix` was told to a plain watch.
     pub(super) fn watch(self, prefix: &str) -> anyhow::Result<mpsc::Receiver<Instant>> {
         let mut end = prefix.as_bytes().to_vec();
