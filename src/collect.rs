@@ -12,15 +12,20 @@ use crate::spec::{Collected, EdgeSpec, Fields, HostSelector};
 
 pub mod convergence;
 pub mod explain;
+pub mod grants;
 pub mod keys;
+pub mod listing;
 pub mod offline;
 pub mod policy;
 pub mod presence;
 pub mod publish;
 pub mod record;
+pub mod request;
 pub mod roster;
 pub mod rules;
+pub mod slots;
 
+pub use grants::Grants;
 pub use policy::Policy;
 pub use rules::{Local, Site, run, run_at, run_beside};
 
@@ -81,6 +86,10 @@ pub struct HostInfo {
     pub labels: BTreeMap<String, String>,
     /// It proved to the store who it is.
     pub authenticated: bool,
+    /// The key that fields are sealed to for it.
+    pub seal: Option<String>,
+    /// Its exports are gone for good.
+    pub decommissioned: bool,
 }
 
 /// Why an export was not taken as it is. The numbers are part of the interface.

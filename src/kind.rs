@@ -20,6 +20,7 @@ use process::Line;
 
 mod exec;
 mod extras;
+mod fence;
 mod fields;
 pub mod file;
 mod gzip;
@@ -191,6 +192,9 @@ pub struct Context {
     pub mover: Mover,
     /// Directories that were opened for runs just before this one.
     pub ways: Ways,
+    /// The directory that no way to what it manages may leave, clean and absolute: another host
+    /// named the rest.
+    pub within: Option<Arc<Path>>,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }

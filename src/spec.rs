@@ -4,6 +4,7 @@
 //! has its own form in `collect`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::diag::Span;
@@ -170,4 +171,6 @@ pub struct Collected {
     pub from: Vec<HostName>,
     /// The full rule that took it.
     pub rule: Option<Arc<str>>,
+    /// The directory that no way to it may leave, clean and absolute, if there is one.
+    pub within: Option<Arc<Path>>,
 }

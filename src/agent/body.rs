@@ -27,14 +27,15 @@ use super::watches::{SOURCE, Told, Watches};
 use super::{EXIT_FAILED, EXIT_TIME};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::Order;
-use crate::collect::Local;
 use crate::collect::convergence::Said;
 use crate::collect::publish::Published;
+use crate::collect::{Grants, Local};
 use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
+use crate::matching::Me;
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
@@ -65,6 +66,11 @@ pub(super) struct Body {
     pub(super) source: Arc<Source>,
     /// What its program manages.
     pub(super) local: Local,
+    /// What the site says about hosts and exports.
+    pub(super) granted: watch::Receiver<Arc<Grants>>,
+    pub(super) grants: Arc<Grants>,
+    /// This host, with its labels.
+    pub(super) me: Me,
     pub(super) reading: Reading,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
@@ -131,6 +137,7 @@ enum News {
     Touched(Vec<Touched>),
     HubEnded,
     Exports,
+    Granted,
     Published,
     Heard,
     Cluster,
@@ -160,6 +167,7 @@ impl Body {
                 },
                 touched = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
+                Ok(()) = self.granted.changed() => News::Granted,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
                 () = changed(&mut self.cluster) => News::Cluster,
@@ -204,6 +212,7 @@ impl Body {
             News::Loaded(loaded) => self.loaded(loaded).await,
             News::HubEnded => self.hub_ended().await,
             News::Exports => self.exported().await,
+            News::Granted => self.site_changed().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
@@ -345,7 +354,7 @@ impl Body {
     ) -> Option<Event> {
         let found = self.graph.vertices.get(&vertex.resource)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
-        let timeout = found.meta.timeout;
+        let (timeout, within) = (found.meta.timeout, found.origin.within());
         let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
         let resource = match result {
             Ok(resource) => resource,
@@ -374,6 +383,7 @@ impl Body {
             managed: self.managed.clone(),
             mover: self.watches.mover(&vertex),
             ways: crate::kind::Ways::default(),
+            within,
             cancel: tokio_util::sync::CancellationToken::new(),
         };
         self.runs.start(vertex, run, resource, context, timeout);
@@ -446,10 +456,7 @@ impl Body {
 
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
-        let (exports, state) = {
-            let view = self.exports.borrow_and_update();
-            (view.exports.clone(), view.state)
-        };
+        let (exports, state) = self.known_exports();
         self.runs.hand_over();
         let everywhere = self.settings.everywhere();
         match desired::compile(self.here(&everywhere), &exports, &self.collected) {
@@ -473,9 +480,10 @@ impl Body {
 
     /// Has what the file exports published.
     pub(super) fn publish_own(&mut self) {
-        let own = desired::exports(&self.source.program, &self.settings.host);
+        let own = desired::exports(&self.source.program, &self.site());
         self.to_export = own.len();
-        let own = Some(own);
+        // What may not be exported must not be seen for a moment, either.
+        let own = self.grants.complete.then_some(own);
         self.publish.send_if_modified(|before| {
             let changed = *before != own;
             *before = own;

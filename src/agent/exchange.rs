@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use self::follower::{Follower, OwnView};
 use self::publisher::Publisher;
-use crate::collect::Exports;
 use crate::collect::convergence::Said;
 use crate::collect::presence::Me;
 use crate::collect::publish::Published;
+use crate::collect::{Exports, Grants};
 use crate::ident::HostName;
 use crate::store::Store;
 
@@ -98,8 +98,15 @@ pub struct Exchange {
 }
 
 /// Starts the exchange of `host` over `store`. `state_dir` keeps the identity that lets a restart
-/// within 60 s go unnoticed. With `noop` nothing is written.
-pub fn start(store: Arc<dyn Store>, host: HostName, state_dir: PathBuf, noop: bool) -> Exchange {
+/// within 60 s go unnoticed. With `noop` nothing is written. `granted` tells since when the store
+/// knows who writes: what is older is written again.
+pub fn start(
+    store: Arc<dyn Store>,
+    host: HostName,
+    state_dir: PathBuf,
+    noop: bool,
+    granted: watch::Receiver<Arc<Grants>>,
+) -> Exchange {
     let cancel = CancellationToken::new();
     let (publish, wanted) = watch::channel(None);
     let (views, exports) = watch::channel(ExportsView::default());
@@ -113,7 +120,7 @@ pub fn start(store: Arc<dyn Store>, host: HostName, state_dir: PathBuf, noop: bo
     let stop = cancel.clone();
     let publishing = async move {
         let me = Me { instance: identity::instance(&state_dir).await, run: Uuid::new_v4().into() };
-        let publisher = Publisher { store, host, me, noop, wanted, own, saying, view };
+        let publisher = Publisher { store, host, me, noop, wanted, own, saying, granted, view };
         publisher.run(stop).await;
     };
     let tasks = vec![tokio::spawn(following), tokio::spawn(publishing), tokio::spawn(listening)];

@@ -12,17 +12,13 @@ use crate::spec::Collected;
 impl Body {
     /// The program that runs, for what is made of it.
     pub(super) fn here<'a>(&'a self, everywhere: &'a Everywhere) -> Here<'a> {
-        let (program, me) = (&self.source.program, &self.settings.host);
-        Here { program, local: &self.local, me, everywhere }
+        Here { program: &self.source.program, local: &self.local, site: self.site(), everywhere }
     }
 
     /// Others export something else, or it is known differently. Who collects nothing only notes
     /// it.
     pub(super) async fn exported(&mut self) {
-        let (exports, state) = {
-            let view = self.exports.borrow_and_update();
-            (view.exports.clone(), view.state)
-        };
+        let (exports, state) = self.known_exports();
         if self.source.program.collect.is_empty() {
             self.store_state = state;
             self.seen = convergence::digest(&exports);

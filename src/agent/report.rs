@@ -32,8 +32,8 @@ impl Body {
     /// What became of each live export here.
     fn explained(&self) -> String {
         let exports = self.exports.borrow().exports.clone();
-        let (program, host) = (&self.source.program, &self.settings.host);
-        json!(desired::explain(program, &exports, &self.collected, host)).to_string()
+        let program = &self.source.program;
+        json!(desired::explain(program, &exports, &self.collected, &self.site())).to_string()
     }
 
     /// The answer to a status question.
@@ -129,7 +129,7 @@ impl Body {
     /// The hosts that a collected resource comes from; empty for local ones.
     fn exporters(&self, id: &ResourceId) -> Vec<&str> {
         match self.graph.vertices.get(id).map(|vertex| &vertex.origin) {
-            Some(Origin::Collected { from }) => from.iter().map(|host| host.as_str()).collect(),
+            Some(Origin::Collected { from, .. }) => from.iter().map(|host| host.as_str()).collect(),
             _ => Vec::new(),
         }
     }

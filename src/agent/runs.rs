@@ -284,6 +284,7 @@ mod tests {
             managed: crate::kind::Managed::default(),
             mover: crate::kind::Mover::default(),
             ways: Ways::default(),
+            within: None,
             apply: true,
             refresh: false,
             outbox: Outbox::default(),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub tmp_prefix: bool,
     /// Where the graph comes from.
     pub input: Input,
+    /// A file of further collect rules.
+    pub rules: Option<PathBuf>,
     /// Swap the graph when its file changes.
     pub follow: bool,
     /// Change nothing.

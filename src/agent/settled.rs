@@ -6,6 +6,7 @@
 use super::body::Body;
 use super::durable::Durable;
 use super::exchange::StoreState;
+use super::grants::minds_labels;
 use super::{EXIT_DONE, EXIT_PARTIAL};
 use crate::collect::convergence::Said;
 use crate::engine::{Event, State};
@@ -24,7 +25,11 @@ impl Body {
     /// What others export was known when the graph was built, and what we export is in the store,
     /// or it is said why it will not be.
     fn exchanged(&self) -> bool {
-        if self.to_export == 0 && self.source.program.collect.is_empty() {
+        let program = &self.source.program;
+        if !self.grants.complete && minds_labels(program) {
+            return false;
+        }
+        if self.to_export == 0 && program.collect.is_empty() {
             return true;
         }
         let ours = self.published.borrow();

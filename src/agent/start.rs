@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::durable::Durable;
 use super::exchange::{self, Exchange};
+use super::grants;
 use super::ladder::{Signal, Stage};
 use super::last_resort;
 use super::metrics;
+use super::operate::Desk;
 use super::receivers::Receivers;
 use super::relay::Relay;
 use super::reload::Reading;
@@ -52,7 +54,7 @@ pub(super) enum End {
 
 /// Runs an agent from start to end.
 pub(super) async fn run(settings: Settings) -> End {
-    let source = match first_source(&settings.input) {
+    let source = match first_source(&settings) {
         Ok(mut source) => {
             if !settings.follow {
                 source.forget_text();
@@ -74,9 +76,13 @@ pub(super) async fn run(settings: Settings) -> End {
 }
 
 /// The graph that the agent starts with, or everything that is wrong with it.
-fn first_source(input: &Input) -> Result<Source, String> {
-    let Input::Yaml(path) = input else { return Ok(Source::empty()) };
-    match source::load(path) {
+fn first_source(settings: &Settings) -> Result<Source, String> {
+    let rules = settings.rules.as_deref();
+    let loaded = match &settings.input {
+        Input::Yaml(path) => source::load(path, rules),
+        Input::Empty => source::with_rules(Source::empty(), String::new(), rules),
+    };
+    match loaded {
         Ok((source, warnings)) => {
             eprint!("{warnings}");
             Ok(source)
@@ -153,16 +159,27 @@ impl Agent {
         let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let (changes, changed) = tokio::sync::watch::channel(0);
-        let socket = Socket::listen(&state_dir, changed, membership.operator()).map_err(|why| {
-            Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
-        })?;
+        let granted = grants::start(&store, membership.operator());
+        let desk =
+            Desk { store: store.clone(), cluster: membership.operator(), granted: granted.clone() };
+        grants::keep_rights(desk.clone());
+        let socket =
+            Socket::listen(&state_dir, changed, (membership.operator(), desk)).map_err(|why| {
+                Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
+            })?;
         let orders = membership.take_orders();
         let signals = signals()?;
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
-        let exchange =
-            exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
+        let exchange = exchange::start(
+            store.clone(),
+            settings.host.clone(),
+            state_dir.clone(),
+            settings.noop,
+            granted.clone(),
+        );
         let keys = follow_keys(store.clone());
+        let me = crate::matching::Me::new(settings.host.clone());
         say_hello(&settings, &state_dir);
         let metrics = serve_metrics(metrics, &socket)?;
         let body = Body {
@@ -181,6 +198,9 @@ impl Agent {
             store,
             source: Arc::new(source),
             local: crate::collect::Local::default(),
+            granted,
+            grants: Arc::default(),
+            me,
             reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),
@@ -346,6 +366,10 @@ async fn watches(
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         watches.add_source(path).await.map_err(Refusal::failed)?;
+        if let Some(rules) = &settings.rules {
+            let rules = std::path::absolute(rules).unwrap_or_else(|_| rules.clone());
+            watches.add_source(rules).await.map_err(Refusal::failed)?;
+        }
     }
     Ok((watches, touched))
 }

@@ -134,6 +134,6 @@ fn of_files(exports: &Path, graph: &Path, host: &str) -> Result<Vec<Explained>, 
     let labels = site.hosts.get(&me).map(|one| one.labels.clone()).unwrap_or_default();
     let me = Me { labels, facts: BTreeMap::new(), ..Me::new(me) };
     let program = here(&program, &me);
-    let place = Site { me: &me, hosts: &site.hosts, policy: &Policy::Absent };
+    let place = Site { me: &me, hosts: &site.hosts, policy: &Policy::Absent, proved: None };
     Ok(explain::explain(&place, &site.exports, &program.collect, &program, &[]))
 }

@@ -23,6 +23,7 @@ QUORATE_LOG filters the log: `quorate=debug`, `warn,quorate::agent=trace`. The l
 --log-format json carry the fields `resource`, `kind` and `run` of the run that they are about.\n\n\
 Examples:\n  \
 quorate run yaml site.yaml\n  \
+quorate run --collect rules.yaml yaml site.yaml      (collect rules in a file of their own)\n  \
 quorate run --log-format json yaml site.yaml 2> agent.log\n  \
 quorate run --prometheus-listen yaml site.yaml       (curl http://127.0.0.1:9233/metrics)"
 )]
@@ -30,6 +31,15 @@ pub(super) struct Args {
     #[command(subcommand)]
     front_end: FrontEnd,
 
+    /// A file of further collect rules, which come after those of the graph
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_COLLECT",
+        value_name = "FILE",
+        help_heading = "Host"
+    )]
+    collect: Option<PathBuf>,
     /// The name of this host in the cluster
     #[arg(
         long,
@@ -393,6 +403,7 @@ fn settings(args: Args) -> Result<Settings, String> {
             FrontEnd::Yaml { file } => Input::Yaml(file),
             FrontEnd::Empty => Input::Empty,
         },
+        rules: args.collect,
         follow: !args.no_watch,
         noop: args.noop,
         durable: args.durable,

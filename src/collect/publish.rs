@@ -78,6 +78,8 @@ pub struct OwnRecord {
     pub life: Life,
     /// The digest of its fields; `None` when it cannot be read.
     pub digest: Option<String>,
+    /// The revision of its last change.
+    pub revision: i64,
 }
 
 /// What the store holds of this host, whoever wrote it.
@@ -89,6 +91,15 @@ pub struct Own {
     pub publisher: Option<Publisher>,
     /// All records, those of earlier runs and other graphs included.
     pub records: BTreeMap<Address, OwnRecord>,
+}
+
+impl Own {
+    /// Takes what was written before this revision for something that nobody can read, so that it
+    /// is written again: since then the store knows who writes.
+    pub fn doubt_before(&mut self, since: i64) {
+        let old = self.records.values_mut().filter(|record| record.revision < since);
+        old.for_each(|record| record.digest = None);
+    }
 }
 
 /// What has to be written.

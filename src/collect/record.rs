@@ -14,7 +14,8 @@ use crate::spec::{Fields, HostSelector, Value};
 
 mod to;
 
-use to::{To, terms, to_wire};
+use to::terms;
+pub(super) use to::{To, of_wire, to_wire};
 
 /// The form of records that say neither labels nor who may collect them, and of publishers and
 /// presences. Older agents read these only, so that what restricts a record is never overlooked.
@@ -262,7 +263,7 @@ fn read(kind: &str, bytes: &[u8]) -> Result<Decoded, Content> {
 }
 
 /// Fields as a JSON object.
-pub(super) fn json_fields(fields: &Fields) -> serde_json::Map<String, Json> {
+pub fn json_fields(fields: &Fields) -> serde_json::Map<String, Json> {
     let all = serde_json::to_value(wire_fields(fields)).ok();
     all.and_then(|all| all.as_object().cloned()).unwrap_or_default()
 }

@@ -273,7 +273,9 @@ impl Host {
 
 impl From<&Known> for OwnRecord {
     fn from(known: &Known) -> Self {
-        OwnRecord { generation: known.generation, life: known.life, digest: known.digest.clone() }
+        let revision = known.export.revision;
+        let digest = known.digest.clone();
+        OwnRecord { generation: known.generation, life: known.life, digest, revision }
     }
 }
 

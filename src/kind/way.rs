@@ -20,6 +20,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use thiserror::Error;
 
+use super::fence::At;
+
 /// Every temporary name starts like this, so that people know where a left one comes from, and
 /// nobody takes one for content.
 pub(super) const TEMPORARY: &str = ".quorate-";
@@ -28,7 +30,7 @@ pub(super) const TEMPORARY: &str = ".quorate-";
 const TEMPORARY_TRIES: usize = 16;
 
 /// How many links are passed on one way: as many as the kernel passes.
-const LINKS_MAX: usize = 40;
+pub(super) const LINKS_MAX: usize = 40;
 
 /// The bits of a mode that let others put a link into a directory.
 pub(super) const OTHERS_WRITE: mode_t = 0o022;
@@ -70,8 +72,9 @@ pub(super) struct Way<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Ways(Option<Arc<Mutex<Kept>>>);
 
-/// A directory by the path that it was opened by, if there is one.
-type Kept = Option<(PathBuf, Arc<OwnedFd>)>;
+/// A directory by the path that it was opened by, and by the directory that this way must not leave,
+/// if there is one.
+type Kept = Option<(PathBuf, Option<PathBuf>, Arc<OwnedFd>)>;
 
 impl Ways {
     /// Keeps one; the default keeps none.
@@ -94,25 +97,28 @@ impl Ways {
 
 impl<'a> Way<'a> {
     /// Opens the directory of an absolute path. The root directory lies in itself.
-    pub(super) fn to(path: &'a Path) -> io::Result<Self> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let name = path.file_name().map_or(Path::new("."), Path::new);
-        Ok(Way { dir: Arc::new(directory(parent)?), name, kept: false })
+    pub(super) fn to(at: impl Into<At<'a>>) -> io::Result<Self> {
+        let at = at.into();
+        let parent = at.path.parent().unwrap_or(Path::new("/"));
+        let name = at.path.file_name().map_or(Path::new("."), Path::new);
+        Ok(Way { dir: Arc::new(at.directory(parent)?), name, kept: false })
     }
 
     /// The same with a directory that was kept, if it is this one; else keeps it.
-    pub(super) fn along(path: &'a Path, ways: &Ways) -> io::Result<Self> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
+    pub(super) fn along(at: At<'a>, ways: &Ways) -> io::Result<Self> {
+        let parent = at.path.parent().unwrap_or(Path::new("/"));
         let mut kept = ways.lock();
-        if let Some(Some((known, dir))) = kept.as_deref()
+        if let Some(Some((known, within, dir))) = kept.as_deref()
             && known == parent
+            && within.as_deref() == at.within
         {
-            let name = path.file_name().map_or(Path::new("."), Path::new);
+            let name = at.path.file_name().map_or(Path::new("."), Path::new);
             return Ok(Way { dir: dir.clone(), name, kept: true });
         }
-        let way = Way::to(path)?;
+        let way = Way::to(at)?;
         if let Some(kept) = &mut kept {
-            **kept = Some((parent.to_owned(), way.dir.clone()));
+            let within = at.within.map(Path::to_owned);
+            **kept = Some((parent.to_owned(), within, way.dir.clone()));
         }
         Ok(way)
     }
@@ -197,7 +203,7 @@ fn walk(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     Ok(here)
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
+pub(super) fn parts(path: &Path) -> VecDeque<OsString> {
     let normal = path.components().filter_map(|part| match part {
         Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
         Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
@@ -206,7 +212,11 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// Where the link of this name points to; nothing when it is no link.
-fn link_at(dir: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn link_at(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    shown: &Path,
+) -> io::Result<Option<PathBuf>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // What is asked who owns it and where it leads is one and the same link.
     let handle = openat(dir, name, flags, Mode::empty())?;

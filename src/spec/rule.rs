@@ -170,6 +170,21 @@ pub enum HostSelector {
     Labels(BTreeMap<String, LabelTest>),
 }
 
+/// One rule of the site's policy on exports: which of them it is about, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// It allows; otherwise it denies.
+    pub allow: bool,
+    /// The exporters that it applies to.
+    pub hosts: HostSelector,
+    /// Forms of the kinds that it applies to.
+    pub kinds: Vec<String>,
+    /// Forms of the published names that it applies to.
+    pub names: Vec<String>,
+    /// Forms of the channels that it applies to.
+    pub channels: Vec<String>,
+}
+
 /// Which fields of the exporter a rule lets through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Take {

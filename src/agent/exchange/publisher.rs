@@ -17,10 +17,10 @@ use uuid::Uuid;
 use super::PublishView;
 use super::follower::OwnView;
 use crate::collect::convergence::Said;
-use crate::collect::keys;
 use crate::collect::presence::{Me, Rival, Standing, standing};
 use crate::collect::publish::{Plan, Published, plan};
 use crate::collect::record::{Presence, shown};
+use crate::collect::{Grants, keys};
 use crate::ident::HostName;
 use crate::store::{Compare, LeaseId, Op, Store, StoreError, Txn};
 
@@ -43,6 +43,7 @@ pub(super) struct Publisher {
     pub(super) wanted: watch::Receiver<Option<Vec<Published>>>,
     pub(super) own: watch::Receiver<OwnView>,
     pub(super) saying: watch::Receiver<Option<Said>>,
+    pub(super) granted: watch::Receiver<Arc<Grants>>,
     pub(super) view: watch::Sender<PublishView>,
 }
 
@@ -70,7 +71,10 @@ impl Publisher {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         let mut memory = Memory::default();
         loop {
-            let own = self.own.borrow_and_update().clone();
+            let mut own = self.own.borrow_and_update().clone();
+            if let Some(since) = self.granted.borrow_and_update().proved {
+                own.own.doubt_before(since);
+            }
             let wanted = self.wanted.borrow_and_update().clone();
             let saying = self.saying.borrow_and_update().clone();
             let step = async {
@@ -97,6 +101,7 @@ impl Publisher {
                 changed = self.own.changed() => if changed.is_err() { return },
                 changed = self.wanted.changed() => if changed.is_err() { return },
                 changed = self.saying.changed() => if changed.is_err() { return },
+                Ok(()) = self.granted.changed() => {}
                 () = until => {}
             }
         }

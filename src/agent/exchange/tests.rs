@@ -113,7 +113,10 @@ impl Site {
     }
 
     fn start_in(&self, folder: &str, name: &str, noop: bool) -> Exchange {
-        start(self.store.clone(), host(name), self.folder.path().join(folder), noop)
+        let folder = self.folder.path().join(folder);
+        // Nobody says anything about the site.
+        let granted = watch::channel(Arc::default()).1;
+        start(self.store.clone(), host(name), folder, noop, granted)
     }
 
     fn start(&self, name: &str, exports: &[Published]) -> Exchange {

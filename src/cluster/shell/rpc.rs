@@ -199,7 +199,8 @@ impl Rpc {
         }
     }
 
-    async fn client(&self, url: &str) -> Option<Client> {
+    /// A connection to the member at `url`, for what is asked elsewhere.
+    pub(super) async fn client(&self, url: &str) -> Option<Client> {
         if let Some(client) = self.guard().get(url) {
             return Some(client.clone());
         }

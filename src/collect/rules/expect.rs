@@ -62,6 +62,7 @@ fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candi
             fields: one.fields.clone(),
             meta: Arc::clone(&one.meta),
             target: build(kind, &one.id, &one.fields).ok()?,
+            within: ready.fence.clone(),
             rule: Some(Arc::clone(&ready.rule)),
             revision: 0,
         })

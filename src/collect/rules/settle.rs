@@ -163,6 +163,7 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
             meta: Arc::clone(&kept.meta),
             from,
             rule: kept.rule.as_ref().map(|rule| Arc::clone(&rule.id)),
+            within: kept.within.clone(),
         },
         target: kept.target.clone(),
     }

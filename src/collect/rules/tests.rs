@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::Address;
 use crate::diag::Span;
+use crate::ident::ResourceId;
 use crate::kind::file::result_path;
 use crate::spec::{Export as Marked, HostSelector, ResourceSpec, Value};
 

@@ -12,6 +12,7 @@ use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource, W
 use super::FIELDS;
 use crate::spec::Value;
 
+mod beneath;
 mod sources;
 
 /// Text fields as they stand in a file.

@@ -167,6 +167,7 @@ async fn fetch_key(agent: &Agent) -> Result<(), String> {
     let material = tls.material().ok_or("there is no certificate")?;
     prove(&material, &key, &tls.host)?;
     tls.set_key(key);
+    tls.take(material);
     tls.save().map_err(|why| why.to_string())
 }
 
