@@ -1,7 +1,9 @@
 //! What an operator says about the site, followed in the store and taken into the running graph.
 //!
-//! Refuses to show anything before all of it was read, and to forget it because the store is lost.
+//! Refuses to show anything before all of it was read, in this run or an earlier one, and to forget
+//! it because the store is lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +21,33 @@ use crate::spec::{CollectRule, HostSelector, Program};
 use crate::store::follow::{Follow, follow};
 use crate::store::{Change, Entry, PREFIX, Store};
 
+/// What is kept of it, in the state folder.
+const FILE: &str = "site.json";
 /// The pause before it is asked again whether the store asks who writes, when nobody answered.
 const AGAIN: Duration = Duration::from_secs(2);
 /// The pause after hosts or the policy changed: several changes come together.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// Follows it for as long as somebody listens. `cluster` finds out whether the store asks who
-/// writes: that it says so itself anybody could have written.
+/// Follows it for as long as somebody listens, from what an earlier run kept on. `cluster` finds out
+/// whether the store asks who writes: that it says so itself anybody could have written.
 pub(super) fn start(
     store: &Arc<dyn Store>,
     cluster: Option<Operator>,
+    state_dir: &Path,
 ) -> watch::Receiver<Arc<Grants>> {
     let (views, granted) = watch::channel(Arc::default());
     let (hosts_at, policy_at) = (hosts_prefix(), policy::key());
     let mut hosts = follow(Arc::clone(store), &hosts_at);
     let mut policies = follow(Arc::clone(store), &policy_at);
     let mut asked = cluster.is_some().then(|| follow(Arc::clone(store), &auth::key()));
+    // A store that ends with its only user knows nothing of an earlier run.
+    let file = store.leases_run_out().then(|| state_dir.join(FILE));
     tokio::spawn(async move {
-        let mut known = Known::default();
+        let mut known = kept(file.as_deref()).await;
+        let first = known.grants();
+        if first.complete {
+            views.send_replace(Arc::new(first));
+        }
         let (mut said, mut proved) = (None, None);
         loop {
             let again = said.is_some() && proved.is_none();
@@ -71,18 +82,36 @@ pub(super) fn start(
                 None => {}
             }
             let grants = Grants { proved, ..known.grants() };
-            if grants.complete {
-                views.send_if_modified(|view| {
-                    let differs = **view != grants;
-                    if differs {
-                        *view = Arc::new(grants);
-                    }
-                    differs
-                });
+            let differs = grants.complete && **views.borrow() != grants;
+            if differs {
+                views.send_replace(Arc::new(grants));
+                keep(file.as_deref(), &known).await;
             }
         }
     });
     granted
+}
+
+/// What an earlier run knew: a host that starts without the store goes by that.
+async fn kept(file: Option<&Path>) -> Known {
+    let Some(file) = file else { return Known::default() };
+    match tokio::fs::read(file).await {
+        Ok(bytes) => Known::of_kept(&bytes),
+        Err(_) => Known::default(),
+    }
+}
+
+/// Keeps it for the next run. The folder is for nobody else to read.
+async fn keep(file: Option<&Path>, known: &Known) {
+    let (Some(file), Some(bytes)) = (file, known.keep()) else { return };
+    let draft = file.with_extension("json.new");
+    let written = async {
+        tokio::fs::write(&draft, bytes).await?;
+        tokio::fs::rename(&draft, file).await
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(path = %file.display(), %error, "what the site says cannot be kept");
+    }
 }
 
 async fn next(asked: &mut Option<mpsc::Receiver<Follow>>) -> Option<Follow> {

@@ -159,7 +159,7 @@ impl Agent {
         let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let (changes, changed) = tokio::sync::watch::channel(0);
-        let granted = grants::start(&store, membership.operator());
+        let granted = grants::start(&store, membership.operator(), &state_dir);
         let desk =
             Desk { store: store.clone(), cluster: membership.operator(), granted: granted.clone() };
         grants::keep_rights(desk.clone());

@@ -144,7 +144,43 @@ pub struct Known {
     policy: bool,
 }
 
+/// What is kept of them for a start without the store: key, value and revision of each.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    v: u64,
+    entries: Vec<(String, String, i64)>,
+}
+
 impl Known {
+    /// What is to be kept for a start without the store, once all of it was read.
+    pub fn keep(&self) -> Option<Vec<u8>> {
+        if !(self.hosts && self.policy) {
+            return None;
+        }
+        let entry = |entry: &Entry| {
+            // What is no text is no record of ours, and says the same when it is shown as text.
+            let value = String::from_utf8_lossy(&entry.value).into_owned();
+            (entry.key.clone(), value, entry.revision)
+        };
+        let kept = Kept { v: VERSION, entries: self.entries.values().map(entry).collect() };
+        serde_json::to_vec(&kept).ok()
+    }
+
+    /// What was kept; nothing is known when it cannot be read.
+    pub fn of_kept(bytes: &[u8]) -> Self {
+        match serde_json::from_slice::<Kept>(bytes) {
+            Ok(kept) if kept.v == VERSION => {
+                let entry = |(key, value, revision): (String, String, i64)| {
+                    let value = value.into_bytes();
+                    (key.clone(), Entry { key, value, revision, lease: None })
+                };
+                let entries = kept.entries.into_iter().map(entry).collect();
+                Known { entries, hosts: true, policy: true }
+            }
+            _ => Known::default(),
+        }
+    }
+
     /// Everything below this prefix is now this.
     pub fn replace(&mut self, prefix: &str, snapshot: Snapshot) {
         self.entries.retain(|key, _| !key.starts_with(prefix));
@@ -224,5 +260,8 @@ mod tests {
         ]);
         let grants = known.grants();
         assert!(matches!(grants.policy, Policy::Unreadable(_)) && grants.hosts.is_empty());
+        let kept = known.keep().unwrap();
+        assert_eq!(Known::of_kept(&kept).grants(), grants, "a start without the store");
+        assert!(Known::default().keep().is_none() && !Known::of_kept(b"?").grants().complete);
     }
 }
