@@ -51,6 +51,9 @@ impl At<'_> {
     /// Opens a directory on the way to the path, to be passed.
     pub(super) fn directory(&self, directory: &Path) -> io::Result<OwnedFd> {
         let Some(within) = self.within else { return way::directory(directory) };
+        if !self.path.starts_with(within) {
+            return Err(outside(within, None));
+        }
         match directory.strip_prefix(within) {
             Ok(rest) => beneath(way::directory(within)?, within, rest),
             // How to get to the directory itself is said by this host alone.

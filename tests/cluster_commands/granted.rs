@@ -430,7 +430,7 @@ fn rules_in_a_file_of_their_own_come_after_those_of_the_graph_and_are_followed()
     let status = wait("the mistake is told", || {
         let status: Value = host.ask(&["status", "--json"]).json();
         match status["graph"]["error"].as_str() {
-            Some(why) if why.contains("colect") => Ok(status),
+            Some(why) if why.contains("the file has no `collect`") => Ok(status),
             other => Err(format!("{other:?}")),
         }
     });

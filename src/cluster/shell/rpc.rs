@@ -213,6 +213,11 @@ impl Rpc {
         Some(client)
     }
 
+    /// Has every next question open a channel of its own, with what is shown to servers by now.
+    pub(super) fn renew(&self) {
+        self.guard().clear();
+    }
+
     fn forget(&self, url: &str) {
         self.guard().remove(url);
     }

@@ -44,7 +44,9 @@ pub(in crate::collect) fn explain(
     let made: BTreeMap<&ResourceId, &Collected> =
         collection.resources.iter().map(|one| (&one.id, one)).collect();
     let mut refused: BTreeMap<&ResourceId, &Held> = BTreeMap::new();
-    collection.held.iter().rev().for_each(|one| drop(refused.insert(&one.id, one)));
+    for one in collection.held.iter().rev() {
+        refused.insert(&one.id, one);
+    }
     let one = |export: &Arc<Export>| {
         let mut trace = Trace::default();
         let verdicts = rules.judge(export, &mut trace);

@@ -163,6 +163,12 @@ impl Endpoints {
         }
     }
 
+    /// Has the next call open a channel of its own, with what is shown to servers by now.
+    pub fn renew(&self) {
+        self.guard().active = None;
+        self.changed.notify_waiters();
+    }
+
     /// The active endpoint; waits until there is one.
     pub async fn acquire(&self) -> Bound {
         let began = Instant::now();
