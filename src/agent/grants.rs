@@ -28,8 +28,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// The pause after hosts or the policy changed: several changes come together.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// Follows it for as long as somebody listens, from what an earlier run kept on. `cluster` finds out
-/// whether the store asks who writes: that it says so itself anybody could have written.
+/// Follows it for as long as somebody listens, from what an earlier run kept on. `cluster` finds
+/// out whether the store asks who writes: that it says so itself anybody could have written.
 pub(super) fn start(
     store: &Arc<dyn Store>,
     cluster: Option<Operator>,

@@ -29,7 +29,7 @@ use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::{self as cluster, StopMode, state};
-use crate::collect::convergence;
+use crate::collect::{Grants, convergence};
 use crate::engine::{Engine, Options};
 use crate::ident::HostName;
 use crate::store::follow::{self, Follow};
@@ -143,6 +143,32 @@ impl Membership {
     }
 }
 
+/// Listens for questions, and keeps the rights of hosts in the store as the site says.
+fn listen(
+    membership: &Membership,
+    store: &Arc<dyn Store>,
+    state_dir: &Path,
+    changed: tokio::sync::watch::Receiver<u64>,
+    granted: &tokio::sync::watch::Receiver<Arc<Grants>>,
+) -> Result<Socket, Refusal> {
+    let cluster = membership.operator();
+    let desk = Desk { store: store.clone(), cluster: cluster.clone(), granted: granted.clone() };
+    grants::keep_rights(desk.clone());
+    Socket::listen(state_dir, changed, (cluster, desk))
+        .map_err(|why| Refusal::failed(format!("no socket in {}: {why}", state_dir.display())))
+}
+
+/// Publishes what this host exports, and follows what others do.
+fn exchanging(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    state_dir: &Path,
+    granted: &tokio::sync::watch::Receiver<Arc<Grants>>,
+) -> Exchange {
+    let (host, folder) = (settings.host.clone(), state_dir.to_owned());
+    exchange::start(store.clone(), host, folder, settings.noop, granted.clone())
+}
+
 /// An agent that has started.
 struct Agent {
     body: Body,
@@ -154,34 +180,20 @@ struct Agent {
 
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
-        let metrics = metrics_port(settings.metrics).await?;
+        let (host, metrics) = (settings.host.clone(), metrics_port(settings.metrics).await?);
         let folder = state_dir(&settings)?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let (changes, changed) = tokio::sync::watch::channel(0);
         let granted = grants::start(&store, membership.operator(), &state_dir);
-        let desk =
-            Desk { store: store.clone(), cluster: membership.operator(), granted: granted.clone() };
-        grants::keep_rights(desk.clone());
-        let socket =
-            Socket::listen(&state_dir, changed, (membership.operator(), desk)).map_err(|why| {
-                Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
-            })?;
-        let orders = membership.take_orders();
-        let signals = signals()?;
+        let socket = listen(&membership, &store, &state_dir, changed, &granted)?;
+        let (orders, signals) = (membership.take_orders(), signals()?);
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
-        let exchange = exchange::start(
-            store.clone(),
-            settings.host.clone(),
-            state_dir.clone(),
-            settings.noop,
-            granted.clone(),
-        );
-        let keys = follow_keys(store.clone());
-        let me = crate::matching::Me::new(settings.host.clone());
+        let exchange = exchanging(&settings, &store, &state_dir, &granted);
         say_hello(&settings, &state_dir);
         let metrics = serve_metrics(metrics, &socket)?;
+        let keys = follow_keys(store.clone());
         let body = Body {
             cluster: membership.status(),
             publish: exchange.publish.clone(),
@@ -200,7 +212,7 @@ impl Agent {
             local: crate::collect::Local::default(),
             granted,
             grants: Arc::default(),
-            me,
+            me: crate::matching::Me::new(host),
             reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),

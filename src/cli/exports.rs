@@ -88,7 +88,8 @@ enum Verb {
     },
     /// Remove the records of hosts that are gone
     #[command(after_help = format!(
-        "Examples:\n  quorate exports purge --gone --dry-run\n  quorate exports purge --from web9\n\n\
+        "Examples:\n  quorate exports purge --gone --dry-run\n  \
+         quorate exports purge --from web9\n\n\
          What another host collected stays on its disks.\n\n{EXIT_CODES}"
     ))]
     Purge {

@@ -72,8 +72,8 @@ pub(super) struct Way<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Ways(Option<Arc<Mutex<Kept>>>);
 
-/// A directory by the path that it was opened by, and by the directory that this way must not leave,
-/// if there is one.
+/// A directory by the path that it was opened by, and by the directory that this way must not
+/// leave, if there is one.
 type Kept = Option<(PathBuf, Option<PathBuf>, Arc<OwnedFd>)>;
 
 impl Ways {

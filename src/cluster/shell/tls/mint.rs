@@ -58,8 +58,8 @@ pub async fn mint(
     }
 }
 
-/// A certificate for the key of `material` by which its holder acts as etcd's `root`, for as long as
-/// the one that it takes the place of.
+/// A certificate for the key of `material` by which its holder acts as etcd's `root`, for as long
+/// as the one that it takes the place of.
 pub(super) fn operator(material: &Material, key: &Secret) -> Option<String> {
     let authority = Authority::load(material.authority.clone(), key).ok()?;
     let public = authority::public(&material.own.as_ref()?.1).ok()?;
