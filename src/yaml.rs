@@ -17,6 +17,7 @@ mod meta;
 mod node;
 mod piece;
 mod place;
+mod plain;
 mod program;
 mod read;
 mod receive;
