@@ -37,11 +37,13 @@ mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod turn;
 mod unfilled;
 mod value;
 mod way;
 
 pub use moves::{Mover, Moves};
+pub use turn::Turns;
 pub use unfilled::unfilled;
 pub use way::Ways;
 

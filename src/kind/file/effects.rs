@@ -272,6 +272,9 @@ fn perform<'a>(
     }
     let way = way.as_ref().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
     let place = Place::of(way);
+    if matches!(action, Action::MakeFile(_) | Action::Write { .. }) {
+        job.ways.take_turn();
+    }
     let make_room = || room.map_or(Ok(()), |room| remove(way, path, room, job));
     match *action {
         Action::MakeParents => Ok(()),
