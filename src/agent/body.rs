@@ -285,7 +285,7 @@ impl Body {
         let mut events = Vec::with_capacity(vertices.len());
         for some in vertices.chunks(TOGETHER) {
             let wanted = some.iter().filter_map(|vertex| {
-                let found = self.graph.vertices.get(&vertex.resource)?;
+                let found = self.engine.vertex(vertex)?;
                 let polled = found.meta.poll.is_some();
                 let watches = if polled { Vec::new() } else { found.resource.watches() };
                 Some((vertex.clone(), watches))
@@ -343,7 +343,7 @@ impl Body {
         refresh: bool,
         received: Fields,
     ) -> Option<Event> {
-        let found = self.graph.vertices.get(&vertex.resource)?;
+        let found = self.engine.vertex(&vertex)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
         let timeout = found.meta.timeout;
         let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
