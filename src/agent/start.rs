@@ -249,6 +249,8 @@ impl Agent {
                 }
             }
         }
+        // The process ends, and its memory with it: nobody has to take that apart.
+        std::mem::forget((self.body.engine, self.body.graph, self.body.source));
         match (stage, self.body.again) {
             // A signal that came meanwhile wins.
             (Stage::Stopping { leave: false }, Some(order)) => {
@@ -289,7 +291,7 @@ async fn membership(
 ) -> Result<(Membership, Arc<dyn Store>, Arc<state::StateFolder>), Refusal> {
     let Some(wanted) = settings.cluster.clone() else {
         let folder = Arc::new(state::open(&folder, &settings.host)?);
-        folder.keep()?;
+        folder.keep_alone()?;
         let alone = Membership::Alone { _folder: folder.clone() };
         return Ok((alone, Arc::new(MemoryStore::alone()), folder));
     };
