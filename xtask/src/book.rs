@@ -19,6 +19,7 @@ mod block;
 mod browser;
 mod build;
 pub(crate) mod campaign;
+mod crew;
 mod fence;
 #[cfg(test)]
 mod fence_tests;
@@ -27,6 +28,7 @@ mod judge;
 mod junit;
 pub(crate) mod library;
 mod links;
+mod made;
 #[cfg_attr(not(feature = "book"), expect(dead_code, reason = "pages are made with mdBook only"))]
 mod pages;
 mod pattern;
@@ -130,6 +132,7 @@ fn list(library: &Library, json: bool) -> anyhow::Result<ExitCode> {
                 Action::Console(_) => "console",
                 Action::File(_) => "file",
                 Action::Topology { .. } => "picture",
+                Action::Made { .. } => "made",
             };
             let (chapter, label, place) = (&page.chapter.name, block.label(), block.place_name());
             if json {

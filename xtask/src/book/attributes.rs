@@ -4,7 +4,7 @@
 use super::problem::{At, Problem};
 
 /// Every attribute, for hints.
-pub(crate) const KNOWN: [&str; 20] = [
+pub(crate) const KNOWN: [&str; 22] = [
     "node",
     "host",
     "id",
@@ -24,6 +24,8 @@ pub(crate) const KNOWN: [&str; 20] = [
     "norun",
     "reason",
     "topology",
+    "schema",
+    "graph",
     "caption",
 ];
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::header::Header;
+use super::made::Made;
 use super::pattern::Match;
 use super::problem::At;
 use super::source::Source;
@@ -64,6 +65,13 @@ pub(crate) enum Action {
     /// Draws the cluster from its live status.
     Topology {
         /// Text under the picture.
+        caption: String,
+    },
+    /// Shows what the agent makes.
+    Made {
+        /// What it is.
+        made: Made,
+        /// Text under it.
         caption: String,
     },
     /// Shown, not run, and why.

@@ -7,6 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::block::{Action, Block};
@@ -16,7 +17,7 @@ use super::library::{Library, Page, record_path};
 use super::record::ChapterRecord;
 use super::runner::{self, Outcome, Run};
 use super::stage::{Real, Stage as _};
-use super::{bless, junit, provenance, record, topology};
+use super::{bless, crew, junit, provenance, record, topology};
 use crate::lab;
 use crate::paths::{self, Exit};
 
@@ -36,6 +37,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
+    /// How many chapters at once
+    #[arg(long, value_name = "N", default_value_t = crew::JOBS,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) jobs: u8,
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
@@ -106,22 +111,21 @@ pub(crate) fn verify(
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut all = Vec::new();
-    let mut stamp = provenance::begin(library);
+    let stamp = Mutex::new(provenance::begin(library));
+    let one = |page: &Page| {
+        let mut played = play(library, page, options, Some(&stamp))?;
+        let record = library.record(&page.chapter.name)?;
+        played.drifts.extend(stored(library, &played, &record));
+        if !options.json {
+            // In one piece: another chapter may be writing, too.
+            eprint!("{}", played.drifts.iter().map(Drift::report).collect::<String>());
+        }
+        Ok(played)
+    };
     for _round in 0..options.repeat {
-        for page in pages {
-            let mut played = play(library, page, options, Some(&mut stamp))?;
-            let record = library.record(&page.chapter.name)?;
-            played.drifts.extend(stored(library, &played, &record));
-            if !options.json {
-                for drift in &played.drifts {
-                    eprint!("{}", drift.report());
-                }
-            }
-            let stop = !played.drifts.is_empty() && !options.keep_going;
-            all.push(played);
-            if stop && options.repeat > 1 {
-                break;
-            }
+        all.extend(crew::each(pages, options.jobs, &one)?);
+        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
+            break;
         }
     }
     if let Some(file) = &options.junit {
@@ -136,6 +140,7 @@ pub(crate) fn verify(
             good = false;
         }
         if good {
+            let stamp = stamp.into_inner().unwrap_or_else(PoisonError::into_inner);
             provenance::finish(stamp, &all)?;
         }
     }
@@ -149,7 +154,12 @@ fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Dri
     for (index, seen) in &played.outcome.seen {
         let block = &chapter.blocks[*index];
         let recorded = record.blocks.iter().find(|one| Some(&one.id) == block.id.as_ref());
-        let (Action::Topology { .. }, Some(recorded)) = (&block.action, recorded) else { continue };
+        let what = match &block.action {
+            Action::Topology { .. } => "shows another cluster than the recorded one",
+            Action::Made { .. } => "is not what was recorded",
+            Action::Console(_) | Action::File(_) | Action::NotRun(_) => continue,
+        };
+        let Some(recorded) = recorded else { continue };
         let (Some(now), Some(then)) = (seen.steps.first(), recorded.steps.first()) else {
             continue;
         };
@@ -157,7 +167,7 @@ fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Dri
             drifts.push(Drift {
                 at: block.at.clone(),
                 label: format!("block {}", block.label()),
-                what: "shows another cluster than the recorded one".into(),
+                what: what.into(),
                 diff: judge::unified(&then.lines, &now.lines),
                 next: format!("accept with: cargo xtask book bless --block {}", block.label()),
             });
@@ -173,7 +183,7 @@ fn play(
     library: &Library,
     page: &Page,
     options: &Options,
-    stamp: Option<&mut provenance::Stamp>,
+    stamp: Option<&Mutex<provenance::Stamp>>,
 ) -> anyhow::Result<Played> {
     let chapter = &page.chapter;
     let played = |outcome: Outcome| {
@@ -187,11 +197,13 @@ fn play(
     note(options, &format!("chapter {}", chapter.name));
     let stage = Real::up(chapter)?;
     if let Some(stamp) = stamp {
-        stamp.versions(&stage);
+        stamp.lock().unwrap_or_else(PoisonError::into_inner).versions(&stage);
     }
     let rules = library.rules()?;
+    // With several chapters at once each line says to which it belongs.
+    let whose = if options.jobs > 1 { format!("{}: ", chapter.name) } else { String::new() };
     let progress = |block: &Block| {
-        note(options, &format!("  {:<28} {}", block.label(), block.place_name()));
+        note(options, &format!("  {whose}{:<28} {}", block.label(), block.place_name()));
     };
     let run = Run {
         rules: &rules,
@@ -210,7 +222,7 @@ fn play(
     let down = stage.down();
     let outcome = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     down?;
-    note(options, &format!("  done in {:.1} s", started.elapsed().as_secs_f64()));
+    note(options, &format!("  {whose}done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(played(outcome))
 }
 
@@ -265,7 +277,7 @@ fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
 pub(crate) fn bless(
     library: &Library,
     pages: &[Page],
-    reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
+    reload: &(dyn Fn() -> anyhow::Result<Vec<Page>> + Sync),
     options: &Options,
     manner: Manner,
 ) -> anyhow::Result<ExitCode> {
@@ -273,16 +285,20 @@ pub(crate) fn bless(
         let text = "examples/ has changes that are not committed; commit them, or give --yes";
         return Err(Exit::error(Exit::FAILED, text));
     }
-    let options = Options { keep_going: true, ..options.clone() };
-    let mut good = true;
-    for page in pages {
+    // Who is asked is asked about one chapter at a time.
+    let jobs = if manner.yes { options.jobs } else { 1 };
+    let options = Options { keep_going: true, jobs, ..options.clone() };
+    let writing = Mutex::new(());
+    let one = |page: &Page| {
         let mut played = play(library, page, &options, None)?;
         if let Some(id) = &options.block {
             let blocks = &page.chapter.blocks;
             played.outcome.seen.retain(|at, _| blocks[*at].id.as_ref() == Some(id));
         }
-        good &= accept(library, &mut played, reload, manner)?;
-    }
+        let _alone = writing.lock().unwrap_or_else(PoisonError::into_inner);
+        accept(library, &mut played, reload, manner)
+    };
+    let good = crew::each(pages, jobs, &one)?.into_iter().all(|good| good);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
 }
 
@@ -294,6 +310,10 @@ fn accept(
     manner: Manner,
 ) -> anyhow::Result<bool> {
     let chapter = &played.page.chapter;
+    if !reload()?.iter().any(|page| page.chapter.source == chapter.source) {
+        eprintln!("error: chapter {} was edited while it ran; bless it again", chapter.name);
+        return Ok(false);
+    }
     let edits = bless::edits(chapter, &played.outcome.seen);
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     for edit in &edits {

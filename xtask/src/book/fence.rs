@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::attributes::{self, Attribute};
 use super::block::{Action, Block, Chapter, Console, Mode, Place, Shown, Stderr, Step};
 use super::header::{self, Making};
+use super::made::Made;
 use super::pattern::{Match, Pattern};
 use super::problem::{At, Problem};
 use super::source::Source;
@@ -165,12 +166,15 @@ impl Reader<'_> {
             self.file(&place)
         } else if self.flag("topology") {
             Action::Topology { caption: self.text("caption").unwrap_or_default() }
+        } else if let Some(made) = self.made() {
+            Action::Made { made, caption: self.text("caption").unwrap_or_default() }
         } else if self.flag("norun") {
             self.not_run()
         } else {
             self.console()
         };
-        let needs_id = !hide && matches!(action, Action::Console(_) | Action::Topology { .. });
+        let shown = matches!(action, Action::Topology { .. } | Action::Made { .. });
+        let needs_id = !hide && (shown || matches!(action, Action::Console(_)));
         if needs_id && id.is_none() {
             self.wrong("the block has no id; give it `id=some-name`");
         }
@@ -296,6 +300,19 @@ impl Reader<'_> {
             self.wrong("`to` without `node=`");
         }
         Action::File(Shown { path, to, lines })
+    }
+
+    /// What the agent is to make, if the block is about that.
+    fn made(&mut self) -> Option<Made> {
+        match (self.text("schema"), self.text("graph")) {
+            (Some(_), Some(_)) => {
+                self.wrong("a block shows either a schema or a graph");
+                None
+            }
+            (Some(part), None) => Some(Made::Fields(part)),
+            (None, Some(file)) => Some(Made::Graph(file)),
+            (None, None) => None,
+        }
     }
 
     fn not_run(&mut self) -> Action {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::attributes;
 use super::block::{Action, Block, Chapter, Console, Mode, Place, Shown, Stderr, Step};
 use super::judge::{self, Drift, Seen};
+use super::made::Made;
 use super::record::StepRecord;
 use super::redact::{Memory, Rules};
 use super::stage::Stage;
@@ -90,6 +91,7 @@ impl Player<'_> {
             Action::Console(console) => self.console(block, console, &mut seen),
             Action::File(shown) => self.file(block, shown),
             Action::Topology { .. } => self.topology(block, &mut seen),
+            Action::Made { made, .. } => self.made(block, made, &mut seen),
             Action::NotRun(_) => Ok(()),
         };
         if let Err(error) = result {
@@ -297,6 +299,17 @@ impl Player<'_> {
         }
         let lines = topology::describe(&statuses);
         seen.steps.push(StepRecord { command, exit: 0, lines });
+        Ok(())
+    }
+
+    fn made(&self, block: &Block, made: &Made, seen: &mut Seen) -> anyhow::Result<()> {
+        let node = self.nodes(block).first().cloned().unwrap_or_default();
+        let (command, limit) = (made.command(), Duration::from_secs(10));
+        let output = self.stage.exec(&node, &format!("cd {HOME} && {command}"), limit)?;
+        in_time(&output, limit)?;
+        let lines = output.lines.iter().map(|line| self.stage.generalise(line)).collect();
+        let lines = made.lines(lines).map_err(|why| anyhow::anyhow!(why))?;
+        seen.steps.push(StepRecord { command, exit: output.exit, lines });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::block::Chapter;
 use super::fence_tests::chapter;
 use super::judge::{self, Drift};
+use super::provenance::Stamp;
 use super::record::{self, ChapterRecord, FileRecord};
 use super::redact::Rules;
 use super::render::{self, Sources};
@@ -268,6 +269,35 @@ fn the_page_shows_the_recorded_lines_and_no_pattern() {
     assert_eq!(plain, "$ show\nhead <1> [ID1]\n\nx\nlast");
     let stale = Sources { record: &ChapterRecord::default(), ..sources };
     assert!(render::page(&chapter, &stale).is_err(), "a page without record is not built");
+}
+
+const MADE: &str = "# T\n```table {schema=rule node=h1 id=rule}\n```\n\
+    ```diagram {graph=x.yaml node=h1 id=picture caption=\"all of it\"}\n```\n";
+
+#[test]
+fn what_the_agent_makes_is_recorded_and_shown_with_the_time_that_it_took() {
+    let chapter = good(MADE);
+    let schema = r##"{"$defs": {"rule": {"properties": {"as": {"type": "string"}}}}}"##;
+    let stage = Fake::default()
+        .on("quorate schema", &[(0, schema)])
+        .on("cd /root && quorate graph x.yaml --format svg", &[(0, "<svg>10.91.7.11</svg>")]);
+    let outcome = run(&chapter, &stage);
+    assert_eq!(reports(&outcome.drifts), "");
+    let record = bless::record(&chapter, &outcome.seen, &ChapterRecord::default(), &files());
+    assert_eq!(record.blocks[0].steps[0].lines, ["as\ttext\t"]);
+    assert_eq!(record.blocks[1].steps[0].lines, ["<svg>10.91.1.11</svg>"]);
+    let elapsed = [("rule", 1.4), ("picture", 2.2), ("of another chapter", 50.0)];
+    let elapsed = elapsed.map(|(id, seconds)| (id.to_owned(), seconds));
+    let stamp = Stamp { elapsed: BTreeMap::from(elapsed), ..Stamp::default() };
+    let rules = Rules::parse(RULES).expect("good");
+    let (files, stamp) = (files(), Some(&stamp));
+    let sources = Sources { record: &record, files: &files, rules: &rules, stamp };
+    let page = render::page(&chapter, &sources).expect("renders");
+    for part in ["<code>as</code>", "data:image/svg+xml;base64,", "its commands took 4 s"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let none = Fake::default().on("quorate", &[(1, "error: no such file")]);
+    assert!(reports(&run(&chapter, &none).drifts).contains("block rule"));
 }
 
 proptest! {
