@@ -3,6 +3,7 @@
 //! Drives the built agent and the container engine's API; never links the agent's library, so that
 //! examples and book test what users get. `ARCHITECTURE.md` maps the modules.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,12 @@ enum Verb {
     Chaos(chaos::Args),
     /// Measure
     Bench(bench::Args),
+    /// Look after the process of a node without a container
+    #[command(hide = true)]
+    RunNode {
+        /// The node's folder
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(args),
         Verb::Chaos(args) => chaos::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::RunNode { folder } => engine::local::supervise(folder),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {failure:#}");
