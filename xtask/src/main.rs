@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod bench;
 mod book;
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Verb::Image(args) => image::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Examples(args) => examples::run(args),
-        Verb::Book(args) => book::run(args),
+        Verb::Book(args) => book::run(args, &Cli::command()),
         Verb::Tidy(args) => tidy::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Chaos(args) => chaos::run(args),

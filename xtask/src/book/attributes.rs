@@ -4,7 +4,7 @@
 use super::problem::{At, Problem};
 
 /// Every attribute, for hints.
-pub(crate) const KNOWN: [&str; 20] = [
+pub(crate) const KNOWN: [&str; 24] = [
     "node",
     "host",
     "id",
@@ -24,6 +24,10 @@ pub(crate) const KNOWN: [&str; 20] = [
     "norun",
     "reason",
     "topology",
+    "graph",
+    "timeline",
+    "capture",
+    "tty",
     "caption",
 ];
 

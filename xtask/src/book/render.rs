@@ -9,6 +9,7 @@ use super::provenance::Stamp;
 use super::record::{BlockRecord, ChapterRecord, FileRecord, StepRecord};
 use super::redact::Rules;
 use super::topology::{self, escape};
+use super::{colour, figure, timeline};
 
 /// What a page is made from besides its chapter.
 pub(crate) struct Sources<'a> {
@@ -90,6 +91,19 @@ fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
                  </figure>\n\n"
             )
         }
+        Action::Timeline { caption } => {
+            let lines = steps.first().map(|step| step.lines.clone()).unwrap_or_default();
+            let svg = timeline::svg(&lines, caption);
+            let (id, caption) = (escape(&block.label()), escape(caption));
+            format!(
+                "<figure class=\"timeline\" id=\"{id}\">{svg}<figcaption>{caption}</figcaption>\
+                 </figure>\n\n"
+            )
+        }
+        Action::Graph { caption } => {
+            let lines = steps.first().map(|step| step.lines.clone()).unwrap_or_default();
+            figure::html(&lines, &block.label(), caption)
+        }
         Action::NotRun(reason) => {
             let body = &chapter.source.lines[block.span.0 + 1..block.span.1];
             let text = escape(&body.join("\n"));
@@ -122,7 +136,10 @@ fn hidden(block: &Block) -> String {
             let to = shown.to.clone().unwrap_or_default();
             vec![format!("{} to {to}", shown.path)]
         }
-        Action::Topology { .. } | Action::NotRun(_) => Vec::new(),
+        Action::Topology { .. }
+        | Action::Graph { .. }
+        | Action::Timeline { .. }
+        | Action::NotRun(_) => Vec::new(),
     };
     let body = pre("", &escape(&block.place_name()), "text", &escape(&commands.join("\n")));
     format!(
@@ -161,8 +178,9 @@ fn step_html(step: &StepRecord, rules: &Rules) -> String {
         let command = step.command.replace('\n', "\n> ");
         html.push_str(&format!("<span class=\"command\">$ {}</span>\n", escape(&command)));
     }
-    for line in &step.lines {
-        html.push_str(&marked(line, rules));
+    let lines = if step.coloured.is_empty() { &step.lines } else { &step.coloured };
+    for line in lines {
+        html.push_str(&colour::html(line, &|text| marked(text, rules)));
         html.push('\n');
     }
     html

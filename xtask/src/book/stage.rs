@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::block::Chapter;
+use super::colour;
 use super::header::{Agents, Making};
 use crate::lab::{self, Acting, Agent, Lab, LabSpec, Lease, Output};
 use crate::paths;
@@ -25,6 +26,15 @@ pub(crate) trait Stage: Sync {
     fn nodes(&self) -> Vec<String>;
     /// Runs a shell script in a node.
     fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output>;
+    /// Runs a shell script in a node on a terminal of this width and height; the lines hold the
+    /// colours that it was shown in.
+    fn exec_on_terminal(
+        &self,
+        node: &str,
+        script: &str,
+        size: (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<Output>;
     /// Writes a file in a node.
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()>;
     /// Runs `cargo xtask` with these words on the cluster.
@@ -82,6 +92,20 @@ impl Stage for Real {
 
     fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output> {
         self.lab.exec(node, script, timeout)
+    }
+
+    fn exec_on_terminal(
+        &self,
+        node: &str,
+        script: &str,
+        size: (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<Output> {
+        let started = Instant::now();
+        let (exit, text) = self.lab.exec_on_terminal(node, script, size, timeout)?;
+        let elapsed = started.elapsed();
+        let timed_out = exit == 137 && elapsed >= timeout;
+        Ok(Output { exit, lines: colour::kept(&text), timed_out, elapsed })
     }
 
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
@@ -150,6 +174,11 @@ pub(crate) fn replace_padded(text: &str, from: &str, to: &str) -> String {
     }
     result.push_str(rest);
     result
+}
+
+/// The agent's verbs and flags as it completes them for a shell.
+pub(crate) fn completions() -> anyhow::Result<String> {
+    lab::agent(&["completions", "bash"])
 }
 
 /// Runs this very program on a cluster, both streams in one.
