@@ -46,10 +46,10 @@ fn engine_a_bad_network_ends_by_itself_and_what_the_kernel_lacks_is_refused() {
         "ETCDCTL_API=3 etcdctl --endpoints http://h2:2379 --command-timeout=2s endpoint health";
     let reach = ["exec", "h1", "--", ask];
     demo.expect(0, &reach);
-    demo.expect(0, &["loss", "h2", "--pct", "100", "--for", "9s"]);
+    demo.expect(0, &["loss", "h2", "--pct", "100", "--for", "20s"]);
     let start = Instant::now();
     assert_ne!(demo.run(&reach).status.code(), Some(0), "nothing is lost");
-    until(&demo, 0, Duration::from_secs(30), &reach);
+    until(&demo, 0, Duration::from_secs(40), &reach);
     assert!(start.elapsed() > Duration::from_secs(2), "it ended after {:?}", start.elapsed());
 
     let done = demo.run(&["delay", "h2", "--ms", "50"]);
