@@ -309,8 +309,8 @@ proptest! {
 
 #[test]
 fn a_captured_value_reaches_later_commands_and_the_record_has_its_name() {
-    let text = "```console {node=h1 id=a capture='MEMBER:(id-[0-9]+)'}\n$ one\nthe member is [ID1]\n```\n\
-                ```console {node=h1 id=b}\n$ remove ${MEMBER} ${OTHER}\ngone\n```\n";
+    let text = "```console {node=h1 id=a capture='MEMBER:(id-[0-9]+)'}\n$ one\nthe member is \
+                [ID1]\n```\n```console {node=h1 id=b}\n$ remove ${MEMBER} ${OTHER}\ngone\n```\n";
     let chapter = good(text);
     let stage = Fake::default()
         .on("one", &[(0, "the member is id-7")])
