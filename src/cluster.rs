@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod aftermath;
+pub mod auth;
 pub mod change;
 pub mod claim;
 pub mod clocks;

@@ -12,15 +12,22 @@ use crate::spec::{Collected, EdgeSpec, Fields, HostSelector};
 
 pub mod convergence;
 pub mod explain;
+pub mod grants;
+pub mod interest;
 pub mod keys;
+pub mod listing;
 pub mod offline;
 pub mod policy;
 pub mod presence;
 pub mod publish;
 pub mod record;
+pub mod request;
 pub mod roster;
 pub mod rules;
+pub mod sets;
+pub mod slots;
 
+pub use grants::Grants;
 pub use policy::Policy;
 pub use rules::{Local, Site, run, run_at, run_beside};
 
@@ -42,9 +49,42 @@ pub struct Address {
 }
 
 impl Address {
+    /// Where it is followed.
+    pub fn slot(&self) -> Slot {
+        Slot::new(&self.channel, &self.kind)
+    }
+
     /// Kind and name, as they would be called here.
     pub fn id(&self) -> ResourceId {
         ResourceId::new(self.kind.as_str(), self.name.as_str())
+    }
+}
+
+/// A channel and a kind: what a host can follow alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// The channel.
+    pub channel: String,
+    /// The kind.
+    pub kind: String,
+}
+
+impl Slot {
+    /// The slot of these.
+    pub fn new(channel: &str, kind: &str) -> Self {
+        Slot { channel: channel.to_owned(), kind: kind.to_owned() }
+    }
+
+    /// Reads `CHANNEL/KIND`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (channel, kind) = text.split_once('/')?;
+        (!channel.is_empty() && !kind.is_empty()).then(|| Slot::new(channel, kind))
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.channel, self.kind)
     }
 }
 
@@ -81,6 +121,10 @@ pub struct HostInfo {
     pub labels: BTreeMap<String, String>,
     /// It proved to the store who it is.
     pub authenticated: bool,
+    /// The key that fields are sealed to for it.
+    pub seal: Option<String>,
+    /// Its exports are gone for good.
+    pub decommissioned: bool,
 }
 
 /// Why an export was not taken as it is. The numbers are part of the interface.

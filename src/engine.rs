@@ -37,7 +37,7 @@ use self::locks::Locks;
 use self::quiet::Quiet;
 use self::slot::{Slot, Watch};
 use self::view::Tally;
-use crate::graph::Graph;
+use crate::graph::{Graph, Vertex};
 use crate::ident::ResourceId;
 
 /// Whether runs may start, and what was asked about the end.
@@ -60,6 +60,8 @@ pub struct Engine {
     graph: Option<Arc<Graph>>,
     /// One for each vertex of the graph, in the order of their ids.
     slots: Vec<Slot>,
+    /// Where the last one was found that somebody asked for: the next one is mostly the one after.
+    near: usize,
     /// Slots that can start a run, kept while the mode forbids it.
     ready: BTreeSet<usize>,
     /// Slots to look at again before the step ends, by rank: none is looked at twice in one step.
@@ -91,6 +93,7 @@ impl Engine {
         Engine {
             graph: None,
             slots: Vec::new(),
+            near: 0,
             ready: BTreeSet::new(),
             stale: BTreeSet::new(),
             draining: BTreeMap::new(),
@@ -146,9 +149,24 @@ impl Engine {
     }
 
     /// The slot of exactly this life of a resource.
-    fn find(&self, vertex: &VertexId) -> Option<usize> {
-        let at = self.position(&vertex.resource)?;
+    fn find(&mut self, vertex: &VertexId) -> Option<usize> {
+        let at = self.position_near(&vertex.resource)?;
         (self.slots[at].id.generation == vertex.generation).then_some(at)
+    }
+
+    /// [`Engine::position`], looked for first where the last one was.
+    fn position_near(&mut self, id: &ResourceId) -> Option<usize> {
+        let is = |at: &usize| self.slots.get(*at).is_some_and(|slot| slot.id.resource == *id);
+        let near = [self.near + 1, self.near].into_iter().find(is);
+        let at = near.or_else(|| self.position(id))?;
+        self.near = at;
+        Some(at)
+    }
+
+    /// What the graph says about this life of a resource.
+    pub fn vertex(&mut self, id: &VertexId) -> Option<&Arc<Vertex>> {
+        let at = self.find(id)?;
+        Some(&self.slots[at].vertex)
     }
 
     /// The slot of a resource.

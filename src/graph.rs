@@ -3,7 +3,7 @@
 //! Pure, and the only module that names petgraph. Refuses to run anything and to know the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ident::{HostName, ResourceId};
@@ -72,7 +72,19 @@ pub enum Origin {
     Collected {
         /// All that do, when they agree.
         from: Vec<HostName>,
+        /// The directory that it must not leave, if there is one.
+        within: Option<Arc<Path>>,
     },
+}
+
+impl Origin {
+    /// The directory that the resource must not leave, if there is one.
+    pub fn within(&self) -> Option<Arc<Path>> {
+        match self {
+            Origin::Local => None,
+            Origin::Collected { within, .. } => within.clone(),
+        }
+    }
 }
 
 /// An edge's data. Equal edges are the same edge across two graphs.

@@ -20,6 +20,7 @@ use process::Line;
 
 mod exec;
 mod extras;
+mod fence;
 mod fields;
 pub mod file;
 mod gzip;
@@ -37,11 +38,13 @@ mod test;
 mod timer;
 #[cfg(test)]
 mod trial;
+mod turn;
 mod unfilled;
 mod value;
 mod way;
 
 pub use moves::{Mover, Moves};
+pub use turn::Turns;
 pub use unfilled::unfilled;
 pub use way::Ways;
 
@@ -191,6 +194,9 @@ pub struct Context {
     pub mover: Mover,
     /// Directories that were opened for runs just before this one.
     pub ways: Ways,
+    /// The directory that no way to what it manages may leave, clean and absolute: another host
+    /// named the rest.
+    pub within: Option<Arc<Path>>,
     /// Given up when cancelled: return soon, kill what was started.
     pub cancel: CancellationToken,
 }

@@ -65,12 +65,37 @@ pub fn is_among(
     host: &HostName,
     labels: &BTreeMap<String, String>,
 ) -> bool {
-    match selector {
-        HostSelector::Names(_) if selector.is_everybody() => true,
-        HostSelector::Names(globs) => {
-            Globs::new(globs).is_ok_and(|globs| globs.matches(host.as_str()))
+    Hosts::new(selector).is_ok_and(|hosts| hosts.has(host, labels))
+}
+
+/// Which hosts, ready to be asked.
+#[derive(Debug)]
+pub enum Hosts {
+    /// Every one.
+    All,
+    /// Those with a name of these forms.
+    Names(Globs),
+    /// Those whose labels fit.
+    Labels(Labels),
+}
+
+impl Hosts {
+    /// Those that a selector means, or why it is wrong.
+    pub fn new(selector: &HostSelector) -> Result<Self, String> {
+        match selector {
+            HostSelector::Names(_) if selector.is_everybody() => Ok(Hosts::All),
+            HostSelector::Names(globs) => Globs::new(globs).map(Hosts::Names),
+            HostSelector::Labels(tests) => Labels::new(tests).map(Hosts::Labels),
         }
-        HostSelector::Labels(tests) => Labels::new(tests).is_ok_and(|tests| tests.hold(labels)),
+    }
+
+    /// Whether a host with these labels is one of them.
+    pub fn has(&self, host: &HostName, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Hosts::All => true,
+            Hosts::Names(globs) => globs.matches(host.as_str()),
+            Hosts::Labels(tests) => tests.hold(labels),
+        }
     }
 }
 

@@ -97,7 +97,7 @@ pub fn of(
     for (id, vertex) in &graph.vertices {
         let (standing, from) = match &vertex.origin {
             Origin::Local => (Standing::Local, Vec::new()),
-            Origin::Collected { from } => {
+            Origin::Collected { from, .. } => {
                 (Standing::Collected, from.iter().map(|host| host.as_str().to_owned()).collect())
             }
         };

@@ -4,12 +4,14 @@
 //! has its own form in `collect`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::diag::Span;
 use crate::ident::{HostName, ResourceId};
 
 mod fields;
+mod lifetime;
 mod meta;
 pub mod rule;
 
@@ -170,4 +172,6 @@ pub struct Collected {
     pub from: Vec<HostName>,
     /// The full rule that took it.
     pub rule: Option<Arc<str>>,
+    /// The directory that no way to it may leave, clean and absolute, if there is one.
+    pub within: Option<Arc<Path>>,
 }

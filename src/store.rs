@@ -142,6 +142,23 @@ pub enum StoreError {
 pub trait Store: Send + Sync {
     /// Everything below `prefix` (a single key is a prefix too), linearizable.
     async fn range(&self, prefix: &str) -> Result<Snapshot, StoreError>;
+    /// The keys below `prefix` without their values.
+    async fn keys(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        let mut all = self.range(prefix).await?;
+        all.entries.iter_mut().for_each(|entry| entry.value = Vec::new());
+        Ok(all)
+    }
+    /// What is below `prefix` and was changed by revision `since` or a later one.
+    async fn changed(&self, prefix: &str, since: i64) -> Result<Snapshot, StoreError> {
+        let mut all = self.range(prefix).await?;
+        all.entries.retain(|entry| entry.revision >= since);
+        Ok(all)
+    }
+    /// Which store this is, when that is known: another one has nothing to do with what is known of
+    /// this one.
+    fn identity(&self) -> Option<u64> {
+        None
+    }
     /// All changes below `prefix` from revision `from` on. The watch ends when the receiver is
     /// dropped.
     async fn watch(&self, prefix: &str, from: i64) -> Result<Watched, StoreError>;

@@ -5,7 +5,7 @@
 
 use crate::diag::{self, Diagnostic};
 use crate::kind::{self, Kind};
-use crate::spec::Program;
+use crate::spec::{CollectRule, Program};
 
 mod across;
 mod collect;
@@ -17,6 +17,8 @@ mod meta;
 mod node;
 mod piece;
 mod place;
+mod plain;
+mod policy;
 mod program;
 mod read;
 mod receive;
@@ -32,6 +34,7 @@ mod unbuilt;
 
 pub use edit::{Edit, edit};
 pub use piece::{Part, Piece, cut, join};
+pub use policy::{policy, policy_text};
 pub use schema::schema;
 pub use seam::Seams;
 
@@ -77,6 +80,16 @@ fn read_with<T>(
     let Sink { mut found, errors, .. } = sink;
     diag::sort(&mut found);
     (program.filter(|_| errors == 0), found, looked)
+}
+
+/// Reads a file of collect rules alone. They are there exactly if no diagnostic is an error.
+pub fn rules(text: &str) -> (Option<Vec<CollectRule>>, Vec<Diagnostic>) {
+    let mut sink = Sink::default();
+    let rules =
+        read::document(text, &mut sink).map(|one| collect::side(kind::all(), &one.root, &mut sink));
+    let Sink { mut found, errors, .. } = sink;
+    diag::sort(&mut found);
+    (rules.filter(|_| errors == 0), found)
 }
 
 /// All that is to say about a file, as `quorate check` prints it. A file without an error among

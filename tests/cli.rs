@@ -268,7 +268,7 @@ refused, rule vhosts
     assert_eq!((stdout(&all).as_str(), all.status.code()), (wanted, Some(0)), "{}", stderr(&all));
     let one = quorate(&[&["collect", "explain", "file[d]"][..], &of_files].concat());
     let wanted = "\
-file[d] from db1: revision 0, channel default
+file[d] from db1: revision 0, channel default, auth no
   policy       allow (no rule is about it)
   to           everybody
   rule vhosts  no: labels.role is \"db\", wanted \"web\"

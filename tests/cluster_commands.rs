@@ -7,6 +7,8 @@
 mod authority;
 #[path = "cluster_commands/changed.rs"]
 mod changed;
+#[path = "cluster_commands/granted.rs"]
+mod granted;
 #[path = "cluster_commands/hosts.rs"]
 mod hosts;
 #[path = "cluster_commands/kept.rs"]

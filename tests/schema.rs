@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use quorate::spec::rule::seconds;
 use quorate::{kind, yaml};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value, json};
@@ -129,9 +130,8 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
                 }
             }
             "pattern" => {
-                assert_eq!(wanted, "^[-+]?[0-9][0-9a-fA-FxXoO_.]*$", "teach the test this pattern");
-                if !value.as_str().is_none_or(looks_like_a_number) {
-                    wrong.push(format!("{at}: {value} is no number"));
+                if !value.as_str().is_none_or(meaning(wanted)) {
+                    wrong.push(format!("{at}: {value} does not match {wanted}"));
                 }
             }
             "anyOf" => {
@@ -180,6 +180,30 @@ fn properties(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut
             (None, of_all) => validate(root, of_all, one, &at, wrong),
         }
     }
+}
+
+/// Which texts a pattern is for.
+fn meaning(pattern: &Value) -> fn(&str) -> bool {
+    match pattern.as_str() {
+        Some("^[-+]?[0-9][0-9a-fA-FxXoO_.]*$") => looks_like_a_number,
+        Some("^(session|permanent|[0-9]+[smhd])$") => is_lifetime,
+        Some("^[0-9]+[smhd]$") => is_duration,
+        Some("^[0-9]+ *%$") => is_share,
+        _ => panic!("teach the test the pattern {pattern}"),
+    }
+}
+
+fn is_duration(text: &str) -> bool {
+    seconds(text).is_some()
+}
+
+fn is_lifetime(text: &str) -> bool {
+    matches!(text, "session" | "permanent") || is_duration(text)
+}
+
+fn is_share(text: &str) -> bool {
+    let digits = text.strip_suffix('%').unwrap_or_default().trim_end();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn looks_like_a_number(text: &str) -> bool {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::desired::{self, Desired};
 use super::durable::{self, Durable};
-use super::exchange::{ExportsView, PublishView, StoreState};
+use super::exchange::{ExportsView, PublishView, Reins, StoreState};
 use super::ladder::{Signal, Stage};
 use super::receivers::{Found, Receivers};
 use super::reload::{Loaded, Reading, warn_each};
@@ -27,6 +27,7 @@ use super::watches::{SOURCE, Told, Watches};
 use super::{EXIT_FAILED, EXIT_TIME};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::Order;
+use crate::collect::Grants;
 use crate::collect::Local;
 use crate::collect::convergence::Said;
 use crate::collect::publish::Published;
@@ -35,6 +36,7 @@ use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
+use crate::matching::Me;
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
 use crate::store::follow::Follow;
@@ -56,6 +58,7 @@ pub(super) struct Body {
     pub(super) cluster: Option<watch::Receiver<ClusterStatus>>,
     pub(super) publish: watch::Sender<Option<Vec<Published>>>,
     pub(super) exports: watch::Receiver<ExportsView>,
+    pub(super) reins: Reins,
     pub(super) published: watch::Receiver<PublishView>,
     pub(super) say: watch::Sender<Option<Said>>,
     pub(super) heard: watch::Receiver<BTreeMap<HostName, Said>>,
@@ -65,6 +68,11 @@ pub(super) struct Body {
     pub(super) source: Arc<Source>,
     /// What its program manages.
     pub(super) local: Local,
+    /// What the site says about hosts and exports.
+    pub(super) granted: watch::Receiver<Arc<Grants>>,
+    pub(super) grants: Arc<Grants>,
+    /// This host, with its labels.
+    pub(super) me: Me,
     pub(super) reading: Reading,
     pub(super) graph_error: Option<String>,
     pub(super) graph: Arc<Graph>,
@@ -131,6 +139,7 @@ enum News {
     Touched(Vec<Touched>),
     HubEnded,
     Exports,
+    Granted,
     Published,
     Heard,
     Cluster,
@@ -150,7 +159,8 @@ impl Body {
         let out_of_time = self.settings.max_runtime.and_then(|limit| self.born.checked_add(limit));
         let mut rounds = 0;
         while !self.stopped && self.stage != Stage::Killed {
-            let next = [self.wake_at, self.watches.next_tick()].into_iter().flatten().min();
+            let next = [self.wake_at, self.watches.next_tick(), self.next_look()];
+            let next = next.into_iter().flatten().min();
             let news = tokio::select! {
                 finished = self.runs.next() => News::Finished(finished),
                 loaded = self.reading.next() => News::Loaded(loaded),
@@ -160,6 +170,7 @@ impl Body {
                 },
                 touched = sources.commands.recv() => News::Touched(vec![touched]),
                 Ok(()) = self.exports.changed() => News::Exports,
+                Ok(()) = self.granted.changed() => News::Granted,
                 Ok(()) = self.published.changed() => News::Published,
                 Ok(()) = self.heard.changed() => News::Heard,
                 () = changed(&mut self.cluster) => News::Cluster,
@@ -204,6 +215,7 @@ impl Body {
             News::Loaded(loaded) => self.loaded(loaded).await,
             News::HubEnded => self.hub_ended().await,
             News::Exports => self.exported().await,
+            News::Granted => self.site_changed().await,
             // Whether this completes the exchange is looked at after each of them.
             News::Published | News::Heard | News::Cluster => {}
             News::Keys(follow) => self.keys_changed(&follow).await,
@@ -211,8 +223,8 @@ impl Body {
                 if request.answer.is_closed() {
                     return;
                 }
-                if request.answer.send(self.answer(request.topic)).is_err() {
-                    tracing::debug!("a client went away before its answer");
+                if self.asked(request) {
+                    self.exported().await;
                 }
             }
             News::Ordered(Order::Leave) => self.ordered(Signal::Interrupt).await,
@@ -290,7 +302,7 @@ impl Body {
         let mut events = Vec::with_capacity(vertices.len());
         for some in vertices.chunks(TOGETHER) {
             let wanted = some.iter().filter_map(|vertex| {
-                let found = self.graph.vertices.get(&vertex.resource)?;
+                let found = self.engine.vertex(vertex)?;
                 let polled = found.meta.poll.is_some();
                 let watches = if polled { Vec::new() } else { found.resource.watches() };
                 Some((vertex.clone(), watches))
@@ -348,9 +360,9 @@ impl Body {
         refresh: bool,
         received: Fields,
     ) -> Option<Event> {
-        let found = self.graph.vertices.get(&vertex.resource)?;
+        let found = self.engine.vertex(&vertex)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
-        let timeout = found.meta.timeout;
+        let (timeout, within) = (found.meta.timeout, found.origin.within());
         let Found { result, rearm } = self.receivers.resource(&vertex, found, received);
         let resource = match result {
             Ok(resource) => resource,
@@ -379,6 +391,7 @@ impl Body {
             managed: self.managed.clone(),
             mover: self.watches.mover(&vertex),
             ways: crate::kind::Ways::default(),
+            within,
             cancel: tokio_util::sync::CancellationToken::new(),
         };
         self.runs.start(vertex, run, resource, context, timeout);
@@ -422,6 +435,9 @@ impl Body {
         if self.watches.source_due(now) {
             self.reload();
         }
+        if self.next_look().is_some_and(|at| at <= now) {
+            self.exported().await;
+        }
         for vertex in self.watches.due(now) {
             self.feed(Event::Touched(vertex)).await;
         }
@@ -451,19 +467,17 @@ impl Body {
 
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
-        let (exports, state) = {
-            let view = self.exports.borrow_and_update();
-            (view.exports.clone(), view.state)
-        };
+        let view = self.known_exports();
+        self.local.at(self.born.elapsed());
         self.runs.hand_over();
         let everywhere = self.settings.everywhere();
-        match desired::compile(self.here(&everywhere), &exports, &self.collected) {
+        match desired::compile(self.here(&everywhere), &view.exports, &self.collected) {
             Ok(desired) => {
                 for note in &desired.notes {
                     tracing::debug!("{note}");
                 }
                 let Desired { graph, messages, collected, .. } = desired;
-                self.note_collected(&exports, state, messages, collected);
+                self.note_collected(&view, messages, collected);
                 self.publish_own();
                 self.look_outside().await;
                 self.swap(graph).await;
@@ -474,18 +488,6 @@ impl Body {
                 self.graph_error = findings.first().map(|one| one.message.clone());
             }
         }
-    }
-
-    /// Has what the file exports published.
-    pub(super) fn publish_own(&mut self) {
-        let own = desired::exports(&self.source.program, &self.settings.host);
-        self.to_export = own.len();
-        let own = Some(own);
-        self.publish.send_if_modified(|before| {
-            let changed = *before != own;
-            *before = own;
-            changed
-        });
     }
 
     /// Makes a graph the running one. What says the same as before goes on with the resource that

@@ -2,16 +2,15 @@
 //!
 //! Pure. Refuses to keep anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::collect::explain::Explained;
 use crate::collect::publish::{self, Published};
-use crate::collect::{self, Export, Local, Policy, Site};
+use crate::collect::{self, Export, Local, Site};
 use crate::diag::Diagnostic;
 use crate::graph::{self, Graph};
-use crate::ident::HostName;
-use crate::matching::{Me, here};
+use crate::matching::here;
 use crate::spec::{CollectRule, Collected, Meta, Program, ResourceSpec, Semaphore};
 
 /// A graph to run, and what there is to say about how it came about.
@@ -54,7 +53,8 @@ pub(super) struct Here<'a> {
     pub(super) program: &'a Program,
     /// What it manages, if that was wanted already.
     pub(super) local: &'a Local,
-    pub(super) me: &'a HostName,
+    /// What is known about this host and the others.
+    pub(super) site: Site<'a>,
     pub(super) everywhere: &'a Everywhere,
 }
 
@@ -64,10 +64,8 @@ pub(super) fn compile(
     exports: &[Arc<Export>],
     previous: &[Collected],
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let Here { program, local, me, everywhere } = of;
-    let (host, hosts) = (Me::new(me.clone()), BTreeMap::new());
-    let site = Site { me: &host, hosts: &hosts, policy: &Policy::Absent };
-    let mut program = here(program, &host);
+    let Here { program, local, site, everywhere } = of;
+    let mut program = here(program, site.me);
     twice(&program)?;
     let beside = (&*program, local);
     let collection = collect::run_beside(&site, exports, &program.collect, beside, previous);
@@ -90,8 +88,8 @@ pub(super) fn compile(
 }
 
 /// What the program exports on this host.
-pub(super) fn exports(program: &Program, me: &HostName) -> Vec<Published> {
-    publish::wanted(program, &Me::new(me.clone()), &Policy::Absent)
+pub(super) fn exports(program: &Program, site: &Site<'_>) -> Vec<Published> {
+    publish::wanted(program, site.me, site.policy)
 }
 
 /// What becomes of each of `exports` on this host, after the rules and beside the resources of the
@@ -100,12 +98,10 @@ pub(super) fn explain(
     program: &Program,
     exports: &[Arc<Export>],
     previous: &[Collected],
-    me: &HostName,
+    site: &Site<'_>,
 ) -> Vec<Explained> {
-    let (me, hosts) = (Me::new(me.clone()), BTreeMap::new());
-    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent };
-    let program = here(program, &me);
-    collect::explain::explain(&site, exports, &program.collect, &program, previous)
+    let program = here(program, site.me);
+    collect::explain::explain(site, exports, &program.collect, &program, previous)
 }
 
 /// Says which resources are there twice on this host. Those without `hosts` were compared when the
@@ -158,13 +154,11 @@ pub(super) fn recollect(
     previous: &[Collected],
     graph: &Arc<Graph>,
 ) -> Option<Recollected> {
-    let Here { program, local, me, everywhere } = of;
+    let Here { program, local, site, everywhere } = of;
     if program.collect.iter().any(orders) {
         return None;
     }
-    let (host, hosts) = (Me::new(me.clone()), BTreeMap::new());
-    let site = Site { me: &host, hosts: &hosts, policy: &Policy::Absent };
-    let program = here(program, &host);
+    let program = here(program, site.me);
     let beside = (&*program, local);
     let collection = collect::run_beside(&site, exports, &program.collect, beside, previous);
     let collected = collection.resources;

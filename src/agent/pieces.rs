@@ -9,14 +9,9 @@ use std::thread;
 use crate::spec::Program;
 use crate::yaml::{self, Part, Piece, Seams};
 
-/// How large a piece is at least: to begin a smaller one costs more than it brings.
-const PIECE_BYTES_MIN: usize = 16 << 10;
-
-/// How large a piece is at most: a tree is made of it, which is ten times as large.
-const PIECE_BYTES_MAX: usize = 64 << 10;
-
-/// How many pieces each thread has of a text that is not large: the others wait for the last one.
-const PIECES_EACH: usize = 4;
+/// How large a piece is: a tree is made of it, which is ten times as large, and to begin a smaller
+/// one costs more than it brings.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// The threads that read at most, so many processors there be.
 const THREADS_MAX: usize = 8;
@@ -25,8 +20,7 @@ const THREADS_MAX: usize = 8;
 /// forgotten.
 pub(super) fn read(text: &str) -> Option<(Program, Seams)> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-    let size = text.len() / (processors * PIECES_EACH);
-    let pieces = yaml::cut(text, size.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX))?;
+    let pieces = yaml::cut(text, PIECE_BYTES)?;
     let threads = processors.min(pieces.len());
     let work = Work { pieces: &pieces, next: AtomicUsize::new(0), odd: AtomicBool::new(false) };
     let mut parts = thread::scope(|scope| {
@@ -90,7 +84,7 @@ mod tests {
         program.iter_mut().flat_map(|one| &mut one.resources).for_each(|one| {
             one.field_spans = Vec::new();
         });
-        assert!(found.is_empty() && yaml::cut(&text, PIECE_BYTES_MAX).unwrap().len() > 8);
+        assert!(found.is_empty() && yaml::cut(&text, PIECE_BYTES).unwrap().len() > 8);
         for _ in 0..10 {
             let (pieces, cut) = read(&text).unwrap();
             assert_eq!((Some(&pieces), &cut), (program.as_ref(), &seams));

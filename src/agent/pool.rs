@@ -53,7 +53,7 @@ struct Shared<T, S: 'static> {
     /// Whom to tell of that first, as it then needs no other thread.
     turn: OnceLock<Weak<dyn Turn>>,
     /// Makes what a thread has at hand: for jobs that were there by then, and until they are told.
-    fresh: fn() -> S,
+    fresh: Box<dyn Fn() -> S + Send + Sync>,
     /// How many work at a time when none hangs.
     usual: usize,
 }
@@ -83,7 +83,7 @@ struct State<T, S> {
 impl<T: Send + 'static, S> Pool<T, S> {
     /// A pool without threads; they start as work comes. What is `fresh` serves several jobs that
     /// follow one another, and none that came after it was made.
-    pub(super) fn new(fresh: fn() -> S) -> Self {
+    pub(super) fn new(fresh: impl Fn() -> S + Send + Sync + 'static) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let state = State {
             waiting: VecDeque::new(),
@@ -103,7 +103,7 @@ impl<T: Send + 'static, S> Pool<T, S> {
             wake: Condvar::new(),
             finished: Notify::new(),
             turn: OnceLock::new(),
-            fresh,
+            fresh: Box::new(fresh),
             usual: processors.clamp(1, THREADS_MAX - 1),
         };
         Pool { shared: Arc::new(shared) }
@@ -320,6 +320,10 @@ impl<T: Send + 'static, S> Shared<T, S> {
             }
             if !state.waiting.is_empty() && state.busy() < self.usual {
                 let job = state.waiting.pop_front();
+                if state.waiting.is_empty() {
+                    // All resources of a graph may have waited at once, and hardly will again.
+                    state.waiting.shrink_to(TOGETHER);
+                }
                 return (state, job);
             }
             *hand = None;

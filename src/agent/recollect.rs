@@ -3,51 +3,77 @@
 //! Refuses to compile everything where only values differ: each resource of the file would be built
 //! again for each of them.
 
+use tokio::time::Instant;
+
 use super::body::Body;
 use super::desired::{self, Everywhere, Here, Recollected};
-use super::exchange::StoreState;
-use crate::collect::{Exports, convergence};
+use super::exchange::ExportsView;
+use crate::collect::interest::Interest;
 use crate::spec::Collected;
 
 impl Body {
     /// The program that runs, for what is made of it.
     pub(super) fn here<'a>(&'a self, everywhere: &'a Everywhere) -> Here<'a> {
-        let (program, me) = (&self.source.program, &self.settings.host);
-        Here { program, local: &self.local, me, everywhere }
+        Here { program: &self.source.program, local: &self.local, site: self.site(), everywhere }
     }
 
     /// Others export something else, or it is known differently. Who collects nothing only notes
     /// it.
     pub(super) async fn exported(&mut self) {
-        let (exports, state) = {
-            let view = self.exports.borrow_and_update();
-            (view.exports.clone(), view.state)
-        };
+        let view = self.known_exports();
+        self.local.at(self.born.elapsed());
         if self.source.program.collect.is_empty() {
-            self.store_state = state;
-            self.seen = convergence::digest(&exports);
+            (self.store_state, self.seen) = (view.state, view.digest);
             return;
         }
         let everywhere = self.settings.everywhere();
         let here = self.here(&everywhere);
         // After a refusal the graph that runs is not one of this program.
         let again = (self.generation > 0 && self.graph_error.is_none())
-            .then(|| desired::recollect(here, &exports, &self.collected, &self.graph));
+            .then(|| desired::recollect(here, &view.exports, &self.collected, &self.graph));
         let Some(Recollected { graph, messages, collected }) = again.flatten() else {
             return self.rebuild().await;
         };
-        self.note_collected(&exports, state, messages, collected);
+        self.note_collected(&view, messages, collected);
         self.look_outside().await;
         if !std::sync::Arc::ptr_eq(&graph, &self.graph) {
             self.run_graph(graph).await;
         }
     }
 
+    /// Has what the file exports published.
+    pub(super) fn publish_own(&mut self) {
+        let own = desired::exports(&self.source.program, &self.site());
+        self.to_export = own.len();
+        // What may not be exported must not be seen for a moment, either.
+        let own = self.grants.complete.then_some(own);
+        self.publish.send_if_modified(|before| {
+            let changed = *before != own;
+            *before = own;
+            changed
+        });
+        self.hear();
+    }
+
+    /// Has the store followed where the rules of the file need it.
+    pub(super) fn hear(&self) {
+        let interest = Some(Interest::of(&self.source.program.collect, self.me.clone()));
+        self.reins.interest.send_if_modified(|before| {
+            let changed = *before != interest;
+            *before = interest;
+            changed
+        });
+    }
+
+    /// When what is exported has to be looked at though nothing has changed.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.born.checked_add(self.local.next_look()?)
+    }
+
     /// Takes note of what was made of these exports.
     pub(super) fn note_collected(
         &mut self,
-        exports: &Exports,
-        state: StoreState,
+        view: &ExportsView,
         messages: Vec<String>,
         collected: Vec<Collected>,
     ) {
@@ -55,7 +81,6 @@ impl Body {
             tracing::warn!("{message}");
         }
         (self.messages, self.collected) = (messages, collected);
-        self.store_state = state;
-        self.seen = convergence::digest(exports);
+        (self.store_state, self.seen) = (view.state, view.digest.clone());
     }
 }

@@ -74,7 +74,8 @@ impl Body {
     pub(super) fn reload(&mut self) {
         let Input::Yaml(path) = &self.settings.input else { return };
         let (path, before) = (path.clone(), Arc::clone(&self.source));
-        self.reading.begin(move || source::load_again(&path, &before));
+        let rules = self.settings.rules.clone();
+        self.reading.begin(move || source::load_again(&path, rules.as_deref(), &before));
     }
 
     /// Reads the graph file, and then looks again at what failed.

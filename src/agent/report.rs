@@ -1,15 +1,19 @@
 //! The agent's status and its running graph as JSON, version 1. Keys are only ever added.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::body::Body;
 use super::desired;
 use super::durable::Durable;
-use super::exchange::StoreState;
+use super::exchange::{self, StoreState};
+use super::grants;
 use super::settings::Input;
-use super::socket::Topic;
+use super::socket::{Request, Topic};
 use crate::collect::{convergence, offline};
 use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
@@ -17,23 +21,63 @@ use crate::ident::ResourceId;
 use crate::kind::Outcome;
 use crate::picture;
 
+/// How long all exports may take to be read, before what is known of them is the answer: who asks
+/// does not wait much longer.
+const READ: Duration = Duration::from_secs(3);
+
 impl Body {
-    /// The answer to a question about this.
-    pub(super) fn answer(&self, topic: Topic) -> String {
-        match topic {
-            Topic::Status => self.status().to_string(),
-            Topic::Graph => self.picture().to_string(),
-            Topic::Metrics => self.metrics(),
-            Topic::Exports => offline::write(&self.exports.borrow().exports),
-            Topic::Collect => self.explained(),
+    /// Answers a question; one about all exports once they are read, without waiting here. True
+    /// when what is collected has to be looked at again.
+    pub(super) fn asked(&self, request: Request) -> bool {
+        let Request { topic, name, answer } = request;
+        if topic == Topic::AcceptRule {
+            let held = name.is_some_and(|rule| self.local.accept(&rule));
+            reply(answer, json!({"v": 1, "doubted": held}).to_string());
+            return held;
         }
+        self.answer_to(topic, answer);
+        false
     }
 
-    /// What became of each live export here.
-    fn explained(&self) -> String {
-        let exports = self.exports.borrow().exports.clone();
-        let (program, host) = (&self.source.program, &self.settings.host);
-        json!(desired::explain(program, &exports, &self.collected, host)).to_string()
+    fn answer_to(&self, topic: Topic, answer: tokio::sync::oneshot::Sender<String>) {
+        if topic == Topic::AcceptStore {
+            let doubted = self.exports.borrow().doubt.is_some();
+            self.reins.accept.send_modify(|count| *count += 1);
+            return reply(answer, json!({"v": 1, "doubted": doubted}).to_string());
+        }
+        if !matches!(topic, Topic::Exports | Topic::Collect) {
+            return reply(answer, self.answer(topic));
+        }
+        let (store, source) = (self.store.clone(), Arc::clone(&self.source));
+        let (me, grants) = (self.me.clone(), Arc::clone(&self.grants));
+        let (known, collected) = (self.exports.borrow().exports.clone(), self.collected.clone());
+        tokio::spawn(async move {
+            // What is known of a store that does not answer is better than nothing.
+            let exports = match timeout(READ, exchange::read_all(&*store)).await {
+                Ok(Ok(exports)) => exports,
+                _ => known,
+            };
+            reply(
+                answer,
+                match topic {
+                    Topic::Exports => offline::write(&exports),
+                    _ => {
+                        let site = grants::site(&me, &grants);
+                        json!(desired::explain(&source.program, &exports, &collected, &site))
+                            .to_string()
+                    }
+                },
+            );
+        });
+    }
+
+    /// The answer to a question about this.
+    fn answer(&self, topic: Topic) -> String {
+        match topic {
+            Topic::Graph => self.picture().to_string(),
+            Topic::Metrics => self.metrics(),
+            _ => self.status().to_string(),
+        }
     }
 
     /// The answer to a status question.
@@ -41,8 +85,13 @@ impl Body {
         let published = self.published.borrow();
         let exports = self.exports.borrow();
         let lost = self.durable.as_ref().and_then(Durable::failure);
-        let messages: Vec<&String> =
-            self.messages.iter().chain(&published.messages).chain(lost).collect();
+        let messages: Vec<&String> = self
+            .messages
+            .iter()
+            .chain(&published.messages)
+            .chain(lost)
+            .chain(&exports.doubt)
+            .collect();
         let mut status = json!({
             "v": 1,
             "host": self.settings.host.as_str(),
@@ -68,8 +117,15 @@ impl Body {
                 self.engine.vertices().map(|one| self.resource(&one)).collect::<Vec<_>>(),
             "exports": published.exports,
             "collected": self.collected.len(),
+            // How many exports the rules were asked about last: those that had changed.
+            "judged": self.local.judged(),
             "messages": messages,
-            "store": {"state": exports.state.as_str(), "revision": exports.revision},
+            "store": {
+                "state": exports.state.as_str(),
+                "revision": exports.revision,
+                // Null while it is live, and when nothing was ever known.
+                "stale_since": exports.since,
+            },
         });
         if let Some(cluster) = &self.cluster
             && let Ok(Value::Object(own)) = serde_json::to_value(&*cluster.borrow())
@@ -129,8 +185,15 @@ impl Body {
     /// The hosts that a collected resource comes from; empty for local ones.
     fn exporters(&self, id: &ResourceId) -> Vec<&str> {
         match self.graph.vertices.get(id).map(|vertex| &vertex.origin) {
-            Some(Origin::Collected { from }) => from.iter().map(|host| host.as_str()).collect(),
+            Some(Origin::Collected { from, .. }) => from.iter().map(|host| host.as_str()).collect(),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Answers who may have gone away.
+fn reply(answer: tokio::sync::oneshot::Sender<String>, text: String) {
+    if answer.send(text).is_err() {
+        tracing::debug!("a client went away before its answer");
     }
 }

@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::relay::Turn;
 use crate::engine::{RunId, VertexId};
 use crate::ident::ResourceId;
-use crate::kind::{Context, Outcome, Resource, Ways};
+use crate::kind::{Context, Outcome, Resource, Turns, Ways};
 use crate::spec::Fields;
 
 /// A run that starts so soon after one that did something is a resource that chases itself, or
@@ -62,7 +62,8 @@ pub(super) struct Runs {
 
 impl Runs {
     pub(super) fn new() -> Self {
-        let pool = Pool::new(Ways::keeping);
+        let turns = Turns::default();
+        let pool = Pool::new(move || Ways::keeping(&turns));
         Runs { tasks: JoinSet::new(), pool, tokens: BTreeMap::new(), restless: BTreeMap::new() }
     }
 
@@ -284,6 +285,7 @@ mod tests {
             managed: crate::kind::Managed::default(),
             mover: crate::kind::Mover::default(),
             ways: Ways::default(),
+            within: None,
             apply: true,
             refresh: false,
             outbox: Outbox::default(),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub tmp_prefix: bool,
     /// Where the graph comes from.
     pub input: Input,
+    /// A file of further collect rules.
+    pub rules: Option<PathBuf>,
     /// Swap the graph when its file changes.
     pub follow: bool,
     /// Change nothing.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub leave_on_int: bool,
     /// TERM leaves the cluster.
     pub leave_on_term: bool,
+    /// Withdraw what is exported at the end, instead of leaving it for a restart to continue.
+    pub withdraw: bool,
     /// Serve metrics.
     pub metrics: Option<MetricsSettings>,
 }

@@ -6,8 +6,10 @@
 use super::body::Body;
 use super::durable::Durable;
 use super::exchange::StoreState;
+use super::grants::minds_labels;
 use super::{EXIT_DONE, EXIT_PARTIAL};
 use crate::collect::convergence::Said;
+use crate::collect::interest::Interest;
 use crate::engine::{Event, State};
 
 impl Body {
@@ -24,13 +26,24 @@ impl Body {
     /// What others export was known when the graph was built, and what we export is in the store,
     /// or it is said why it will not be.
     fn exchanged(&self) -> bool {
-        if self.to_export == 0 && self.source.program.collect.is_empty() {
+        let program = &self.source.program;
+        if !self.grants.complete && minds_labels(program) {
+            return false;
+        }
+        if self.to_export == 0 && program.collect.is_empty() {
             return true;
         }
         let ours = self.published.borrow();
         let refused = !ours.messages.is_empty() && !ours.retrying;
         self.store_state == StoreState::Live
+            && self.hears_all()
             && (self.settings.noop || ours.exports >= self.to_export || refused)
+    }
+
+    /// All that the rules take exports from was read.
+    fn hears_all(&self) -> bool {
+        let wanted = self.reins.interest.borrow().as_ref().map(Interest::slots);
+        wanted.is_some_and(|slots| slots.is_subset(&self.exports.borrow().slots))
     }
 
     /// Exports of ours that are not in the store and are not tried again.

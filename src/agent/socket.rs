@@ -3,7 +3,9 @@
 //! A client writes one line, `{"get":"status"}`, and reads one JSON document; or
 //! `{"watch":"status"}`, and reads one line now and one after each change, a few a second at most.
 //! A slow client skips what was in between. `{"cluster":REQUEST}` is answered by the membership and
-//! may change it; nothing else changes anything. Refuses clients beyond a bound. The folder's mode
+//! may change it, `{"site":REQUEST}` by what the store holds of the site, and `{"accept":WHAT}` has
+//! the store or a rule's exports taken as they are; nothing else changes anything. Refuses clients
+//! beyond a bound. The folder's mode
 //! (0700) says who may ask.
 
 use std::io::{Read, Write};
@@ -20,15 +22,17 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use super::operate::Desk as Site;
 use crate::cluster::request;
 use crate::cluster::shell::Operator;
+use crate::collect::request as site;
 
 /// The socket's name in the state folder.
 pub const NAME: &str = "agent.sock";
 /// Requests that may wait for the loop; a client beyond it waits for its turn.
 const REQUEST_QUEUE: usize = 16;
-/// The longest request line, in bytes.
-const REQUEST_BYTES_MAX: u64 = 4096;
+/// The longest request line, in bytes: a policy.
+const REQUEST_BYTES_MAX: u64 = 256 << 10;
 /// The longest answer that is read, in bytes: some hundred thousand resources.
 const REPLY_BYTES_MAX: u64 = 64 << 20;
 /// How long a client has for its line, and the agent for its answer.
@@ -54,6 +58,22 @@ pub enum Topic {
     Exports,
     /// What became of each of them here.
     Collect,
+    /// Not a question: the store is to be believed as it is. Never asked for by its name.
+    #[serde(skip)]
+    AcceptStore,
+    /// Nor this: a rule is to take what is exported as it is.
+    #[serde(skip)]
+    AcceptRule,
+}
+
+/// What can be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// The store as it is, though it is older than what is known of it.
+    Store,
+    /// The exports that a rule takes, though they are far fewer than before.
+    Rule(String),
 }
 
 /// A line of a client.
@@ -66,12 +86,18 @@ enum Question {
     Watch(Topic),
     /// One answer of the membership.
     Cluster(request::Request),
+    /// A person takes something as it is.
+    Accept(Accept),
+    /// One answer about the site.
+    Site(site::Request),
 }
 
 /// A question that waits for the agent's answer.
 pub struct Request {
     /// What is asked.
     pub topic: Topic,
+    /// Which one, where there are several.
+    pub name: Option<String>,
     /// Takes the JSON text.
     pub answer: oneshot::Sender<String>,
 }
@@ -90,10 +116,10 @@ impl Socket {
     /// Listens in `folder`, which is locked by this agent: a socket left by a killed one is
     /// replaced. `changes` moves whenever an answer may have changed; `operator` answers for the
     /// cluster, if there is one.
-    pub fn listen(
+    pub(super) fn listen(
         folder: &Path,
         changes: watch::Receiver<u64>,
-        operator: Option<Operator>,
+        (operator, site): (Option<Operator>, Site),
     ) -> std::io::Result<Socket> {
         let path = folder.join(NAME);
         if let Err(failure) = std::fs::remove_file(&path)
@@ -108,6 +134,7 @@ impl Socket {
             changes,
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
             operator,
+            site,
         };
         let task = tokio::spawn(accept(listener, desk)).abort_handle();
         Ok(Socket { path, requests, sender, task })
@@ -130,6 +157,7 @@ struct Desk {
     changes: watch::Receiver<u64>,
     watchers: Arc<Semaphore>,
     operator: Option<Operator>,
+    site: Site,
 }
 
 async fn accept(listener: UnixListener, desk: Desk) {
@@ -159,6 +187,10 @@ async fn serve(stream: tokio::net::UnixStream, desk: Desk) -> std::io::Result<()
     patiently(limited.read_line(&mut line)).await?;
     let reply = match serde_json::from_str::<Question>(&line) {
         Ok(Question::Get(topic)) => from_loop(&desk.sender, topic).await?,
+        Ok(Question::Accept(Accept::Store)) => from_loop(&desk.sender, Topic::AcceptStore).await?,
+        Ok(Question::Accept(Accept::Rule(rule))) => {
+            asked(&desk.sender, Topic::AcceptRule, Some(rule)).await?
+        }
         Ok(Question::Watch(topic)) => match desk.watchers.clone().try_acquire_owned() {
             Ok(_place) => return follow(topic, &desk.sender, desk.changes, reader, writer).await,
             Err(_) => refusal(&format!("{WATCHERS_MAX} clients follow this agent already")),
@@ -168,6 +200,10 @@ async fn serve(stream: tokio::net::UnixStream, desk: Desk) -> std::io::Result<()
                 Some(operator) => operator.answer(request).await,
                 None => request::Answer::Alone,
             };
+            serde_json::to_string(&answer).map_err(std::io::Error::other)?
+        }
+        Ok(Question::Site(request)) => {
+            let answer = desk.site.answer(request).await;
             serde_json::to_string(&answer).map_err(std::io::Error::other)?
         }
         Err(why) => refusal(&format!("not a question: {why}")),
@@ -212,9 +248,17 @@ pub(super) async fn from_loop(
     sender: &mpsc::Sender<Request>,
     topic: Topic,
 ) -> std::io::Result<String> {
+    asked(sender, topic, None).await
+}
+
+async fn asked(
+    sender: &mpsc::Sender<Request>,
+    topic: Topic,
+    name: Option<String>,
+) -> std::io::Result<String> {
     let (answer, reply) = oneshot::channel();
     let asked = async {
-        sender.send(Request { topic, answer }).await.map_err(std::io::Error::other)?;
+        sender.send(Request { topic, name, answer }).await.map_err(std::io::Error::other)?;
         reply.await.map_err(std::io::Error::other)
     };
     patiently(asked).await
@@ -253,10 +297,22 @@ pub fn ask(folder: &Path, topic: Topic) -> std::io::Result<String> {
     exchange(folder, &question(topic, false), PATIENCE)
 }
 
+/// Has the agent behind `folder` take something as it is.
+pub fn ask_to_accept(folder: &Path, what: Accept) -> std::io::Result<String> {
+    exchange(folder, &line(&Question::Accept(what)), PATIENCE)
+}
+
 /// Asks the membership of the agent behind `folder`.
 pub fn ask_cluster(folder: &Path, request: &request::Request) -> std::io::Result<request::Answer> {
     let patience = request.patience() + PATIENCE;
     let reply = exchange(folder, &line(&Question::Cluster(request.clone())), patience)?;
+    serde_json::from_str(&reply).map_err(std::io::Error::other)
+}
+
+/// Asks the agent behind `folder` about the site.
+pub fn ask_site(folder: &Path, request: &site::Request) -> std::io::Result<site::Answer> {
+    let patience = site::PATIENCE + PATIENCE;
+    let reply = exchange(folder, &line(&Question::Site(request.clone())), patience)?;
     serde_json::from_str(&reply).map_err(std::io::Error::other)
 }
 
@@ -283,6 +339,12 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     use super::*;
+    use crate::store::memory::MemoryStore;
+
+    fn site() -> Site {
+        let granted = watch::channel(Arc::default()).1;
+        Site { store: Arc::new(MemoryStore::new()), cluster: None, granted }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_question_is_answered_also_in_a_folder_with_a_very_long_name() {
@@ -290,7 +352,7 @@ mod tests {
         let folder = base.path().join("x".repeat(200));
         std::fs::create_dir(&folder).unwrap();
         let (_changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(&folder, changes, None).unwrap();
+        let mut socket = Socket::listen(&folder, changes, (None, site())).unwrap();
         let client = tokio::task::spawn_blocking(move || ask(&folder, Topic::Status));
         let request = socket.requests.recv().await.unwrap();
         request.answer.send("{\"v\":1}".to_owned()).unwrap();
@@ -301,7 +363,7 @@ mod tests {
     async fn nonsense_is_answered_with_an_error_and_hurts_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let (_changed, changes) = watch::channel(0);
-        let socket = Socket::listen(folder.path(), changes, None).unwrap();
+        let socket = Socket::listen(folder.path(), changes, (None, site())).unwrap();
         let path = folder.path().to_owned();
         let reply = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(path.join(NAME)).unwrap();
@@ -319,7 +381,7 @@ mod tests {
     async fn who_follows_gets_a_line_at_once_and_one_for_each_change_that_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let (changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, (None, site())).unwrap();
         let path = folder.path().to_owned();
         let client = tokio::task::spawn_blocking(move || {
             let mut stream = connect(&path).unwrap();
@@ -342,7 +404,7 @@ mod tests {
     async fn who_follows_sees_the_end_of_the_agent() {
         let folder = tempfile::tempdir().unwrap();
         let (changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, (None, site())).unwrap();
         let path = folder.path().to_owned();
         let client = tokio::task::spawn_blocking(move || {
             let mut stream = connect(&path).unwrap();
@@ -359,7 +421,7 @@ mod tests {
     async fn who_follows_and_does_not_read_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let (_changed, changes) = watch::channel(0);
-        let mut socket = Socket::listen(folder.path(), changes, None).unwrap();
+        let mut socket = Socket::listen(folder.path(), changes, (None, site())).unwrap();
         let mut client = connect(folder.path()).unwrap();
         client.write_all(question(Topic::Status, true).as_bytes()).unwrap();
         let long = "x".repeat(8 << 20);

@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 
 use super::pieces;
 use crate::diag::{self, Diagnostic, Severity};
-use crate::spec::{Program, ResourceSpec};
+use crate::spec::{CollectRule, Program, ResourceSpec};
 use crate::yaml::{self, Edit, Seams, TEXT_BYTES_MAX};
 
 /// A graph file that was understood.
@@ -66,13 +66,60 @@ pub(super) struct Refused {
 }
 
 /// Reads and checks the file. Warnings are returned rendered beside the program.
-pub(super) fn load(path: &Path) -> Result<(Source, String), Refused> {
-    understand(path, read_or_refuse(path)?)
+pub(super) fn load(path: &Path, rules: Option<&Path>) -> Result<(Source, String), Refused> {
+    let (source, warnings) = understand(path, read_or_refuse(path)?)?;
+    with_rules(source, warnings, rules)
+}
+
+/// Adds the rules of a file of their own behind those of the graph.
+pub(super) fn with_rules(
+    mut source: Source,
+    mut warnings: String,
+    rules: Option<&Path>,
+) -> Result<(Source, String), Refused> {
+    let Some(path) = rules else { return Ok((source, warnings)) };
+    let (name, text) = (path.display().to_string(), read_or_refuse(path)?);
+    let (found, findings) = yaml::rules(&text);
+    let report = diag::render(&name, &text, &findings, coloured());
+    let Some(found) = found else {
+        return Err(Refused { summary: summary(&name, &findings), report });
+    };
+    if let Some(twice) = found.iter().find_map(|rule| named_before(rule, &source.program)) {
+        let summary = format!("{name}: the graph file has a rule `{twice}`, too; rename one");
+        return Err(Refused { report: format!("error: {summary}\n"), summary });
+    }
+    source.program.collect.extend(found);
+    warnings.push_str(&report);
+    Ok((source, warnings))
+}
+
+/// The name of a rule that the program has already.
+fn named_before(rule: &CollectRule, program: &Program) -> Option<String> {
+    let name = |rule: &CollectRule| match rule {
+        // One without a name is called by its place, which says nothing.
+        CollectRule::Full(rule) if !rule.id.starts_with("collect[") => Some(rule.id.to_string()),
+        _ => None,
+    };
+    let wanted = name(rule)?;
+    program.collect.iter().any(|one| name(one).as_ref() == Some(&wanted)).then_some(wanted)
+}
+
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Reads the file again, which was `before`.
-pub(super) fn load_again(path: &Path, before: &Source) -> Result<Again, Refused> {
+pub(super) fn load_again(
+    path: &Path,
+    rules: Option<&Path>,
+    before: &Source,
+) -> Result<Again, Refused> {
     let text = read_or_refuse(path)?;
+    if rules.is_some() {
+        let (source, warnings) = load(path, rules)?;
+        let is_same = source.program == before.program;
+        return Ok(if is_same { Again::Same } else { Again::Whole(source, warnings) });
+    }
     if text == before.text {
         return Ok(Again::Same);
     }
@@ -96,8 +143,7 @@ fn understand(path: &Path, text: String) -> Result<(Source, String), Refused> {
     }
     let name = path.display().to_string();
     let (program, findings, seams) = yaml::parse_to_edit(&text);
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let report = diag::render(&name, &text, &findings, colour);
+    let report = diag::render(&name, &text, &findings, coloured());
     match program {
         Some(mut program) => {
             program.resources.iter_mut().for_each(forget_places);
@@ -185,11 +231,15 @@ mod tests {
         let file = folder.path().join("site.yaml");
         let one = |name| format!("graph: g\nresources:\n  noop:\n  - name: {name}\n");
         std::fs::write(&file, one("a")).expect("a file");
-        let (mut source, _) = load(&file).expect("it is good");
+        let (mut source, _) = load(&file, None).expect("it is good");
         source.forget_text();
-        assert!(source.text.is_empty() && matches!(load_again(&file, &source), Ok(Again::Same)));
+        assert!(
+            source.text.is_empty() && matches!(load_again(&file, None, &source), Ok(Again::Same))
+        );
         std::fs::write(&file, one("b")).expect("a file");
-        let Ok(Again::Whole(new, _)) = load_again(&file, &source) else { panic!("another one") };
+        let Ok(Again::Whole(new, _)) = load_again(&file, None, &source) else {
+            panic!("another one")
+        };
         assert_eq!(new.text, one("b"));
         assert_eq!(new.text.capacity(), new.text.len() + 32, "no more room than it needs");
     }

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::body::{Body, Sources};
 use super::durable::Durable;
 use super::exchange::{self, Exchange};
+use super::grants;
 use super::ladder::{Signal, Stage};
 use super::last_resort;
 use super::metrics;
+use super::operate::Desk;
 use super::receivers::Receivers;
 use super::relay::Relay;
 use super::reload::Reading;
@@ -27,7 +29,7 @@ use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::{self as cluster, StopMode, state};
-use crate::collect::convergence;
+use crate::collect::Grants;
 use crate::engine::{Engine, Options};
 use crate::ident::HostName;
 use crate::store::follow::{self, Follow};
@@ -52,7 +54,7 @@ pub(super) enum End {
 
 /// Runs an agent from start to end.
 pub(super) async fn run(settings: Settings) -> End {
-    let source = match first_source(&settings.input) {
+    let source = match first_source(&settings) {
         Ok(mut source) => {
             if !settings.follow {
                 source.forget_text();
@@ -74,9 +76,13 @@ pub(super) async fn run(settings: Settings) -> End {
 }
 
 /// The graph that the agent starts with, or everything that is wrong with it.
-fn first_source(input: &Input) -> Result<Source, String> {
-    let Input::Yaml(path) = input else { return Ok(Source::empty()) };
-    match source::load(path) {
+fn first_source(settings: &Settings) -> Result<Source, String> {
+    let rules = settings.rules.as_deref();
+    let loaded = match &settings.input {
+        Input::Yaml(path) => source::load(path, rules),
+        Input::Empty => source::with_rules(Source::empty(), String::new(), rules),
+    };
+    match loaded {
         Ok((source, warnings)) => {
             eprint!("{warnings}");
             Ok(source)
@@ -137,6 +143,32 @@ impl Membership {
     }
 }
 
+/// Listens for questions, and keeps the rights of hosts in the store as the site says.
+fn listen(
+    membership: &Membership,
+    store: &Arc<dyn Store>,
+    state_dir: &Path,
+    changed: tokio::sync::watch::Receiver<u64>,
+    granted: &tokio::sync::watch::Receiver<Arc<Grants>>,
+) -> Result<Socket, Refusal> {
+    let cluster = membership.operator();
+    let desk = Desk { store: store.clone(), cluster: cluster.clone(), granted: granted.clone() };
+    grants::keep_rights(desk.clone());
+    Socket::listen(state_dir, changed, (cluster, desk))
+        .map_err(|why| Refusal::failed(format!("no socket in {}: {why}", state_dir.display())))
+}
+
+/// Publishes what this host exports, and follows what others do.
+fn exchanging(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    state_dir: &Path,
+    granted: &tokio::sync::watch::Receiver<Arc<Grants>>,
+) -> Exchange {
+    let (host, folder) = (settings.host.clone(), state_dir.to_owned());
+    exchange::start(store.clone(), host, folder, settings.noop, granted.clone())
+}
+
 /// An agent that has started.
 struct Agent {
     body: Body,
@@ -148,31 +180,28 @@ struct Agent {
 
 impl Agent {
     async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
+        let (host, folder) = (settings.host.clone(), state_dir(&settings)?);
         let metrics = metrics_port(settings.metrics).await?;
-        let folder = state_dir(&settings)?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
         let state_dir = folder.path().to_owned();
         let (changes, changed) = tokio::sync::watch::channel(0);
-        let socket = Socket::listen(&state_dir, changed, membership.operator()).map_err(|why| {
-            Refusal::failed(format!("no socket in {}: {why}", state_dir.display()))
-        })?;
-        let orders = membership.take_orders();
-        let signals = signals()?;
+        let granted = grants::start(&store, membership.operator(), &state_dir);
+        let socket = listen(&membership, &store, &state_dir, changed, &granted)?;
+        let (orders, signals) = (membership.take_orders(), signals()?);
         let (watched, commands) = Commands::new();
         let (watches, touched) = watches(&settings, watched).await?;
-        let exchange =
-            exchange::start(store.clone(), settings.host.clone(), state_dir.clone(), settings.noop);
-        let keys = follow_keys(store.clone());
+        let exchange = exchanging(&settings, &store, &state_dir, &granted);
         say_hello(&settings, &state_dir);
-        let metrics = serve_metrics(metrics, &socket)?;
+        let (metrics, keys) = (serve_metrics(metrics, &socket)?, follow_keys(store.clone()));
         let body = Body {
             cluster: membership.status(),
             publish: exchange.publish.clone(),
             exports: exchange.exports.clone(),
+            reins: exchange.reins.clone(),
             published: exchange.published.clone(),
             say: exchange.say.clone(),
             heard: exchange.said.clone(),
-            seen: convergence::digest(&[]),
+            seen: String::new(),
             engine: engine(&settings),
             durable: Durable::new(&settings),
             settings,
@@ -181,6 +210,9 @@ impl Agent {
             store,
             source: Arc::new(source),
             local: crate::collect::Local::default(),
+            granted,
+            grants: Arc::default(),
+            me: crate::matching::Me::new(host),
             reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),
@@ -210,11 +242,11 @@ impl Agent {
             again: None,
         };
         Ok(Agent {
+            _metrics: metrics,
             body,
             sources: Sources { touched, commands, socket, signals, keys, orders },
             exchange,
             membership,
-            _metrics: metrics,
         })
     }
 
@@ -232,7 +264,7 @@ impl Agent {
             self.body.runs.kill().await;
         }
         self.body.watches.stop(stage == Stage::Killed).await;
-        self.exchange.stop().await;
+        self.exchange.stop(self.body.settings.withdraw).await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
             let mut stop = std::pin::pin!(handle.stop(wanted));
@@ -249,6 +281,8 @@ impl Agent {
                 }
             }
         }
+        // The process ends, and its memory with it: nobody has to take that apart.
+        std::mem::forget((self.body.engine, self.body.graph, self.body.source));
         match (stage, self.body.again) {
             // A signal that came meanwhile wins.
             (Stage::Stopping { leave: false }, Some(order)) => {
@@ -289,7 +323,7 @@ async fn membership(
 ) -> Result<(Membership, Arc<dyn Store>, Arc<state::StateFolder>), Refusal> {
     let Some(wanted) = settings.cluster.clone() else {
         let folder = Arc::new(state::open(&folder, &settings.host)?);
-        folder.keep()?;
+        folder.keep_alone()?;
         let alone = Membership::Alone { _folder: folder.clone() };
         return Ok((alone, Arc::new(MemoryStore::alone()), folder));
     };
@@ -346,6 +380,10 @@ async fn watches(
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         watches.add_source(path).await.map_err(Refusal::failed)?;
+        if let Some(rules) = &settings.rules {
+            let rules = std::path::absolute(rules).unwrap_or_else(|_| rules.clone());
+            watches.add_source(rules).await.map_err(Refusal::failed)?;
+        }
     }
     Ok((watches, touched))
 }

@@ -13,6 +13,9 @@ use crate::diag::{self, Diagnostic, Severity};
 pub(super) struct Args {
     /// The graph file
     file: PathBuf,
+    /// A file of further collect rules, as `quorate run --collect` takes it
+    #[arg(long, value_name = "FILE")]
+    collect: Option<PathBuf>,
     /// Print the findings as one JSON document
     #[arg(long)]
     json: bool,
@@ -28,18 +31,33 @@ pub(super) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(super::EXIT_FAILED);
         }
     };
+    let side = match args.collect.as_deref().map(load_rules).transpose() {
+        Ok(side) => side,
+        Err(failure) => {
+            super::print_error(failure);
+            return ExitCode::from(super::EXIT_FAILED);
+        }
+    };
     let errors = if args.json {
-        let errors = count(&findings);
+        let more = side.iter().flat_map(|(_, _, findings)| findings);
+        let errors = count(&findings) + side.as_ref().map_or(0, |(.., found)| count(found));
         println!(
             "{}",
             json!({"v": 1, "file": name, "errors": errors,
-            "findings": findings.iter().map(finding).collect::<Vec<_>>()})
+            "findings": findings.iter().chain(more).map(finding).collect::<Vec<_>>()})
         );
         errors
     } else {
-        let errors = print(&name, &text, &findings);
+        let mut errors = print(&name, &text, &findings);
         if errors == 0 {
             println!("{name}: ok");
+        }
+        if let Some((name, text, findings)) = &side {
+            let wrong = print(name, text, findings);
+            if wrong == 0 {
+                println!("{name}: ok");
+            }
+            errors += wrong;
         }
         errors
     };
@@ -51,6 +69,13 @@ pub(super) fn load(file: &Path) -> Result<(String, Vec<Diagnostic>), String> {
     let text = crate::agent::source::read(file)?;
     let findings = crate::yaml::check(&text);
     Ok((text, findings))
+}
+
+/// A file of rules: its name, its text, and what there is to say about it.
+fn load_rules(file: &Path) -> Result<(String, String, Vec<Diagnostic>), String> {
+    let text = crate::agent::source::read(file)?;
+    let findings = crate::yaml::rules(&text).1;
+    Ok((file.display().to_string(), text, findings))
 }
 
 /// Prints the findings for people; gives how many are errors.

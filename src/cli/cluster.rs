@@ -14,6 +14,7 @@ use crate::agent::socket;
 use crate::agent::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
 use crate::cluster::request::{Answer, Request};
 
+mod auth;
 mod change;
 mod explain;
 mod follow;
@@ -43,6 +44,7 @@ Examples:
   quorate cluster history                    what was changed, and why
   quorate cluster explain                    what the deciding host saw, and its reasons
   quorate cluster token                      a token for a host that is to join
+  quorate cluster auth enable                each host writes only its own keys
 
 The agent of this host is asked; choose with --hostname or --prefix when there are several.
 
@@ -83,6 +85,8 @@ enum Verb {
     History(history::Args),
     /// Show what the deciding host saw, what it does next, and why it does no more
     Explain(explain::Args),
+    /// Have the store ask who writes, so that no host can export as another one
+    Auth(auth::Args),
     /// Make a one-time token that lets a host join, and get its certificate
     Token(token::Args),
 }
@@ -102,6 +106,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Verb::Rejoin(args) => rejoin::run(args),
         Verb::History(args) => history::run(args),
         Verb::Explain(args) => explain::run(args),
+        Verb::Auth(args) => auth::run(args),
         Verb::Token(args) => token::run(args),
     };
     match done {

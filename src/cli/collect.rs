@@ -1,5 +1,6 @@
 //! `quorate collect explain`: what becomes of each export on a host, and why; of a running agent,
-//! or of files.
+//! or of files. `quorate collect accept`: a person takes the store or a rule's
+//! exports as they are.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,7 +11,7 @@ use clap::Subcommand;
 
 use super::agents::Which;
 use super::check;
-use crate::agent::socket::Topic;
+use crate::agent::socket::{self, Accept, Topic};
 use crate::collect::explain::{self, Explained};
 use crate::collect::{Policy, Site, offline};
 use crate::ident::HostName;
@@ -43,6 +44,26 @@ pub(super) struct Args {
 enum Verb {
     /// Say for each export which rule took it, or which condition failed
     Explain(ExplainArgs),
+    /// Take as it is what an agent does not believe
+    Accept(AcceptArgs),
+}
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "An agent that finds its store emptied, restored or replaced keeps what it \
+has collected, and so does a rule whose exports become fewer than its `max_drop` permits. \
+`quorate status` says so, until this is said.\n\n\
+Exit codes: 0 done; 1 no agent answers; 2 bad usage."
+)]
+struct AcceptArgs {
+    /// The exports that this rule takes, though they are far fewer than before
+    #[arg(required_unless_present = "store", conflicts_with = "store")]
+    rule: Option<String>,
+    /// The store, though it is older than what was known of it, or another one
+    #[arg(long)]
+    store: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(clap::Args)]
@@ -71,7 +92,10 @@ struct ExplainArgs {
 
 /// Says what becomes of exports.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let Verb::Explain(args) = &args.verb;
+    let args = match &args.verb {
+        Verb::Explain(args) => args,
+        Verb::Accept(args) => return accept(args),
+    };
     let found = match (&args.exports, &args.graph, &args.on) {
         (Some(exports), Some(graph), Some(host)) => of_files(exports, graph, host),
         _ => of_agent(&args.which),
@@ -94,6 +118,34 @@ pub(super) fn run(args: &Args) -> ExitCode {
         explain::text(&all, in_full)
     };
     super::exit_after(std::io::stdout().write_all(text.as_bytes()))
+}
+
+/// Has the store of an agent believed.
+fn accept(args: &AcceptArgs) -> ExitCode {
+    let said = args.which.folder().and_then(|folder| {
+        let what = args.rule.clone().map_or(Accept::Store, Accept::Rule);
+        let answer = socket::ask_to_accept(&folder, what);
+        answer.map_err(|why| format!("no agent answers in {}: {why}", folder.display()))
+    });
+    match said {
+        Ok(answer) => {
+            let doubted = answer.contains("\"doubted\":true");
+            let what = match &args.rule {
+                Some(rule) => format!("rule {rule}"),
+                None => "the store".to_owned(),
+            };
+            let text = if doubted {
+                format!("{what} is taken as it is; what is not there is no longer collected\n")
+            } else {
+                format!("{what} was not in doubt; nothing to do\n")
+            };
+            super::exit_after(std::io::stdout().write_all(text.as_bytes()))
+        }
+        Err(why) => {
+            super::print_error(why);
+            ExitCode::from(super::EXIT_FAILED)
+        }
+    }
 }
 
 /// What is printed; nothing when it was printed before.
@@ -134,6 +186,6 @@ fn of_files(exports: &Path, graph: &Path, host: &str) -> Result<Vec<Explained>, 
     let labels = site.hosts.get(&me).map(|one| one.labels.clone()).unwrap_or_default();
     let me = Me { labels, facts: BTreeMap::new(), ..Me::new(me) };
     let program = here(&program, &me);
-    let place = Site { me: &me, hosts: &site.hosts, policy: &Policy::Absent };
+    let place = Site { me: &me, hosts: &site.hosts, policy: &Policy::Absent, proved: None };
     Ok(explain::explain(&place, &site.exports, &program.collect, &program, &[]))
 }

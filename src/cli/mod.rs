@@ -14,11 +14,13 @@ mod cluster;
 mod collect;
 mod exports;
 mod graph;
+mod host;
 mod legacy;
 mod listen;
 mod listing;
 mod run;
 mod schema;
+mod site;
 mod state;
 mod status;
 mod tls;
@@ -50,6 +52,7 @@ Examples:
   quorate cluster status                     who is in the cluster, and why nothing happens
   quorate collect explain                    what becomes of each export here, and why
   quorate exports list                       what all hosts export
+  quorate host label web1 role=web           what a host is for, so that rules can go by it
   quorate graph site.yaml --format svg       a picture of a graph
   quorate schema --output quorate.json       the JSON Schema of graph files, for editors
 
@@ -84,8 +87,10 @@ enum Command {
     State(state::Args),
     /// Say what becomes of the exports of all hosts here
     Collect(collect::Args),
-    /// Show what all hosts export
+    /// Show what all hosts export, and say who may
     Exports(exports::Args),
+    /// Say what hosts are for, and that one is gone for good
+    Host(host::Args),
     /// Draw the graph of a file, or the one that the agent of this host runs
     Graph(graph::Args),
     /// Print the JSON Schema of graph files
@@ -118,6 +123,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::State(args) => state::run(&args),
         Command::Collect(args) => collect::run(&args),
         Command::Exports(args) => exports::run(&args),
+        Command::Host(args) => host::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => {
@@ -149,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_verb_of_the_cluster_shows_examples_and_takes_json() {
+    fn every_verb_of_cluster_and_site_shows_examples_and_takes_json() {
         fn look(command: &clap::Command, seen: &mut usize) {
             let verbs: Vec<&clap::Command> = command.get_subcommands().collect();
             verbs.iter().for_each(|verb| look(verb, seen));
@@ -167,10 +173,12 @@ mod tests {
         }
         let tree = Cli::command();
         let mut seen = 0;
-        look(tree.find_subcommand("cluster").unwrap(), &mut seen);
+        for name in ["cluster", "host", "exports"] {
+            look(tree.find_subcommand(name).unwrap(), &mut seen);
+        }
         let state = tree.find_subcommand("state").unwrap();
         look(state.find_subcommand("reset").unwrap(), &mut seen);
-        assert!(seen >= 15, "{seen}");
+        assert!(seen >= 25, "{seen}");
     }
 
     #[test]

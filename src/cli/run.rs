@@ -23,6 +23,7 @@ QUORATE_LOG filters the log: `quorate=debug`, `warn,quorate::agent=trace`. The l
 --log-format json carry the fields `resource`, `kind` and `run` of the run that they are about.\n\n\
 Examples:\n  \
 quorate run yaml site.yaml\n  \
+quorate run --collect rules.yaml yaml site.yaml      (collect rules in a file of their own)\n  \
 quorate run --log-format json yaml site.yaml 2> agent.log\n  \
 quorate run --prometheus-listen yaml site.yaml       (curl http://127.0.0.1:9233/metrics)"
 )]
@@ -30,6 +31,15 @@ pub(super) struct Args {
     #[command(subcommand)]
     front_end: FrontEnd,
 
+    /// A file of further collect rules, which come after those of the graph
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_COLLECT",
+        value_name = "FILE",
+        help_heading = "Host"
+    )]
+    collect: Option<PathBuf>,
     /// The name of this host in the cluster
     #[arg(
         long,
@@ -240,6 +250,9 @@ pub(super) struct Args {
     /// Say what would change and change nothing
     #[arg(long, global = true, env = "QUORATE_NOOP", help_heading = "Behaviour")]
     noop: bool,
+    /// At the end withdraw what is exported, instead of leaving it for a restart within 60 s
+    #[arg(long, global = true, env = "QUORATE_WITHDRAW", help_heading = "Behaviour")]
+    withdraw: bool,
     /// Converged only once what was written has reached the disks, so that it survives a power cut
     #[arg(long, global = true, env = "QUORATE_DURABLE", help_heading = "Behaviour")]
     durable: bool,
@@ -393,6 +406,7 @@ fn settings(args: Args) -> Result<Settings, String> {
             FrontEnd::Yaml { file } => Input::Yaml(file),
             FrontEnd::Empty => Input::Empty,
         },
+        rules: args.collect,
         follow: !args.no_watch,
         noop: args.noop,
         durable: args.durable,
@@ -402,6 +416,7 @@ fn settings(args: Args) -> Result<Settings, String> {
         cluster,
         leave_on_int: args.on_int == OnSignal::Leave,
         leave_on_term: args.on_term == OnSignal::Leave,
+        withdraw: args.withdraw,
         metrics,
     })
 }

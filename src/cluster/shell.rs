@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::etcd::{Endpoints, EtcdStore};
 
 mod adopt;
+pub mod auth;
 pub mod child;
 mod controller;
 mod entry;

@@ -5,12 +5,10 @@
 //! says carries a digest of what it has seen. Refuses to know why a host is not done.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::collect::Export;
 use crate::ident::HostName;
 
 /// The version of the form.
@@ -46,17 +44,18 @@ impl Said {
     }
 }
 
-/// The digest of a set of live exports: the same on every host that sees the same set.
-pub fn digest(exports: &[Arc<Export>]) -> String {
+/// The digest of what all hosts say of their sets, and of whether they are seen as a whole: the
+/// same on every host that has seen the same, whatever kinds it follows. Each is a host, the
+/// revision of what it says, and whether it is live and whole.
+pub fn digest_of_sets<'a>(
+    sets: impl IntoIterator<Item = (&'a HostName, i64, [bool; 2])>,
+) -> String {
     let mut hash = Sha256::new();
-    for export in exports {
-        let address = &export.address;
-        let from = address.from.as_str();
-        for part in [&address.channel, &address.kind, from, &address.name] {
-            hash.update(part.len().to_le_bytes());
-            hash.update(part);
-        }
-        hash.update(export.revision.to_le_bytes());
+    for (host, revision, flags) in sets {
+        hash.update(host.as_str().len().to_le_bytes());
+        hash.update(host.as_str());
+        hash.update(revision.to_le_bytes());
+        hash.update(flags.map(u8::from));
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -89,32 +88,24 @@ pub fn missing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::{Address, Content};
-    use crate::spec::{Fields, HostSelector};
 
     fn host(name: &str) -> HostName {
         HostName::parse(name).unwrap()
     }
 
-    fn export(name: &str, revision: i64) -> Arc<Export> {
-        let (channel, kind) = ("default".to_owned(), "file".to_owned());
-        let address = Address { channel, kind, from: host("h1"), name: name.to_owned() };
-        Arc::new(Export {
-            address,
-            content: Content::Fields(Fields::new()),
-            revision,
-            labels: BTreeMap::new(),
-            to: HostSelector::everybody(),
-        })
+    /// Of live and whole sets with these revisions.
+    fn digest(sets: &[(&str, i64)]) -> String {
+        let sets: Vec<(HostName, i64)> = sets.iter().map(|(name, at)| (host(name), *at)).collect();
+        digest_of_sets(sets.iter().map(|(host, revision)| (host, *revision, [true, true])))
     }
 
     #[test]
     fn a_cluster_waits_for_each_host_that_is_not_done_with_the_same_exports() {
-        let now = digest(&[export("a", 2)]);
+        let now = digest(&[("a", 2)]);
         let said = BTreeMap::from([
             (host("done"), Said::new(1, &now, true)),
             (host("busy"), Said::new(9, &now, false)),
-            (host("late"), Said::new(1, &digest(&[export("a", 1)]), true)),
+            (host("late"), Said::new(1, &digest(&[("a", 1)]), true)),
             (host("gone"), Said::new(1, "", false)),
         ]);
         let present = ["busy", "done", "late", "new"].map(host);
@@ -132,10 +123,10 @@ mod tests {
     #[test]
     fn a_digest_tells_sets_apart_and_names_cannot_run_together() {
         let sets = [vec![], vec![("a", 1)], vec![("a", 2)], vec![("a", 1), ("b", 1)]];
-        let digests: Vec<String> = sets
-            .iter()
-            .map(|set| digest(&set.iter().map(|(name, at)| export(name, *at)).collect::<Vec<_>>()))
-            .collect();
+        let mut digests: Vec<String> = sets.iter().map(|set| digest(set)).collect();
+        let a = host("a");
+        let flags = [[false, true], [true, false], [false, false]];
+        digests.extend(flags.map(|flags| digest_of_sets([(&a, 1, flags)])));
         for (at, one) in digests.iter().enumerate() {
             assert!(!digests[..at].contains(one), "{at}");
         }

@@ -24,6 +24,9 @@ pub struct Explained {
     pub name: String,
     /// The revision of its last change.
     pub revision: i64,
+    /// `rbac` when the store knows that its host wrote it, else `no`.
+    #[serde(default)]
+    pub auth: String,
     /// `claimed`, `held` or `unmatched`.
     pub state: String,
     /// Which resource it became, or why it became none: `file[x]`, `XC05 …`, `nearest rule …`.
@@ -45,6 +48,7 @@ pub fn explain(
 }
 
 fn said(export: &Export, one: Explain) -> Explained {
+    let auth = if one.proved { "rbac" } else { "no" }.to_owned();
     let (state, result) = match (one.became, one.held, one.nearest) {
         (Some(id), _, _) => ("claimed", shown(&id.to_string())),
         (None, Some(message), _) => ("held", message),
@@ -61,6 +65,7 @@ fn said(export: &Export, one: Explain) -> Explained {
         kind: address.kind.clone(),
         name: address.name.clone(),
         revision: export.revision,
+        auth,
         state: state.to_owned(),
         result,
         steps: one.lines,
@@ -77,9 +82,10 @@ pub fn text(all: &[Explained], in_full: bool) -> String {
             continue;
         }
         text.push_str(&format!(
-            "{id}: revision {}, channel {}\n",
+            "{id}: revision {}, channel {}, auth {}\n",
             one.revision,
-            shown(&one.channel)
+            shown(&one.channel),
+            one.auth
         ));
         let steps = one.steps.iter().map(|(word, what)| (word.as_str(), what.as_str()));
         let steps: Vec<_> = steps.chain([(one.state.as_str(), one.result.as_str())]).collect();

@@ -1,8 +1,10 @@
-//! The keys of the exchange: `x/CHANNEL/KIND/FROM/NAME`, `xo/FROM` and `s/FROM`, to text and back.
+//! The keys of the exchange: `x/CHANNEL/KIND/FROM/NAME`, `xb/FROM/SHA256/NNNN`, `xo/FROM`,
+//! `s/FROM`, `s/FROM/DURATION` and `h/HOST`, to text and back.
 //!
 //! Refuses to take a key that it would not have written: what is not ours is not guessed at.
 
-use crate::collect::Address;
+use crate::collect::record::Life;
+use crate::collect::{Address, Slot};
 use crate::ident::{HostName, decode_segment, encode_segment};
 use crate::store::PREFIX;
 
@@ -12,6 +14,10 @@ const RECORD: &str = "x";
 const PUBLISHER: &str = "xo";
 /// What follows [`PREFIX`] in the key of a presence.
 const PRESENCE: &str = "s";
+/// What follows [`PREFIX`] in the key of a part of a body.
+const BODY: &str = "xb";
+/// What follows [`PREFIX`] in the key of what an operator says about a host.
+const HOST: &str = "h";
 /// What a host says about its convergence.
 const CONVERGENCE: &str = "conv";
 
@@ -24,10 +30,68 @@ pub enum Key {
     Publisher(HostName),
     /// That a host is there.
     Presence(HostName),
+    /// That a host was there so many seconds ago or later.
+    Lifetime(HostName, u64),
+    /// What an operator says about a host.
+    Host(HostName),
 }
 
-/// The prefix that records and publishers share. They are followed by one watch, since only that
-/// keeps a set and the generation that closes it in order.
+/// The prefix of all records of a slot, whoever wrote them.
+pub fn slot_prefix(slot: &Slot) -> String {
+    let [channel, kind] = [&slot.channel, &slot.kind].map(|part| encode_segment(part));
+    format!("{PREFIX}{RECORD}/{channel}/{kind}/")
+}
+
+/// The prefix of the records of one host in a slot.
+pub fn own_prefix(slot: &Slot, from: &HostName) -> String {
+    format!("{}{}/", slot_prefix(slot), encode_segment(from.as_str()))
+}
+
+/// The prefix of all records.
+pub fn records_prefix() -> String {
+    format!("{PREFIX}{RECORD}/")
+}
+
+/// The prefix of all publishers.
+pub fn publishers_prefix() -> String {
+    format!("{PREFIX}{PUBLISHER}/")
+}
+
+/// The prefix of what operators say about hosts.
+pub fn hosts_prefix() -> String {
+    format!("{PREFIX}{HOST}/")
+}
+
+/// The key of what operators say about a host.
+pub fn host_info(host: &HostName) -> String {
+    format!("{PREFIX}{HOST}/{}", encode_segment(host.as_str()))
+}
+
+/// The key that lives for so many seconds longer than its host.
+pub fn lifetime(host: &HostName, seconds: u64) -> String {
+    format!("{}/{}", presence(host), Life::For(seconds))
+}
+
+/// The prefix of all bodies of a host.
+pub fn bodies_prefix(from: &HostName) -> String {
+    format!("{PREFIX}{BODY}/{}/", encode_segment(from.as_str()))
+}
+
+/// The key of a part of a body. `digest` is `sha256:` and hexadecimal digits.
+pub fn chunk(from: &HostName, digest: &str, number: usize) -> String {
+    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+    format!("{}{}/{number:04}", bodies_prefix(from), encode_segment(digits))
+}
+
+/// Which part of which body of `from` a key is.
+pub fn chunk_of(from: &HostName, key: &str) -> Option<(String, usize)> {
+    let (digits, number) = key.strip_prefix(&bodies_prefix(from))?.split_once('/')?;
+    let found = (format!("sha256:{}", decode_segment(digits)?), number.parse().ok()?);
+    (chunk(from, &found.0, found.1) == key).then_some(found)
+}
+
+/// The prefix that records and publishers share, for who reads all of them in the order in which
+/// they were written. Bodies are below it too.
 pub fn exports_prefix() -> String {
     format!("{PREFIX}{RECORD}")
 }
@@ -81,6 +145,13 @@ pub fn parse(key: &str) -> Option<Key> {
         })),
         [PUBLISHER, from] => Some(Key::Publisher(host(from)?)),
         [PRESENCE, from] => Some(Key::Presence(host(from)?)),
+        [PRESENCE, from, duration] => match Life::parse(duration)? {
+            life @ Life::For(seconds) if life.to_string() == duration => {
+                Some(Key::Lifetime(host(from)?, seconds))
+            }
+            _ => None,
+        },
+        [HOST, name] => Some(Key::Host(host(name)?)),
         _ => None,
     }
 }
@@ -127,12 +198,26 @@ mod tests {
             "/quorate/1/x/default/file/h1/%2fa",
             "/quorate/1/xb/h1",
             "/quorate/1/xo/h1/x",
-            "/quorate/1/s/h1/10m",
+            "/quorate/1/s/h1/600s",
+            "/quorate/1/s/h1/session",
+            "/quorate/1/s/h1/1s",
+            "/quorate/1/h/",
             "/quorate/2/s/h1",
             "/mgmt/s/h1",
         ] {
             assert_eq!(parse(key), None, "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_body_is_found_again_below_its_host_only() {
+        let [h1, h10] = ["h1", "h10"].map(|name| HostName::parse(name).unwrap());
+        let key = chunk(&h1, "sha256:00ff", 7);
+        assert_eq!(key, "/quorate/1/xb/h1/00ff/0007");
+        assert_eq!(chunk_of(&h1, &key), Some(("sha256:00ff".to_owned(), 7)));
+        assert_eq!(chunk_of(&h10, &key), None);
+        assert_eq!(chunk_of(&h1, "/quorate/1/xb/h1/00ff/7"), None);
+        assert_eq!(parse(&key), None);
     }
 
     #[test]
@@ -154,7 +239,12 @@ mod tests {
             let host = address.from.clone();
             prop_assert_eq!(parse(&record(&address)), Some(Key::Record(address)));
             prop_assert_eq!(parse(&publisher(&host)), Some(Key::Publisher(host.clone())));
-            prop_assert_eq!(parse(&presence(&host)), Some(Key::Presence(host)));
+            prop_assert_eq!(parse(&presence(&host)), Some(Key::Presence(host.clone())));
+            prop_assert_eq!(parse(&host_info(&host)), Some(Key::Host(host.clone())));
+            for seconds in [10, 90, 600, 7_200, 86_400] {
+                let wanted = Some(Key::Lifetime(host.clone(), seconds));
+                prop_assert_eq!(parse(&lifetime(&host, seconds)), wanted);
+            }
         }
 
         #[test]
@@ -166,6 +256,8 @@ mod tests {
                 Some(Key::Record(address)) => prop_assert_eq!(record(&address), key),
                 Some(Key::Publisher(host)) => prop_assert_eq!(publisher(&host), key),
                 Some(Key::Presence(host)) => prop_assert_eq!(presence(&host), key),
+                Some(Key::Lifetime(host, s)) => prop_assert_eq!(lifetime(&host, s), key),
+                Some(Key::Host(host)) => prop_assert_eq!(host_info(&host), key),
                 None => {}
             }
         }

@@ -88,7 +88,8 @@ pub fn parse(text: &str) -> Result<Offline, String> {
         }
     }
     let hosts = document.hosts.into_iter().map(|(name, one)| {
-        let info = HostInfo { labels: one.labels, authenticated: one.authenticated };
+        let Host { labels, authenticated } = one;
+        let info = HostInfo { labels, authenticated, ..HostInfo::default() };
         Ok((host(&name)?, info))
     });
     let hosts = hosts.collect::<Result<_, String>>()?;

@@ -2,14 +2,18 @@
 //! out.
 //!
 //! A set that fits one transaction is written by one. A larger one is written under a generation
-//! that collectors do not accept yet, and the last transaction accepts it.
+//! that collectors do not accept yet, and the last transaction accepts it. Fields that do not fit a
+//! record are written before it, in pieces, and what no record names is removed after it.
 //!
 //! Refuses to touch what another host published, and to write anything when nothing differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::collect::record::{self, Life, Publisher, RECORD_BYTES_MAX, Record};
-use crate::collect::{Address, keys};
+use crate::collect::record::{
+    self, BODY_BYTES_MAX, Body, Life, Publisher, RECORD_BYTES_MAX, Record,
+};
+use crate::collect::sets::Sum;
+use crate::collect::{Address, Slot, keys};
 use crate::ident::{HostName, NAME_BYTES_MAX};
 use crate::spec::{Fields, HostSelector};
 use crate::store::{Compare, Op, Txn};
@@ -17,6 +21,7 @@ use crate::store::{Compare, Op, Txn};
 pub use crate::collect::record::Session;
 pub use wanted::wanted;
 
+mod bodies;
 mod wanted;
 
 /// Operations of one transaction: etcd takes 128; one is the publisher's, one the presence's.
@@ -39,8 +44,8 @@ pub struct Published {
     pub labels: BTreeMap<String, String>,
     /// Who may collect it.
     pub to: HostSelector,
-    /// Stays when this host goes.
-    pub permanent: bool,
+    /// How long it lives.
+    pub life: Life,
     /// Why it cannot be published: a line `CODE SUBJECT: TEXT`.
     pub problem: Option<String>,
 }
@@ -55,7 +60,7 @@ impl Published {
             fields,
             labels: BTreeMap::new(),
             to: HostSelector::everybody(),
-            permanent: false,
+            life: Life::Session,
             problem: None,
         }
     }
@@ -64,8 +69,9 @@ impl Published {
         record::digest_of(&self.fields, &self.labels, &self.to)
     }
 
-    fn life(&self) -> Life {
-        if self.permanent { Life::Permanent } else { Life::Session }
+    /// Where it is published.
+    pub fn slot(&self) -> Slot {
+        Slot::new(&self.channel, &self.kind)
     }
 }
 
@@ -78,6 +84,8 @@ pub struct OwnRecord {
     pub life: Life,
     /// The digest of its fields; `None` when it cannot be read.
     pub digest: Option<String>,
+    /// The revision of its last change.
+    pub revision: i64,
 }
 
 /// What the store holds of this host, whoever wrote it.
@@ -89,13 +97,28 @@ pub struct Own {
     pub publisher: Option<Publisher>,
     /// All records, those of earlier runs and other graphs included.
     pub records: BTreeMap<Address, OwnRecord>,
+    /// The pieces of bodies, by the digest of the body.
+    pub bodies: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl Own {
+    /// Takes what was written before this revision for something that nobody can read, so that it
+    /// is written again: since then the store knows who writes.
+    pub fn doubt_before(&mut self, since: i64) {
+        let old = self.records.values_mut().filter(|record| record.revision < since);
+        old.for_each(|record| record.digest = None);
+    }
 }
 
 /// What has to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Plan {
+    /// Bodies, to be committed before anything else.
+    pub bodies: Vec<Txn>,
     /// To be committed in this order; after one that was not applied, plan again.
     pub txns: Vec<Txn>,
+    /// Bodies that nothing names any more, to be removed when all that is done.
+    pub garbage: Vec<Txn>,
     /// How many exports this host has in the store afterwards.
     pub exports: usize,
     /// How many records are written, new or changed.
@@ -113,38 +136,47 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
     let mut messages = Vec::new();
     let wanted = sorted(me, wanted, &mut messages);
     let mut set = Set::default();
-    let mut digests = Vec::new();
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let mut gone: BTreeSet<&Address> = own.records.keys().collect();
+    let mut named = BTreeSet::new();
+    let mut exports = 0;
     for (address, export) in &wanted {
-        let value = writer.record(export);
-        if value.len() > RECORD_BYTES_MAX {
-            let (id, bytes) = (address.id(), value.len());
-            messages.push(format!(
-                "XE02 {id}: the record has {bytes} bytes, at most {RECORD_BYTES_MAX}; not exported"
-            ));
-            continue;
-        }
+        let value = match writer.record(export) {
+            Ok(Written { value, body: None }) => value,
+            Ok(Written { value, body: Some((body, bytes)) }) => {
+                set.bodies.extend(writer.pieces(me, &body, &bytes));
+                named.insert(body.digest);
+                value
+            }
+            Err(why) => {
+                messages.push(format!("XE02 {}: {why}; not exported", address.id()));
+                continue;
+            }
+        };
         gone.remove(address);
+        exports += 1;
         let digest = export.digest();
         let put = Op::Put { key: keys::record(address), value, lease: None };
-        match writer.is_there(address, &digest, export.life()) {
+        match writer.is_there(address, &digest, export.life) {
             true => set.kept.push(put),
             false => set.puts.push(put),
         }
-        digests.push((format!("{}/{}", address.channel, address.kind), digest));
+        let sum = sums.entry(address.slot().to_string()).or_default();
+        sum.add(Sum::of(&address.name, export.life, &digest));
     }
     set.deletes =
         gone.into_iter().map(|address| Op::Delete { key: keys::record(address) }).collect();
-    digests.sort();
-    let publisher = Publisher::new(session, writer.generation).with_set(&digests).encode();
-    let exports = digests.len();
+    let sets = sums.into_iter().map(|(slot, sum)| (slot, sum.text())).collect();
+    let publisher = Publisher::new(session, writer.generation).with_sets(exports, sets).encode();
     let (put, deleted) = (set.puts.len(), set.deletes.len());
+    let garbage = writer.garbage(me, &named);
+    let bodies = writer.alone(std::mem::take(&mut set.bodies), me);
     if put + deleted == 0 && writer.is_closed(exports) {
-        return Plan { exports, messages, ..Plan::default() };
+        return Plan { bodies, exports, messages, garbage, ..Plan::default() };
     }
     let publisher = Op::Put { key: keys::publisher(me), value: publisher, lease: None };
     let txns = writer.txns(me, set, publisher);
-    Plan { txns, exports, put, deleted, messages }
+    Plan { bodies, txns, garbage, exports, put, deleted, messages }
 }
 
 /// Wanted exports by address. Two with one address must be equal; the first stays if they are not.
@@ -197,10 +229,18 @@ fn bad_name(name: &str) -> Option<String> {
 /// What has to be done to the records.
 #[derive(Default)]
 struct Set {
+    /// Pieces of bodies that are not there yet.
+    bodies: Vec<Op>,
     puts: Vec<Op>,
     deletes: Vec<Op>,
     /// Records that are right as they are.
     kept: Vec<Op>,
+}
+
+/// A record as it is written, with the fields that do not fit it.
+struct Written {
+    value: Vec<u8>,
+    body: Option<(Body, Vec<u8>)>,
 }
 
 struct Writer<'a> {
@@ -213,18 +253,39 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn record(&self, export: &Published) -> Vec<u8> {
-        record::encode(
-            &export.kind,
-            &Record {
-                generation: self.generation,
-                session: self.session.session.clone(),
-                life: export.life(),
-                fields: export.fields.clone(),
-                labels: export.labels.clone(),
-                to: export.to.clone(),
-            },
-        )
+    fn record(&self, export: &Published) -> Result<Written, String> {
+        let record = Record {
+            generation: self.generation,
+            session: self.session.session.clone(),
+            life: export.life,
+            fields: export.fields.clone(),
+            labels: export.labels.clone(),
+            to: export.to.clone(),
+        };
+        // What is large is not written twice only to see that.
+        if export.fields.values().map(bodies::texts).sum::<usize>() <= RECORD_BYTES_MAX {
+            let value = record::encode(&export.kind, &record);
+            if value.len() <= RECORD_BYTES_MAX {
+                return Ok(Written { value, body: None });
+            }
+        }
+        let (value, body, bytes) = record::encode_apart(&export.kind, &record);
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(format!("it has {} bytes, at most {BODY_BYTES_MAX}", bytes.len()));
+        }
+        if value.len() > RECORD_BYTES_MAX {
+            let text = format!("its labels and hosts have {} bytes", value.len());
+            return Err(format!("{text}, at most {RECORD_BYTES_MAX}"));
+        }
+        Ok(Written { value, body: Some((body, bytes)) })
+    }
+
+    /// Nobody else has published for this host meanwhile.
+    fn unchanged(&self, me: &HostName) -> Compare {
+        match self.own.revision {
+            Some(revision) => Compare::Revision(keys::publisher(me), revision),
+            None => Compare::Missing(keys::publisher(me)),
+        }
     }
 
     /// A record that an interrupted publication left is as good as ours; one with a generation that
@@ -245,16 +306,14 @@ impl Writer<'_> {
                 publisher.instance == self.session.instance
                     && publisher.session == self.session.session
                     && publisher.count == exports
+                    && publisher.sets.is_some()
                     && self.own.records.values().all(|known| known.generation <= self.closed)
             }
         }
     }
 
     fn txns(&self, me: &HostName, set: Set, publisher: Op) -> Vec<Txn> {
-        let when = match self.own.revision {
-            Some(revision) => Compare::Revision(keys::publisher(me), revision),
-            None => Compare::Missing(keys::publisher(me)),
-        };
+        let when = self.unchanged(me);
         let one = size(&publisher) + set.puts.iter().chain(&set.deletes).map(size).sum::<usize>();
         let fits = set.puts.len() + set.deletes.len() <= OPS_MAX && one <= BYTES_MAX;
         let parts = match fits {

@@ -5,38 +5,37 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::collect::Content;
 use crate::spec::{Fields, HostSelector, Value};
 
+pub use crate::spec::rule::Lifetime as Life;
+pub use body::{BODY_BYTES_MAX, Body, CHUNK_BYTES, content_of, pieces};
+pub use said::{Presence, Publisher, Session, is_decommissioned};
+
+mod body;
+mod said;
 mod to;
 
-use to::{To, terms, to_wire};
+use to::terms;
+pub(super) use to::{To, of_wire, to_wire};
 
 /// The form of records that say neither labels nor who may collect them, and of publishers and
 /// presences. Older agents read these only, so that what restricts a record is never overlooked.
 const VERSION: u64 = 1;
 /// The form of records with labels, or for some hosts only.
 const VERSION_WITH_TERMS: u64 = 2;
+/// The form of records that live for a duration, or whose fields stand elsewhere.
+const VERSION_WITH_MORE: u64 = 3;
 /// The version of every kind's field table.
 const SCHEMA: u64 = 1;
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Generations stay exact in every JSON reader.
 pub const GENERATION_MAX: u64 = 1 << 53;
-
-/// How long an export lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Life {
-    /// As long as its host is present.
-    Session,
-    /// Until it is withdrawn.
-    Permanent,
-}
 
 /// One export as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,61 +65,19 @@ pub struct Decoded {
     pub digest: Option<String>,
     /// What it says.
     pub content: Content,
+    /// Where its fields stand, if not in the record: they have to be read before it says anything.
+    pub body: Option<Body>,
     /// Its labels; none when it cannot be read.
     pub labels: BTreeMap<String, String>,
     /// Who may collect it. When that cannot be read, nothing else can.
     pub to: HostSelector,
 }
 
-/// Who publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// One state folder.
-    pub instance: String,
-    /// One process.
-    pub run: String,
-    /// Ends with the presence; a process that is started in time continues it.
-    pub session: String,
-}
-
-/// What a host says about its whole set of exports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publisher {
-    v: u64,
-    /// Who wrote it: one state folder.
-    pub instance: String,
-    /// The process that wrote it.
-    pub run: String,
-    /// The session that wrote it. Exports live while the presence names the same one.
-    pub session: String,
-    /// Records with a higher generation belong to a set that is not complete yet.
-    #[serde(rename = "gen")]
-    pub generation: u64,
-    /// How many records the set has.
-    pub count: usize,
-    /// The digest of the set; for listing.
-    pub digest: String,
-    /// Where the records are, as `CHANNEL/KIND`.
-    pub slots: Vec<String>,
-}
-
-/// That a host is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Presence {
-    v: u64,
-    /// Who: one state folder.
-    pub instance: String,
-    /// The session that it continues.
-    pub session: String,
-    /// The version of the agent.
-    pub version: String,
-}
-
 #[derive(Serialize)]
 struct Written<'a> {
     v: u64,
     schema: String,
-    life: Life,
+    life: String,
     session: &'a str,
     #[serde(rename = "gen")]
     generation: u64,
@@ -128,7 +85,12 @@ struct Written<'a> {
     labels: Option<&'a BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<To>,
-    fields: BTreeMap<&'a str, Wire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<BTreeMap<&'a str, Wire<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<usize>,
     digest: String,
 }
 
@@ -180,89 +142,152 @@ pub fn digest(fields: &Fields) -> String {
 
 /// The digest of all that a record says. That of one without terms is the digest of its fields.
 pub fn digest_of(fields: &Fields, labels: &BTreeMap<String, String>, to: &HostSelector) -> String {
+    digest_with(digest(fields), labels, to)
+}
+
+fn digest_with(fields: String, labels: &BTreeMap<String, String>, to: &HostSelector) -> String {
     if labels.is_empty() && to.is_everybody() {
-        return digest(fields);
+        return fields;
     }
-    sha256(&json(&(digest(fields), labels, to_wire(to))))
+    sha256(&json(&(fields, labels, to_wire(to))))
 }
 
 /// The bytes of a record of this kind.
 pub fn encode(kind: &str, record: &Record) -> Vec<u8> {
+    written(kind, record, None)
+}
+
+/// The bytes of a record of this kind whose fields stand elsewhere, where they stand, and they.
+pub fn encode_apart(kind: &str, record: &Record) -> (Vec<u8>, Body, Vec<u8>) {
+    let bytes = json(&wire_fields(&record.fields));
+    let body = Body { digest: sha256(&bytes), size: bytes.len() };
+    (written(kind, record, Some(&body)), body, bytes)
+}
+
+fn written(kind: &str, record: &Record, body: Option<&Body>) -> Vec<u8> {
     let plain = record.labels.is_empty() && record.to.is_everybody();
+    let more = body.is_some() || matches!(record.life, Life::For(_));
     json(&Written {
-        v: if plain { VERSION } else { VERSION_WITH_TERMS },
+        v: match plain {
+            _ if more => VERSION_WITH_MORE,
+            true => VERSION,
+            false => VERSION_WITH_TERMS,
+        },
         labels: (!plain).then_some(&record.labels),
         to: (!plain).then(|| to_wire(&record.to)),
         schema: format!("{kind}@{SCHEMA}"),
-        life: record.life,
+        life: record.life.to_string(),
         session: &record.session,
         generation: record.generation,
-        fields: wire_fields(&record.fields),
-        digest: digest_of(&record.fields, &record.labels, &record.to),
+        fields: body.is_none().then(|| wire_fields(&record.fields)),
+        body: body.map(|body| body.digest.clone()),
+        size: body.map(|body| body.size),
+        digest: match body {
+            Some(body) => digest_with(body.digest.clone(), &record.labels, &record.to),
+            None => digest_of(&record.fields, &record.labels, &record.to),
+        },
     })
 }
 
 /// Reads a record of this kind. Never fails: what is wrong is in the content.
 pub fn decode(kind: &str, bytes: &[u8]) -> Decoded {
-    match read(kind, bytes) {
-        Ok(decoded) => decoded,
-        Err(content) => Decoded {
-            generation: 0,
-            life: Life::Session,
-            digest: None,
-            content,
-            labels: BTreeMap::new(),
-            to: HostSelector::everybody(),
-        },
+    if bytes.len() > RECORD_BYTES_MAX {
+        let (bytes, most) = (bytes.len(), RECORD_BYTES_MAX);
+        let why = format!("the record has {bytes} bytes, at most {most} are read");
+        return unreadable(broken(why));
+    }
+    decode_any(kind, bytes)
+}
+
+/// [`decode`] of a record of any length: one that this host wrote for itself.
+pub fn decode_any(kind: &str, bytes: &[u8]) -> Decoded {
+    read(kind, bytes).unwrap_or_else(unreadable)
+}
+
+fn unreadable(content: Content) -> Decoded {
+    Decoded {
+        generation: 0,
+        life: Life::Session,
+        digest: None,
+        content,
+        body: None,
+        labels: BTreeMap::new(),
+        to: HostSelector::everybody(),
     }
 }
 
 fn read(kind: &str, bytes: &[u8]) -> Result<Decoded, Content> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        return Err(broken(format!(
-            "the record has {} bytes, at most {RECORD_BYTES_MAX} are read",
-            bytes.len()
-        )));
-    }
     let mut map: serde_json::Map<String, Json> =
         serde_json::from_slice(bytes).map_err(|_| broken("the record is not a JSON object"))?;
     let version = map.remove("v");
-    let with_terms = version.as_ref().and_then(Json::as_u64) == Some(VERSION_WITH_TERMS);
-    match version {
-        Some(Json::Number(version)) if version.as_u64() == Some(VERSION) || with_terms => {}
-        Some(Json::Number(version)) => {
-            return Err(Content::Unknown(format!("record version {version}")));
-        }
+    let form = match &version {
+        Some(Json::Number(version)) => match version.as_u64() {
+            Some(form @ VERSION..=VERSION_WITH_MORE) => form,
+            _ => return Err(Content::Unknown(format!("record version {version}"))),
+        },
         _ => return Err(broken("the record has no version")),
-    }
+    };
     let schema = text(&mut map, "schema")?;
-    let life = life(&text(&mut map, "life")?)?;
+    let life = life(form, &text(&mut map, "life")?)?;
     text(&mut map, "session")?;
     let generation = generation(&mut map)?;
     let declared = text(&mut map, "digest")?;
-    let Some(Json::Object(fields)) = map.remove("fields") else {
-        return Err(broken("the record has no fields"));
-    };
-    let (labels, to) = match with_terms {
-        true => terms(&mut map)?,
-        false => (BTreeMap::new(), HostSelector::everybody()),
+    let with_terms = map.contains_key("labels") || map.contains_key("to");
+    let apart = form == VERSION_WITH_MORE && map.contains_key("body");
+    let said = if apart { Said::Apart(body::named(&mut map)?) } else { Said::of(&mut map)? };
+    let (labels, to) = match form {
+        VERSION_WITH_TERMS => terms(&mut map)?,
+        VERSION_WITH_MORE if with_terms => terms(&mut map)?,
+        _ => (BTreeMap::new(), HostSelector::everybody()),
     };
     if let Some(key) = map.keys().next() {
         return Err(broken(format!("the record has the unknown key `{}`", shown(key))));
     }
-    let content = match check_schema(kind, &schema).and_then(|()| values(fields)) {
-        Err(content) => content,
-        Ok(fields) if digest_of(&fields, &labels, &to) != declared => {
-            broken("the digest is not that of the fields")
-        }
-        Ok(fields) => Content::Fields(fields),
+    let checked = check_schema(kind, &schema).and_then(|()| said.check(&declared, &labels, &to));
+    let (content, body, digest) = match checked {
+        Err(content) => (content, None, None),
+        Ok((content, body)) => (content, body, Some(declared)),
     };
-    let digest = matches!(content, Content::Fields(_)).then_some(declared);
-    Ok(Decoded { generation, life, digest, content, labels, to })
+    Ok(Decoded { generation, life, digest, content, body, labels, to })
+}
+
+/// What a record says, or where.
+enum Said {
+    Here(serde_json::Map<String, Json>),
+    Apart(Body),
+}
+
+impl Said {
+    fn of(map: &mut serde_json::Map<String, Json>) -> Result<Self, Content> {
+        match map.remove("fields") {
+            Some(Json::Object(fields)) => Ok(Said::Here(fields)),
+            _ => Err(broken("the record has no fields")),
+        }
+    }
+
+    /// The content, if its digest is the declared one.
+    fn check(
+        self,
+        declared: &str,
+        labels: &BTreeMap<String, String>,
+        to: &HostSelector,
+    ) -> Result<(Content, Option<Body>), Content> {
+        let (found, content, body) = match self {
+            Said::Here(fields) => {
+                let fields = values(fields)?;
+                (digest(&fields), Content::Fields(fields), None)
+            }
+            Said::Apart(body) => (body.digest.clone(), body.unread(), Some(body)),
+        };
+        if digest_with(found, labels, to) != declared {
+            return Err(broken("the digest is not that of the fields"));
+        }
+        Ok((content, body))
+    }
 }
 
 /// Fields as a JSON object.
-pub(super) fn json_fields(fields: &Fields) -> serde_json::Map<String, Json> {
+pub fn json_fields(fields: &Fields) -> serde_json::Map<String, Json> {
     let all = serde_json::to_value(wire_fields(fields)).ok();
     all.and_then(|all| all.as_object().cloned()).unwrap_or_default()
 }
@@ -276,12 +301,13 @@ fn check_schema(kind: &str, schema: &str) -> Result<(), Content> {
     }
 }
 
-fn life(text: &str) -> Result<Life, Content> {
-    match text {
-        "session" => Ok(Life::Session),
-        "permanent" => Ok(Life::Permanent),
-        other => Err(broken(format!("`{}` is no lifetime", shown(other)))),
+fn life(form: u64, text: &str) -> Result<Life, Content> {
+    match Life::parse(text) {
+        Some(Life::For(_)) | None if form != VERSION_WITH_MORE => {}
+        Some(life) => return Ok(life),
+        None => {}
     }
+    Err(broken(format!("`{}` is no lifetime", shown(text))))
 }
 
 fn generation(map: &mut serde_json::Map<String, Json>) -> Result<u64, Content> {
@@ -333,66 +359,6 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-impl Publisher {
-    /// What is said about a set of this generation.
-    pub fn new(session: &Session, generation: u64) -> Self {
-        Publisher {
-            v: VERSION,
-            instance: session.instance.clone(),
-            run: session.run.clone(),
-            session: session.session.clone(),
-            generation,
-            count: 0,
-            digest: String::new(),
-            slots: Vec::new(),
-        }
-    }
-
-    /// With the set itself: `CHANNEL/KIND` and the digest of every record, sorted.
-    pub fn with_set(mut self, set: &[(String, String)]) -> Self {
-        self.count = set.len();
-        let lines: String = set.iter().map(|(_, digest)| format!("{digest}\n")).collect();
-        self.digest = sha256(lines.as_bytes());
-        self.slots = set.iter().map(|(slot, _)| slot.clone()).collect();
-        self.slots.dedup();
-        self
-    }
-
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        json(self)
-    }
-
-    /// Reads one; `None` when it is not in our form.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let publisher: Publisher = serde_json::from_slice(bytes).ok()?;
-        (publisher.v == VERSION && publisher.generation <= GENERATION_MAX).then_some(publisher)
-    }
-}
-
-impl Presence {
-    /// That `instance` continues `session`.
-    pub fn new(instance: &str, session: &str) -> Self {
-        Presence {
-            v: VERSION,
-            instance: instance.to_owned(),
-            session: session.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        json(self)
-    }
-
-    /// Reads one; `None` when it is not in our form.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let presence: Presence = serde_json::from_slice(bytes).ok()?;
-        (presence.v == VERSION).then_some(presence)
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The roster: changes of the store in, live exports out. The work is that of the change, not that
 //! of the roster.
 //!
-//! A host's set changes only as a whole: while any of its records has a higher generation than its
-//! publisher says, its previous set stays. Session exports are live while their host is present
-//! with the session that its publisher names.
+//! A host's set changes only as a whole: while its records are not those that its publisher sums
+//! up, in all slots that are followed, its previous set stays, whatever order the watches tell it
+//! in. Session exports are live while their host is present with the session that its publisher
+//! names.
 //!
 //! Refuses to show half a set, and to forget a set because nothing was heard.
 
@@ -12,10 +13,17 @@ use std::sync::Arc;
 
 use crate::collect::keys::{self, Key};
 use crate::collect::publish::{Own, OwnRecord};
-use crate::collect::record::{self, Life, Presence, Publisher};
-use crate::collect::{Address, Export, Exports};
+use crate::collect::record::{self, Body, Presence, Publisher};
+use crate::collect::{Address, Content, Export, Exports, Slot, convergence};
 use crate::ident::HostName;
 use crate::store::{Change, Entry, LeaseId, Snapshot};
+
+mod bodies;
+mod host;
+
+use bodies::Bodies;
+pub use bodies::Wanting;
+use host::{Host, Known};
 
 /// The presence of a host as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,35 +36,15 @@ pub struct Present {
     pub lease: Option<LeaseId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    export: Arc<Export>,
-    life: Life,
-    generation: u64,
-    digest: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    records: BTreeMap<Address, Known>,
-    /// How many records there are of each generation.
-    generations: BTreeMap<u64, usize>,
-    /// Addresses whose record may differ from the settled one.
-    dirty: BTreeSet<Address>,
-    /// The last complete set.
-    settled: BTreeMap<Address, Known>,
-    publisher: Option<(Option<Publisher>, i64)>,
-    present: Option<Present>,
-    /// Whether the session exports of the settled set are shown.
-    shown: bool,
-}
-
 /// All that the store says about exports, and which of them are live.
 #[derive(Debug, Default)]
 pub struct Roster {
     hosts: BTreeMap<HostName, Host>,
     touched: BTreeSet<HostName>,
     live: BTreeMap<Address, Arc<Export>>,
+    bodies: Bodies,
+    /// The slots that are followed; all without it.
+    followed: Option<BTreeSet<Slot>>,
 }
 
 impl Roster {
@@ -89,6 +77,89 @@ impl Roster {
         self.settle()
     }
 
+    /// From now on only these slots are followed: what is known of others is forgotten, and sets
+    /// are whole without them. True when the live exports differ.
+    pub fn follow(&mut self, slots: BTreeSet<Slot>) -> bool {
+        for (name, host) in &mut self.hosts {
+            let gone = |address: &&Address| !slots.contains(&address.slot());
+            let gone: Vec<Address> = host.records.keys().filter(gone).cloned().collect();
+            for address in gone {
+                host.set(address, None);
+            }
+            host.drop_settled(&slots);
+            self.touched.insert(name.clone());
+        }
+        let before = self.live.len();
+        self.live.retain(|address, _| slots.contains(&address.slot()));
+        let fewer = self.live.len() != before;
+        self.followed = Some(slots);
+        self.settle() || fewer
+    }
+
+    /// The hosts whose records are not what they sum up. While they are present they are writing,
+    /// or will repair it; nobody will for one that is gone.
+    pub fn incomplete(&self) -> impl Iterator<Item = (&HostName, bool)> {
+        let open = self.hosts.iter().filter(|(_, host)| !host.whole);
+        open.map(|(name, host)| (name, host.present.is_some()))
+    }
+
+    /// Takes the records of a host as they are. True when the live exports differ.
+    pub fn accept(&mut self, name: &HostName) -> bool {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.accepted = true;
+            self.touched.insert(name.clone());
+        }
+        self.settle()
+    }
+
+    /// Which bodies are wanted here, from now on. True when the live exports differ.
+    pub fn want(&mut self, wanting: Wanting) -> bool {
+        self.bodies.wanting = Some(wanting);
+        let apart: Vec<Address> = self.apart().map(|(address, _)| address).collect();
+        for address in apart {
+            let name = address.from.clone();
+            let Some(known) = self.hosts.get(&name).and_then(|host| host.records.get(&address))
+            else {
+                continue;
+            };
+            let known = self.bodies.read(known.clone());
+            self.touch(&name).set(address, Some(known));
+        }
+        self.settle()
+    }
+
+    /// Bodies that have to be fetched, each with a host that has it.
+    pub fn missing(&self) -> BTreeMap<String, (HostName, Body)> {
+        let waiting = self.apart().filter(|(_, known)| known.waits);
+        let named = waiting.filter_map(|(address, known)| {
+            let body = known.body.clone()?;
+            Some((body.digest.clone(), (address.from, body)))
+        });
+        named.collect()
+    }
+
+    /// A body was fetched, or cannot be. True when the live exports differ.
+    pub fn fetched(&mut self, digest: &str, content: Content) -> bool {
+        self.bodies.keep(digest, content);
+        let with_it: Vec<(Address, Known)> = self
+            .apart()
+            .filter(|(_, known)| known.body.as_ref().is_some_and(|body| body.digest == digest))
+            .map(|(address, known)| (address, known.clone()))
+            .collect();
+        for (address, known) in with_it {
+            let known = self.bodies.read(known);
+            let name = address.from.clone();
+            self.touch(&name).set(address, Some(known));
+        }
+        self.settle()
+    }
+
+    /// All records whose fields stand elsewhere.
+    fn apart(&self) -> impl Iterator<Item = (Address, &Known)> {
+        let all = self.hosts.values().flat_map(|host| host.apart.iter().map(move |at| (host, at)));
+        all.filter_map(|(host, address)| Some((address.clone(), host.records.get(address)?)))
+    }
+
     /// All live exports, sorted by address.
     pub fn exports(&self) -> Exports {
         self.live.values().cloned().collect()
@@ -105,7 +176,16 @@ impl Roster {
                 .iter()
                 .map(|(address, known)| (address.clone(), OwnRecord::from(known)))
                 .collect(),
+            bodies: BTreeMap::new(),
         }
+    }
+
+    /// The slots in which `host` says that it has records.
+    pub fn slots(&self, host: &HostName) -> BTreeSet<Slot> {
+        let known = self.hosts.get(host).and_then(|host| host.publisher.as_ref());
+        let publisher = known.and_then(|(publisher, _)| publisher.as_ref());
+        let slots = publisher.into_iter().flat_map(|publisher| &publisher.slots);
+        slots.filter_map(|slot| Slot::parse(slot)).collect()
     }
 
     /// The presence of `host`, if there is one.
@@ -113,9 +193,36 @@ impl Roster {
         self.hosts.get(host)?.present.as_ref()
     }
 
+    /// Whether an operator has taken this host out of service.
+    pub fn is_decommissioned(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.decommissioned)
+    }
+
+    /// The durations for which `host` keeps exports alive beyond its presence, with their leases.
+    pub fn lifetimes(&self, host: &HostName) -> BTreeMap<u64, Option<LeaseId>> {
+        self.hosts.get(host).map(|host| host.lifetimes.clone()).unwrap_or_default()
+    }
+
+    /// The digest of what every host says of its whole set, and of whether it is live and seen as
+    /// a whole: the same on all hosts that have seen the same, whatever they follow.
+    pub fn digest(&self) -> String {
+        let sets = self.hosts.iter().filter_map(|(name, host)| {
+            let (_, revision) = host.publisher.as_ref()?;
+            let live = host.session_is_live() && !host.decommissioned;
+            Some((name, *revision, [live, host.whole]))
+        });
+        convergence::digest_of_sets(sets)
+    }
+
+    /// Whether what is known of `host` is the set that it says it has.
+    pub fn is_complete(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_none_or(|host| host.whole)
+    }
+
     /// All hosts that are present, in the order of their names.
     pub fn present_hosts(&self) -> Vec<HostName> {
-        let present = self.hosts.iter().filter(|(_, host)| host.present.is_some());
+        let here = |host: &Host| host.present.is_some() && !host.decommissioned;
+        let present = self.hosts.iter().filter(|(_, host)| here(host));
         present.map(|(name, _)| name.clone()).collect()
     }
 
@@ -123,7 +230,10 @@ impl Roster {
         self.hosts.iter().flat_map(|(name, host)| {
             let publisher = host.publisher.is_some().then(|| keys::publisher(name));
             let presence = host.present.is_some().then(|| keys::presence(name));
-            host.records.keys().map(keys::record).chain(publisher).chain(presence)
+            let info = host.informed.then(|| keys::host_info(name));
+            let lives = host.lifetimes.keys().map(|seconds| keys::lifetime(name, *seconds));
+            let one = publisher.into_iter().chain(presence).chain(info);
+            host.records.keys().map(keys::record).chain(one).chain(lives)
         })
     }
 
@@ -136,10 +246,12 @@ impl Roster {
         match keys::parse(&entry.key) {
             Some(Key::Record(address)) => {
                 let decoded = record::decode(&address.kind, &entry.value);
-                let known = Known {
+                let known = self.bodies.read(Known {
                     life: decoded.life,
                     generation: decoded.generation,
                     digest: decoded.digest,
+                    body: decoded.body,
+                    waits: false,
                     export: Arc::new(Export {
                         address: address.clone(),
                         content: decoded.content,
@@ -147,13 +259,14 @@ impl Roster {
                         labels: decoded.labels,
                         to: decoded.to,
                     }),
-                };
+                });
                 let name = address.from.clone();
                 self.touch(&name).set(address, Some(known));
             }
             Some(Key::Publisher(name)) => {
                 let publisher = Publisher::decode(&entry.value);
-                self.touch(&name).publisher = Some((publisher, entry.revision));
+                let host = self.touch(&name);
+                (host.publisher, host.accepted) = (Some((publisher, entry.revision)), false);
             }
             Some(Key::Presence(name)) => {
                 self.touch(&name).present = Some(Present {
@@ -161,6 +274,14 @@ impl Roster {
                     revision: entry.revision,
                     lease: entry.lease,
                 });
+            }
+            Some(Key::Lifetime(name, seconds)) => {
+                self.touch(&name).lifetimes.insert(seconds, entry.lease);
+            }
+            Some(Key::Host(name)) => {
+                let host = self.touch(&name);
+                host.informed = true;
+                host.decommissioned = record::is_decommissioned(&entry.value);
             }
             None => {}
         }
@@ -174,6 +295,13 @@ impl Roster {
             }
             Some(Key::Publisher(name)) => self.touch(&name).publisher = None,
             Some(Key::Presence(name)) => self.touch(&name).present = None,
+            Some(Key::Lifetime(name, seconds)) => {
+                self.touch(&name).lifetimes.remove(&seconds);
+            }
+            Some(Key::Host(name)) => {
+                let host = self.touch(&name);
+                (host.informed, host.decommissioned) = (false, false);
+            }
             None => {}
         }
     }
@@ -183,7 +311,7 @@ impl Roster {
         let mut differs = false;
         for name in std::mem::take(&mut self.touched) {
             let Some(host) = self.hosts.get_mut(&name) else { continue };
-            for address in host.settle() {
+            for address in host.settle(self.followed.as_ref()) {
                 differs |= match host.live(&address) {
                     Some(export) => {
                         let old = self.live.insert(address, export.clone());
@@ -196,84 +324,8 @@ impl Roster {
                 self.hosts.remove(&name);
             }
         }
+        self.bodies.forget(self.hosts.values().flat_map(Host::bodies));
         differs
-    }
-}
-
-impl Host {
-    fn set(&mut self, address: Address, known: Option<Known>) {
-        let new = known.as_ref().map(|known| known.generation);
-        let old = match known {
-            Some(known) => self.records.insert(address.clone(), known),
-            None => self.records.remove(&address),
-        };
-        if let Some(generation) = new {
-            *self.generations.entry(generation).or_default() += 1;
-        }
-        if let Some(Known { generation, .. }) = old
-            && let Some(count) = self.generations.get_mut(&generation)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.generations.remove(&generation);
-            }
-        }
-        self.dirty.insert(address);
-    }
-
-    /// Takes the records over if they are a complete set; gives the addresses that may differ.
-    fn settle(&mut self) -> BTreeSet<Address> {
-        let mut affected = BTreeSet::new();
-        if self.complete() {
-            affected = std::mem::take(&mut self.dirty);
-            for address in &affected {
-                match self.records.get(address) {
-                    Some(known) => self.settled.insert(address.clone(), known.clone()),
-                    None => self.settled.remove(address),
-                };
-            }
-        }
-        let shown = self.session_is_live();
-        if shown != self.shown {
-            self.shown = shown;
-            affected.extend(self.settled.keys().cloned());
-        }
-        affected
-    }
-
-    fn complete(&self) -> bool {
-        let closed = self.publisher().map_or(0, |publisher| publisher.generation);
-        self.generations.last_key_value().is_none_or(|(newest, _)| *newest <= closed)
-    }
-
-    fn publisher(&self) -> Option<&Publisher> {
-        self.publisher.as_ref()?.0.as_ref()
-    }
-
-    fn session_is_live(&self) -> bool {
-        let present = self.present.as_ref().and_then(|present| present.presence.as_ref());
-        match (present, self.publisher()) {
-            (Some(presence), Some(publisher)) => presence.session == publisher.session,
-            _ => false,
-        }
-    }
-
-    fn live(&self, address: &Address) -> Option<&Arc<Export>> {
-        let known = self.settled.get(address)?;
-        (self.shown || known.life == Life::Permanent).then_some(&known.export)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records.is_empty()
-            && self.settled.is_empty()
-            && self.publisher.is_none()
-            && self.present.is_none()
-    }
-}
-
-impl From<&Known> for OwnRecord {
-    fn from(known: &Known) -> Self {
-        OwnRecord { generation: known.generation, life: known.life, digest: known.digest.clone() }
     }
 }
 

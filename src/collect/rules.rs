@@ -10,14 +10,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::collect::policy::{Policy, Ruling};
-use crate::collect::record::shown;
-use crate::collect::{Code, Collection, Content, DEFAULT_CHANNEL, Export, Held, HostInfo};
-use crate::ident::{HostName, ResourceId};
+use crate::collect::policy::{Judge, Policy, Ruling};
+use crate::collect::{Code, Collection, DEFAULT_CHANNEL, Export, HostInfo};
+use crate::ident::HostName;
 use crate::kind::{self, Kind};
-use crate::matching::{Me, Subject, is_among};
+use crate::matching::{Me, is_among};
 use crate::spec::rule::Own;
-use crate::spec::{CollectRule, Collected, Fields, Program};
+use crate::spec::{CollectRule, Collected, Program};
 
 mod candidate;
 mod consent;
@@ -26,13 +25,17 @@ mod expect;
 mod fields;
 mod full;
 mod gather;
+mod judged;
 mod legacy;
+mod one;
 mod settle;
+mod shrinking;
 mod told;
 
 use candidate::{Candidate, Verdict};
 use full::Ready;
-use told::Trace;
+use one::One;
+use told::{Trace, held, subject};
 
 pub(super) use told::{Explain, explain};
 
@@ -50,6 +53,8 @@ pub struct Site<'a> {
     pub hosts: &'a BTreeMap<HostName, HostInfo>,
     /// What may be exported.
     pub policy: &'a Policy,
+    /// What was written from this revision on was written by who it says.
+    pub proved: Option<i64>,
 }
 
 /// Applies `rules` to `exports` on the host `me`, whose own graph is `local`.
@@ -64,7 +69,7 @@ pub fn run(
     previous: &[Collected],
 ) -> Collection {
     let (me, hosts) = (Me::new(me.clone()), BTreeMap::new());
-    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent };
+    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent, proved: None };
     run_at(&site, exports, rules, local, previous)
 }
 
@@ -90,8 +95,12 @@ pub fn run_beside(
 ) -> Collection {
     let place = Place { me: &site.me.host, program, local, previous };
     let mut messages = Vec::new();
-    let rules = Rules::of(kind::find, site, rules, &mut messages);
-    rules.run(exports, &place, messages)
+    let declared = rules;
+    let rules = Rules::of(kind::find, site, declared, &mut messages);
+    let verdicts = local
+        .judgements
+        .of(exports, site, declared, |export| rules.judge(export, &mut Trace::default()));
+    rules.run(exports, &verdicts, &place, messages)
 }
 
 /// Where the resources are collected.
@@ -106,6 +115,8 @@ struct Place<'a> {
 struct Rules<'a> {
     kinds: Kinds,
     site: &'a Site<'a>,
+    /// The policy; or why it cannot be read.
+    judge: Result<Judge, String>,
     all: Vec<Rule<'a>>,
 }
 
@@ -166,16 +177,17 @@ impl<'a> Rules<'a> {
                 }
             }
         }
-        Rules { kinds, site, all }
+        Rules { kinds, site, judge: site.policy.judge(), all }
     }
 
     fn run(
         &self,
         exports: &[Arc<Export>],
+        verdicts: &[Arc<[Verdict]>],
         place: &Place<'_>,
         mut messages: Vec<String>,
     ) -> Collection {
-        if let Policy::Unreadable(why) = self.site.policy {
+        if let Err(why) = &self.judge {
             let text = format!("{} exports: the policy cannot be read ({why})", Code::Xc14);
             messages.push(format!("{text}; nothing new is taken"));
             let resources = place.previous.to_vec();
@@ -185,18 +197,18 @@ impl<'a> Rules<'a> {
         let (mut candidates, mut held) = (Vec::new(), Vec::new());
         let mut counts = vec![0_usize; self.all.len()];
         let mut gathered: Vec<Vec<&Export>> = vec![Vec::new(); self.all.len()];
-        for export in exports {
-            for verdict in self.judge(export, &mut Trace::default()) {
+        for (export, verdicts) in exports.iter().zip(verdicts) {
+            for verdict in &**verdicts {
                 match verdict {
                     Verdict::Taken(at, candidate) => {
-                        counts[at] += 1;
-                        candidates.push(candidate);
+                        counts[*at] += 1;
+                        candidates.push(candidate.clone());
                     }
                     Verdict::Gathered(at) => {
-                        counts[at] += 1;
-                        gathered[at].push(export);
+                        counts[*at] += 1;
+                        gathered[*at].push(export);
                     }
-                    Verdict::Held(reason) => held.push(reason),
+                    Verdict::Held(reason) => held.push(reason.clone()),
                 }
             }
         }
@@ -206,7 +218,13 @@ impl<'a> Rules<'a> {
             {
                 match gather::one(self, rule, gather, exports) {
                     Ok(candidate) => candidates.push(candidate),
-                    Err(reason) => held.push(reason),
+                    Err(reason) => {
+                        // What was refused is not kept; what cannot be made now is.
+                        if matches!(reason.code, Code::Xc05 | Code::Xc07) {
+                            candidates.extend(expect::made_before(self, rule, place));
+                        }
+                        held.push(reason);
+                    }
                 }
             }
         }
@@ -222,11 +240,15 @@ impl<'a> Rules<'a> {
         Collection { resources, edges, held, messages }
     }
 
-    fn host(&self, host: &HostName) -> (&BTreeMap<String, String>, bool) {
-        match self.site.hosts.get(host) {
-            Some(info) => (&info.labels, info.authenticated),
-            None => (&NO_LABELS, false),
-        }
+    fn labels_of(&self, host: &HostName) -> &BTreeMap<String, String> {
+        self.site.hosts.get(host).map_or(&NO_LABELS, |info| &info.labels)
+    }
+
+    /// Whether the store knows that its host wrote it.
+    fn is_proved(&self, export: &Export) -> bool {
+        let info = self.site.hosts.get(&export.address.from);
+        info.is_some_and(|info| info.authenticated)
+            || self.site.proved.is_some_and(|since| export.revision >= since)
     }
 
     /// What each rule that takes an export makes of it.
@@ -247,15 +269,28 @@ impl<'a> Rules<'a> {
             trace.say("rules", "none is about its channel and kind");
             return Vec::new();
         }
-        let (host_labels, authenticated) = self.host(&address.from);
-        let ruling = self.site.policy.judge(address, host_labels);
+        let host_labels = self.labels_of(&address.from);
+        if self.site.hosts.get(&address.from).is_some_and(|info| info.decommissioned) {
+            trace.say("host", "decommissioned");
+            return ignored(Code::Xc14, "its host is decommissioned; ignored");
+        }
+        let Ok(judge) = &self.judge else { return Vec::new() };
+        let ruling = judge.ruling(address, host_labels);
         match ruling {
             Ruling::Denied(number) => {
-                trace.say("policy", format!("denied by rule {number}"));
+                trace.say(
+                    "policy",
+                    format!("denied by {}", told::policy_rule(number, self.site.policy)),
+                );
                 let text = format!("denied by policy rule {number}; ignored");
                 return ignored(Code::Xc14, &text);
             }
-            Ruling::Allowed(number) => trace.say("policy", format!("allow (rule {number})")),
+            Ruling::Allowed(number) => {
+                trace.say(
+                    "policy",
+                    format!("allow ({})", told::policy_rule(number, self.site.policy)),
+                );
+            }
             Ruling::Silent => trace.say("policy", "allow (no rule is about it)"),
         }
         let me = self.site.me;
@@ -263,7 +298,8 @@ impl<'a> Rules<'a> {
             trace.say("to", format!("not for {}", me.host));
             return ignored(Code::Xc14, &format!("not for {}; ignored", me.host));
         }
-        trace.say("to", if export.to.is_everybody() { "everybody" } else { "this host too" });
+        trace.say("to", told::to_us(&export.to, me));
+        let authenticated = self.is_proved(export);
         let one = One { kind, export, host_labels, authenticated, ruling };
         self.ask(&one, trace)
     }
@@ -327,57 +363,6 @@ impl<'a> Rules<'a> {
             Some(miss) => Err((miss.what, miss.why)),
         }
     }
-}
-
-/// One export with all that is known about it.
-struct One<'a> {
-    kind: &'static dyn Kind,
-    export: &'a Export,
-    host_labels: &'a BTreeMap<String, String>,
-    authenticated: bool,
-    ruling: Ruling,
-}
-
-static NO_FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
-
-impl One<'_> {
-    fn subject(&self) -> Subject<'_> {
-        let address = &self.export.address;
-        Subject {
-            name: &address.name,
-            kind: &address.kind,
-            host: &address.from,
-            channel: &address.channel,
-            labels: &self.export.labels,
-            host_labels: self.host_labels,
-            fields: match &self.export.content {
-                Content::Fields(fields) => fields,
-                _ => &NO_FIELDS,
-            },
-        }
-    }
-
-    /// Its fields, or why there are none.
-    fn fields(&self) -> Result<&Fields, (Code, String)> {
-        match &self.export.content {
-            Content::Fields(fields) => Ok(fields),
-            Content::Unknown(what) => {
-                Err((Code::Xc12, format!("{} is unknown here; ignored", shown(what))))
-            }
-            Content::Broken(why) => Err((Code::Xc07, format!("{why}; held"))),
-        }
-    }
-}
-
-/// The line of an export that is not taken. `suffix` names the rule.
-fn held(id: ResourceId, from: &HostName, code: Code, text: &str, suffix: &str) -> Held {
-    let message = format!("{code} {} from {from}: {text}{suffix}", subject(&id));
-    Held { id, from: vec![from.clone()], code, message }
-}
-
-/// The identity in a message; its name is another host's text.
-fn subject(id: &ResourceId) -> String {
-    format!("{}[{}]", shown(id.kind()), shown(id.name()))
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl Engine {
         }
         for ((from, to), edge) in &new.edges {
             // The compiler lets no edge name a missing vertex; one that does orders nothing.
-            let (Some(from), Some(to)) = (self.position(from), self.position(to)) else { continue };
+            let (from, to) = (self.position_near(from), self.position_near(to));
+            let (Some(from), Some(to)) = (from, to) else { continue };
             let notify = edge.notify || self.slots[from].ticks;
             self.slots[from].successors.push(Successor { to, notify });
             let standing = self.slots[from].state.standing();

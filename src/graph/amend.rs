@@ -23,8 +23,10 @@ pub fn amend(old: &Arc<Graph>, specs: &[ResourceSpec]) -> Option<Arc<Graph>> {
 pub fn amend_collected(old: &Arc<Graph>, collected: &[Collected]) -> Option<Arc<Graph>> {
     let same = |one: &Collected| {
         old.vertices.get(&one.id).is_some_and(|before| {
-            let from = Origin::Collected { from: one.from.clone() };
-            before.fields == one.fields && before.meta == one.meta && before.origin == from
+            let (from, within) = (one.from.clone(), one.within.clone());
+            before.fields == one.fields
+                && before.meta == one.meta
+                && before.origin == Origin::Collected { from, within }
         })
     };
     let changed = collected.iter().filter(|one| !same(one));

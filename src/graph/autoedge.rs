@@ -61,7 +61,7 @@ impl Managed<'_> {
         match (self.origin, other.origin) {
             (Origin::Local, _) => true,
             (Origin::Collected { .. }, Origin::Local) => false,
-            (Origin::Collected { from }, Origin::Collected { from: others }) => {
+            (Origin::Collected { from, .. }, Origin::Collected { from: others, .. }) => {
                 others.iter().any(|host| from.contains(host))
             }
         }

@@ -157,7 +157,7 @@ pub(super) fn build_collected(
         fields: one.fields.clone(),
         meta: one.meta.clone(),
         receives: BTreeMap::new(),
-        origin: Origin::Collected { from: one.from.clone() },
+        origin: Origin::Collected { from: one.from.clone(), within: one.within.clone() },
         resource: kind.build(&one.id, &one.fields)?,
     })
 }

@@ -4,7 +4,7 @@
 //! ends come from.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -19,8 +19,8 @@ type Edges<'a> = DiGraph<&'a ResourceId, &'a EdgeSpec>;
 /// each other.
 pub fn declared_cycles(edges: &[EdgeSpec]) -> Vec<Diagnostic> {
     let mut graph = Edges::new();
-    let mut nodes: BTreeMap<&ResourceId, NodeIndex> = BTreeMap::new();
-    let mut found = Vec::new();
+    let mut nodes: HashMap<&ResourceId, NodeIndex> = HashMap::with_capacity(edges.len());
+    let (mut found, mut forwards) = (Vec::new(), true);
     for edge in edges {
         if edge.from == edge.to {
             let message = format!("{} cannot run before itself", edge.from);
@@ -31,6 +31,11 @@ pub fn declared_cycles(edges: &[EdgeSpec]) -> Vec<Diagnostic> {
         let from = *nodes.entry(&edge.from).or_insert_with(|| graph.add_node(&edge.from));
         let to = *nodes.entry(&edge.to).or_insert_with(|| graph.add_node(&edge.to));
         graph.add_edge(from, to, edge);
+        // The numbers are given in the order in which the ends are met.
+        forwards &= from < to;
+    }
+    if forwards {
+        return found;
     }
     // Not Tarjan's way, which petgraph walks by recursion: a long chain would overflow the stack.
     let tangled = kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);

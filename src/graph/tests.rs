@@ -99,7 +99,8 @@ fn program(names: &[&str], edges: &[(&str, &str)]) -> Program {
 
 fn collected(name: &str) -> Collected {
     let from = vec![HostName::parse("h2").unwrap()];
-    Collected { id: id(name), fields: Fields::new(), meta: Arc::default(), from, rule: None }
+    let (fields, meta) = (Fields::new(), Arc::default());
+    Collected { id: id(name), fields, meta, from, rule: None, within: None }
 }
 
 fn compiled(program: &Program, collected: &[Collected]) -> Compiled {
@@ -143,7 +144,7 @@ fn an_edge_appears_when_its_end_is_collected() {
     let graph = compiled(&program, &[collected("b")]).graph;
     assert_eq!(shown(&graph), ["a b"]);
     let from = vec![HostName::parse("h2").unwrap()];
-    assert_eq!(graph.vertices[&id("b")].origin, Origin::Collected { from });
+    assert_eq!(graph.vertices[&id("b")].origin, Origin::Collected { from, within: None });
 }
 
 #[test]

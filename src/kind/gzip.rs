@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flate2::{Compression, GzBuilder};
 
+use super::fence::At;
 use super::fields::Reader;
 use super::replace::{blocking, converge, reason};
 use super::{
@@ -151,11 +152,15 @@ impl Resource for Gzip {
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         let (gzip, apply, cancel) = (self.clone(), cx.apply, cx.cancel.clone());
+        let within = cx.within.clone();
         blocking(move || match gzip.input_error() {
             // What makes the input may not be allowed to change anything either.
             Some(why) if !apply => Ok(Outcome::WouldChange(why)),
             Some(why) => Err(why),
-            None => converge(&gzip.path, apply, &cancel, |to| gzip.fill(to)),
+            None => {
+                let at = At { path: &gzip.path, within: within.as_deref() };
+                converge(at, apply, &cancel, |to| gzip.fill(to))
+            }
         })
         .await
     }

@@ -6,11 +6,12 @@
 use std::fs::Metadata;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::fence::At;
 use super::fields::Reader;
 use super::replace::{blocking, open, reason, replace_if};
 use super::{
@@ -151,8 +152,9 @@ impl Held {
 }
 
 /// What the file holds; nothing when there is none.
-fn read(path: &Path) -> Result<Option<Held>, String> {
-    let Some(file) = open(path)? else { return Ok(None) };
+fn read(at: At<'_>) -> Result<Option<Held>, String> {
+    let Some(file) = open(at)? else { return Ok(None) };
+    let path = at.path;
     let mut bytes = Vec::new();
     let found = file.metadata();
     let found =
@@ -166,10 +168,10 @@ fn read(path: &Path) -> Result<Option<Held>, String> {
     Ok(Some(Held { bytes, stamp: Held::stamp(&found) }))
 }
 
-fn converge(path: &Path, wanted: &Wanted, apply: bool) -> Result<Outcome, String> {
+fn converge(at: At<'_>, wanted: &Wanted, apply: bool) -> Result<Outcome, String> {
     let words = if wanted.present { "line added" } else { "line removed" };
     for _ in 0..TRIES {
-        let old = read(path)?;
+        let old = read(at)?;
         let Some(new) = wanted.plan(old.as_ref().map(|old| &old.bytes[..])) else {
             return Ok(Outcome::Unchanged);
         };
@@ -179,17 +181,17 @@ fn converge(path: &Path, wanted: &Wanted, apply: bool) -> Result<Outcome, String
         let mut raced = false;
         // Waiting for the disk takes long, so they are compared after that.
         let unchanged = || {
-            raced = read(path).map_err(io::Error::other)? != old;
+            raced = read(at).map_err(io::Error::other)? != old;
             if raced { Err(io::Error::other("changed by others")) } else { Ok(()) }
         };
-        let written = replace_if(path, 0o644, |file| file.write_all(&new), unchanged);
+        let written = replace_if(at, 0o644, |file| file.write_all(&new), unchanged);
         match written {
             Ok(()) => return Ok(Outcome::Changed(words.to_owned())),
             Err(_) if raced => {}
             Err(why) => return Err(why),
         }
     }
-    let path = path.display();
+    let path = at.path.display();
     Err(format!("{path} was changed by others {TRIES} times in a row; see who else writes it"))
 }
 
@@ -205,7 +207,12 @@ impl Resource for Line {
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         let (path, wanted, apply) = (self.path.clone(), self.wanted.clone(), cx.apply);
-        blocking(move || converge(&path, &wanted, apply)).await
+        let within = cx.within.clone();
+        blocking(move || {
+            let at = At { path: &path, within: within.as_deref() };
+            converge(at, &wanted, apply)
+        })
+        .await
     }
 }
 
@@ -213,6 +220,7 @@ impl Resource for Line {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
 
     use super::super::trial::{build, build_values, changed, context, would_change};
     use super::*;
@@ -291,13 +299,13 @@ mod tests {
         fs::write(&path, "x").unwrap();
         fs::write(&other, "x").unwrap();
         time(&path, 1);
-        let before = read(&path).unwrap();
-        assert!(read(&path).unwrap() == before);
+        let before = read(At::from(&path)).unwrap();
+        assert!(read(At::from(&path)).unwrap() == before);
         time(&path, 2);
-        assert!(read(&path).unwrap() != before);
+        assert!(read(At::from(&path)).unwrap() != before);
         time(&other, 1);
         fs::rename(&other, &path).unwrap();
-        assert!(read(&path).unwrap() != before);
+        assert!(read(At::from(&path)).unwrap() != before);
     }
 
     #[tokio::test]

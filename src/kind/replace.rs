@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
 use super::extras::carry;
+use super::fence::At;
 use super::way::{Temporary, Way, reading};
 use crate::ident::ResourceId;
 
@@ -26,9 +27,10 @@ const MODE_MASK: u32 = 0o7777;
 const CHUNK: usize = 64 << 10;
 
 /// Opens a regular file for reading; nothing when there is none. The error is a sentence.
-pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
-    let shown = path.display();
-    let opened = Way::to(path).and_then(|way| open_at(&way));
+pub(super) fn open<'a>(at: impl Into<At<'a>>) -> Result<Option<File>, String> {
+    let at = at.into();
+    let shown = at.path.display();
+    let opened = Way::to(at).and_then(|way| open_at(&way));
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -50,24 +52,25 @@ fn open_at(way: &Way<'_>) -> io::Result<File> {
 
 /// Puts a file with what `fill` writes in the place of the one at `path`, whose owner and mode it
 /// keeps. A new one gets `mode`. The error is a sentence.
-pub(super) fn replace(
-    path: &Path,
+pub(super) fn replace<'a>(
+    at: impl Into<At<'a>>,
     mode: u32,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), String> {
-    replace_if(path, mode, fill, || Ok(()))
+    replace_if(at, mode, fill, || Ok(()))
 }
 
 /// The same, if at the last moment before it nothing is said against it.
-pub(super) fn replace_if(
-    path: &Path,
+pub(super) fn replace_if<'a>(
+    at: impl Into<At<'a>>,
     mode: u32,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
     last: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), String> {
-    let old = open(path)?;
+    let at = at.into();
+    let old = open(at)?;
     let write = || -> io::Result<()> {
-        let way = Way::to(path)?;
+        let way = Way::to(at)?;
         let first = if old.is_some() { 0o600 } else { mode };
         let (temporary, mut file) = Temporary::file(way.dir(), Mode::from_bits_truncate(first))?;
         if let Some(old) = &old {
@@ -81,7 +84,7 @@ pub(super) fn replace_if(
         last()?;
         temporary.put(way.name())
     };
-    write().map_err(|error| explain(path, &error))
+    write().map_err(|error| explain(at.path, &error))
 }
 
 /// Gives a new file the owner and the mode of the old one. Owner first: changing it takes the
@@ -159,13 +162,14 @@ impl Write for Comparison {
 /// Makes the file at `path` what `fill` writes, unless it is that already; `fill` is asked twice
 /// then, and has to write the same both times. A new file is for nobody else to read:
 /// what it is made of may be secret.
-pub(super) fn converge(
-    path: &Path,
+pub(super) fn converge<'a>(
+    at: impl Into<At<'a>>,
     apply: bool,
     cancel: &CancellationToken,
     fill: impl Fn(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Outcome, String> {
-    let words = match open(path)? {
+    let at = at.into();
+    let words = match open(at)? {
         None => "created",
         Some(old) => {
             let mut to = Guarded { to: Comparison::with(old), cancel };
@@ -173,14 +177,14 @@ pub(super) fn converge(
             match compared {
                 Ok(true) => return Ok(Outcome::Unchanged),
                 Ok(false) => "written",
-                Err(error) => return Err(format!("{}: {}", path.display(), reason(&error))),
+                Err(error) => return Err(format!("{}: {}", at.path.display(), reason(&error))),
             }
         }
     };
     if !apply {
         return Ok(Outcome::WouldChange(words.to_owned()));
     }
-    replace(path, 0o600, |file| {
+    replace(at, 0o600, |file| {
         let mut to = Guarded { to: BufWriter::new(file), cancel };
         fill(&mut to)?;
         to.flush()

@@ -17,6 +17,7 @@ use ::tar::{Builder, EntryType, Header};
 use async_trait::async_trait;
 use nix::errno::Errno;
 
+use super::fence::At;
 use super::fields::Reader;
 use super::file::place::Sort;
 use super::file::root::Root;
@@ -247,6 +248,7 @@ impl Resource for Tar {
 
     async fn run(&self, cx: &Context) -> Result<Outcome, String> {
         let (tar, apply, cancel) = (self.clone(), cx.apply, cx.cancel.clone());
+        let within = cx.within.clone();
         blocking(move || {
             // What makes an input may not be allowed to change anything either.
             let missing = |path: &&PathBuf| fs::symlink_metadata(path).is_err();
@@ -254,7 +256,8 @@ impl Resource for Tar {
                 let words = format!("made of {}, which is not there yet", path.display());
                 return Ok(Outcome::WouldChange(words));
             }
-            converge(&tar.path, apply, &cancel, |to| tar.fill(to))
+            let at = At { path: &tar.path, within: within.as_deref() };
+            converge(at, apply, &cancel, |to| tar.fill(to))
         })
         .await
     }

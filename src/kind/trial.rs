@@ -54,6 +54,7 @@ pub(super) fn context_on(store: Arc<dyn Store>) -> Context {
         managed: super::Managed::default(),
         mover: super::Mover::default(),
         ways: super::Ways::default(),
+        within: None,
         cancel: CancellationToken::new(),
     }
 }

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,9 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use thiserror::Error;
 
+use super::fence::At;
+use super::turn::{Ours, Turns};
+
 /// Every temporary name starts like this, so that people know where a left one comes from, and
 /// nobody takes one for content.
 pub(super) const TEMPORARY: &str = ".quorate-";
@@ -28,7 +32,7 @@ pub(super) const TEMPORARY: &str = ".quorate-";
 const TEMPORARY_TRIES: usize = 16;
 
 /// How many links are passed on one way: as many as the kernel passes.
-const LINKS_MAX: usize = 40;
+pub(super) const LINKS_MAX: usize = 40;
 
 /// The bits of a mode that let others put a link into a directory.
 pub(super) const OTHERS_WRITE: mode_t = 0o022;
@@ -68,52 +72,89 @@ pub(super) struct Way<'a> {
 /// gives it up before what comes after one of them can begin: another directory may have its path
 /// by then. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Ways(Option<Arc<Mutex<Kept>>>);
+pub struct Ways(Option<Arc<Hand>>);
 
-/// A directory by the path that it was opened by, if there is one.
-type Kept = Option<(PathBuf, Arc<OwnedFd>)>;
+/// What a thread has at hand, and whom it asks for the turn to change it.
+#[derive(Debug)]
+struct Hand {
+    kept: Mutex<Option<Kept>>,
+    turns: Turns,
+}
+
+/// A directory by the path that it was opened by, and by the one that the way to it must not leave.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    within: Option<PathBuf>,
+    dir: Arc<OwnedFd>,
+    turn: Asked,
+}
+
+/// The turn to change the directory.
+#[derive(Debug)]
+enum Asked {
+    Not,
+    /// It is given back with the directory; nothing when it was waited for too long.
+    Given {
+        _ours: Option<Ours>,
+    },
+}
 
 impl Ways {
-    /// Keeps one; the default keeps none.
-    pub fn keeping() -> Self {
-        Ways(Some(Arc::default()))
+    /// Keeps one, and takes turns with all that share these; the default does neither.
+    pub fn keeping(turns: &Turns) -> Self {
+        Ways(Some(Arc::new(Hand { kept: Mutex::default(), turns: turns.clone() })))
+    }
+
+    /// Waits for the turn to change the directory that is kept, for this run and those after it.
+    pub(super) fn take_turn(&self) {
+        if let Some(hand) = &self.0
+            && let Some(kept) = &mut *hand.lock()
+            && matches!(kept.turn, Asked::Not)
+        {
+            kept.turn = Asked::Given { _ours: hand.turns.wait(&kept.path) };
+        }
     }
 
     /// The next run opens it anew.
     pub(super) fn forget(&self) {
-        if let Some(mut kept) = self.lock() {
-            *kept = None;
+        if let Some(hand) = &self.0 {
+            *hand.lock() = None;
         }
     }
+}
 
-    fn lock(&self) -> Option<MutexGuard<'_, Kept>> {
-        let kept = self.0.as_ref()?;
-        Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
+impl Hand {
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<'a> Way<'a> {
     /// Opens the directory of an absolute path. The root directory lies in itself.
-    pub(super) fn to(path: &'a Path) -> io::Result<Self> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let name = path.file_name().map_or(Path::new("."), Path::new);
-        Ok(Way { dir: Arc::new(directory(parent)?), name, kept: false })
+    pub(super) fn to(at: impl Into<At<'a>>) -> io::Result<Self> {
+        let at = at.into();
+        let (parent, name) = split(at.path);
+        Ok(Way { dir: Arc::new(at.directory(parent)?), name, kept: false })
     }
 
     /// The same with a directory that was kept, if it is this one; else keeps it.
-    pub(super) fn along(path: &'a Path, ways: &Ways) -> io::Result<Self> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let mut kept = ways.lock();
-        if let Some(Some((known, dir))) = kept.as_deref()
-            && known == parent
+    pub(super) fn along(at: At<'a>, ways: &Ways) -> io::Result<Self> {
+        let (parent, name) = split(at.path);
+        let Some(hand) = &ways.0 else { return Way::to(at) };
+        let mut kept = hand.lock();
+        if let Some(kept) = &*kept
+            && kept.path.as_os_str() == parent.as_os_str()
+            && kept.within.as_deref() == at.within
         {
-            let name = path.file_name().map_or(Path::new("."), Path::new);
-            return Ok(Way { dir: dir.clone(), name, kept: true });
+            return Ok(Way { dir: kept.dir.clone(), name, kept: true });
         }
-        let way = Way::to(path)?;
-        if let Some(kept) = &mut kept {
-            **kept = Some((parent.to_owned(), way.dir.clone()));
-        }
+        // Whatever was kept is given back before anything is waited for.
+        *kept = None;
+        let way = Way::to(at)?;
+        let (path, dir) = (parent.to_owned(), way.dir.clone());
+        let within = at.within.map(Path::to_owned);
+        *kept = Some(Kept { path, within, dir, turn: Asked::Not });
         Ok(way)
     }
 
@@ -135,6 +176,21 @@ impl<'a> Way<'a> {
     pub(super) fn name(&self) -> &'a Path {
         self.name
     }
+}
+
+/// The directory of an absolute path and its last part; the root directory lies in itself. Most
+/// paths are clean, and then it is where the last slash is.
+fn split(path: &Path) -> (&Path, &Path) {
+    let bytes = path.as_os_str().as_bytes();
+    if let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/') {
+        let (above, name) = (&bytes[..slash.max(1)], &bytes[slash + 1..]);
+        let is_clean = slash == 0 || above.last() != Some(&b'/');
+        if is_clean && !matches!(name, b"" | b"." | b"..") {
+            return (Path::new(OsStr::from_bytes(above)), Path::new(OsStr::from_bytes(name)));
+        }
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    (parent, path.file_name().map_or(Path::new("."), Path::new))
 }
 
 /// Opens a directory to be passed.
@@ -197,7 +253,7 @@ fn walk(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     Ok(here)
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
+pub(super) fn parts(path: &Path) -> VecDeque<OsString> {
     let normal = path.components().filter_map(|part| match part {
         Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
         Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
@@ -206,7 +262,11 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// Where the link of this name points to; nothing when it is no link.
-fn link_at(dir: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn link_at(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    shown: &Path,
+) -> io::Result<Option<PathBuf>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // What is asked who owns it and where it leads is one and the same link.
     let handle = openat(dir, name, flags, Mode::empty())?;
@@ -298,6 +358,17 @@ mod tests {
     /// Whatever the call, the answer is the same.
     fn both(path: &Path) -> [io::Result<OwnedFd>; 2] {
         [directory(path), walk(path, passage() | OFlag::O_NOFOLLOW)]
+    }
+
+    #[test]
+    fn a_path_is_split_as_the_library_does_it() {
+        for path in ["/a", "/a/b", "/a/b/", "/a//b", "/a/./b", "/a/.", "/a/..", "//a", "/.b/.c"] {
+            let path = Path::new(path);
+            let name = path.file_name().map_or(Path::new("."), Path::new);
+            let expected = (path.parent().unwrap(), name);
+            assert_eq!(split(path), expected, "{path:?}");
+        }
+        assert_eq!(split(Path::new("/")), (Path::new("/"), Path::new(".")));
     }
 
     #[test]

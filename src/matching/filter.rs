@@ -96,6 +96,36 @@ impl Filter {
         self.ask(&Asked { subject, me, vars: OnceCell::new() })
     }
 
+    /// Whether it could hold of this subject, whatever its fields are.
+    pub fn may_hold(&self, subject: &Subject<'_>, me: &Me) -> bool {
+        self.bounds(&Asked { subject, me, vars: OnceCell::new() }).0
+    }
+
+    /// Whether it could hold, and whether it could not hold, with some fields.
+    fn bounds(&self, asked: &Asked<'_>) -> (bool, bool) {
+        match self {
+            Filter::All(list) => list.iter().fold((true, false), |(holds, fails), one| {
+                let (may, may_not) = one.bounds(asked);
+                (holds && may, fails || may_not)
+            }),
+            Filter::Any(list) => list.iter().fold((false, true), |(holds, fails), one| {
+                let (may, may_not) = one.bounds(asked);
+                (holds || may, fails && may_not)
+            }),
+            Filter::Not(one) => {
+                let (may, may_not) = one.bounds(asked);
+                (may_not, may)
+            }
+            Filter::Part(Part::Field(_), ..) | Filter::If(_) => (true, true),
+            // Labels of hosts may come to be known later.
+            Filter::Label(Whose::Host, ..) => (true, true),
+            known => {
+                let holds = known.ask(asked).is_none();
+                (holds, !holds)
+            }
+        }
+    }
+
     fn ask(&self, asked: &Asked<'_>) -> Option<Miss> {
         match self {
             Filter::All(list) => list.iter().find_map(|one| one.ask(asked)),

@@ -11,6 +11,8 @@ use super::{Meta, Value};
 use crate::diag::Span;
 use crate::ident::ResourceId;
 
+pub use super::lifetime::{Lifetime, seconds};
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FullRule {
@@ -170,6 +172,21 @@ pub enum HostSelector {
     Labels(BTreeMap<String, LabelTest>),
 }
 
+/// One rule of the site's policy on exports: which of them it is about, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// It allows; otherwise it denies.
+    pub allow: bool,
+    /// The exporters that it applies to.
+    pub hosts: HostSelector,
+    /// Forms of the kinds that it applies to.
+    pub kinds: Vec<String>,
+    /// Forms of the published names that it applies to.
+    pub names: Vec<String>,
+    /// Forms of the channels that it applies to.
+    pub channels: Vec<String>,
+}
+
 /// Which fields of the exporter a rule lets through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Take {
@@ -245,6 +262,10 @@ pub struct Expect {
     pub min: usize,
     /// At most so many.
     pub max: Option<usize>,
+    /// At most so many percent fewer than before, at once.
+    pub max_drop: Option<u8>,
+    /// For so many seconds a larger drop is not believed.
+    pub hold: Option<u64>,
 }
 
 /// Who comes before or after what a rule makes.
@@ -289,8 +310,8 @@ pub struct Terms {
     pub set: BTreeMap<String, Value>,
     /// The fields that are published; all that are set without it.
     pub only: Option<Vec<String>>,
-    /// Published until it is withdrawn, not only while its host is present.
-    pub permanent: bool,
+    /// How long it lives.
+    pub lifetime: Lifetime,
 }
 
 static USUAL: LazyLock<Arc<Terms>> = LazyLock::new(Arc::default);
@@ -311,7 +332,7 @@ impl Default for Terms {
             labels: BTreeMap::new(),
             set: BTreeMap::new(),
             only: None,
-            permanent: false,
+            lifetime: Lifetime::Session,
         }
     }
 }

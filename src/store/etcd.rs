@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etcd_client::{
     Client, Compare as EtcdCompare, CompareOp, Error as EtcdError, GetOptions, KeyValue,
-    PutOptions, ResponseHeader, SortOrder, SortTarget, Txn as EtcdTxn, TxnOp, TxnOpResponse,
+    PutOptions, ResponseHeader, Txn as EtcdTxn, TxnOp, TxnOpResponse,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -24,9 +24,13 @@ mod watching;
 pub use access::Access;
 pub use endpoints::{Bound, Endpoints};
 
-/// Entries per page of a range: large enough that a usual cluster is one page, small enough for one
-/// message.
-const PAGE: i64 = 1_000;
+/// Entries of the first page of a range. Even if all were as large as the largest record it would
+/// be one message of the usual 4 MiB.
+const FIRST_PAGE: i64 = 60;
+/// Entries of a page at most: a slow reader is not made to wait for one answer.
+const LAST_PAGE: i64 = 4_000;
+/// What a page should weigh, if its entries are like those of the one before.
+const PAGE_BYTES: usize = 2 << 20;
 /// How long a call may take before the store is called unavailable. Longer than an election and its
 /// detection.
 const CALL: Duration = Duration::from_secs(10);
@@ -95,6 +99,40 @@ impl EtcdStore {
         .await
     }
 
+    /// Everything below `prefix` in pages, all at the revision of the first.
+    async fn pages(&self, prefix: &str, options: GetOptions) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot::default();
+        let end = prefix_end(prefix.as_bytes());
+        // Without a sort order: keys come sorted anyway, and with one etcd reads all for each page.
+        let options = options.with_range(end);
+        let mut start = prefix.as_bytes().to_vec();
+        let mut limit = FIRST_PAGE;
+        loop {
+            let options = options.clone().with_limit(limit).with_revision(snapshot.revision);
+            let page = self.call(|client: Client| {
+                let (from, options) = (start.clone(), options.clone());
+                async move {
+                    let mut kv = client.kv_client().max_decoding_message_size(MESSAGE);
+                    let answer = kv.get(from, Some(options)).await?;
+                    Ok((answer.header().cloned(), answer))
+                }
+            });
+            let page = page.await?;
+            if snapshot.revision == 0 {
+                snapshot.revision = revision(page.header());
+            }
+            limit = next_page(page.kvs().iter().map(|kv| kv.key().len() + kv.value().len()));
+            snapshot.entries.extend(page.kvs().iter().map(entry));
+            match page.kvs().last() {
+                Some(last) if page.more() => {
+                    start = last.key().to_vec();
+                    start.push(0);
+                }
+                _ => return Ok(snapshot),
+            }
+        }
+    }
+
     /// Asks one endpoint after another until one answers or [`CALL`] is over. A write whose answer
     /// was lost is sent again: all of ours either compare or put the same value, so the caller sees
     /// at worst `applied: false` and reads.
@@ -141,37 +179,19 @@ impl EtcdStore {
 #[async_trait]
 impl Store for EtcdStore {
     async fn range(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        let mut snapshot = Snapshot::default();
-        let end = prefix_end(prefix.as_bytes());
-        let mut start = prefix.as_bytes().to_vec();
-        loop {
-            let (from, to, at) = (start.clone(), end.clone(), snapshot.revision);
-            let page = self.call(|client: Client| {
-                let options = GetOptions::new()
-                    .with_range(to.clone())
-                    .with_limit(PAGE)
-                    .with_sort(SortTarget::Key, SortOrder::Ascend)
-                    .with_revision(at);
-                let from = from.clone();
-                async move {
-                    let mut kv = client.kv_client().max_decoding_message_size(MESSAGE);
-                    let answer = kv.get(from, Some(options)).await?;
-                    Ok((answer.header().cloned(), answer))
-                }
-            });
-            let page = page.await?;
-            if snapshot.revision == 0 {
-                snapshot.revision = revision(page.header());
-            }
-            snapshot.entries.extend(page.kvs().iter().map(entry));
-            match page.kvs().last() {
-                Some(last) if page.more() => {
-                    start = last.key().to_vec();
-                    start.push(0);
-                }
-                _ => return Ok(snapshot),
-            }
-        }
+        self.pages(prefix, GetOptions::new()).await
+    }
+
+    async fn keys(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        self.pages(prefix, GetOptions::new().with_keys_only()).await
+    }
+
+    async fn changed(&self, prefix: &str, since: i64) -> Result<Snapshot, StoreError> {
+        self.pages(prefix, GetOptions::new().with_min_mod_revision(since)).await
+    }
+
+    fn identity(&self) -> Option<u64> {
+        self.endpoints.expected()
     }
 
     async fn watch(&self, prefix: &str, from: i64) -> Result<Watched, StoreError> {
@@ -278,6 +298,12 @@ pub(crate) fn entry(kv: &KeyValue) -> Entry {
     }
 }
 
+/// How many entries the page after one with these may have.
+fn next_page(sizes: impl Iterator<Item = usize>) -> i64 {
+    let largest = sizes.max().unwrap_or(0).max(1);
+    i64::try_from(PAGE_BYTES / largest).unwrap_or(LAST_PAGE).clamp(1, LAST_PAGE)
+}
+
 /// The first key after all keys that begin with `prefix`; `\0`, which etcd reads as "to the end",
 /// when there is none.
 fn prefix_end(prefix: &[u8]) -> Vec<u8> {
@@ -337,6 +363,15 @@ mod tests {
         assert_eq!(prefix_end(&[1, 255]), [2]);
         assert_eq!(prefix_end(&[255, 255]), [0]);
         assert_eq!(prefix_end(b""), [0]);
+    }
+
+    #[test]
+    fn a_page_weighs_two_mebibytes_if_its_entries_are_like_those_before() {
+        assert_eq!(next_page([1_024, 200].into_iter()), 2_048);
+        assert_eq!(next_page([64 << 10; 60].into_iter()), 32);
+        assert_eq!(next_page([3 << 20].into_iter()), 1);
+        assert_eq!(next_page(std::iter::empty()), LAST_PAGE);
+        assert!(FIRST_PAGE as usize * (64 << 10) < 4 << 20);
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! Following a part of the store: everything first, then each change, and everything again after a
-//! gap.
+//! Following a part of the store: everything first, then each change, and what was missed after a
+//! gap: its keys, and the values of those that changed.
 //!
-//! Refuses to hide a loss: the reader is told, keeps what it has, and gets a whole picture when the
+//! Refuses to hide a loss: the reader is told, keeps what it has, and hears what it missed when the
 //! store answers again.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Batch, Snapshot, Store, StoreError};
+use super::{Batch, Change, Snapshot, Store, StoreError};
 
 /// How many messages wait for a slow reader. The store's own watch queue is behind it.
 const QUEUE: usize = 16;
@@ -26,9 +28,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 pub enum Follow {
     /// This is all there is; forget what was known.
     Reset(Snapshot),
-    /// These changes came after it, none left out.
+    /// These changes came after it, none left out. Possibly none: then the store answers again.
     Changes(Batch),
-    /// The store does not answer. What is known may be old; a `Reset` follows when it does.
+    /// The store does not answer. What is known may be old; something else follows when it does.
     Lost(StoreError),
 }
 
@@ -37,35 +39,27 @@ pub fn follow(store: Arc<dyn Store>, prefix: &str) -> mpsc::Receiver<Follow> {
     let (to, messages) = mpsc::channel(QUEUE);
     let prefix = prefix.to_owned();
     tokio::spawn(async move {
+        let mut follower = Follower { store: &*store, prefix: &prefix, to: &to, known: None };
         tokio::select! {
             () = to.closed() => {}
-            () = run(&*store, &prefix, &to) => {}
+            () = follower.run() => {}
         }
     });
     messages
 }
 
-/// Returns only when the receiver is gone.
-async fn run(store: &dyn Store, prefix: &str, to: &mpsc::Sender<Follow>) {
-    let mut pause = BACK_OFF_MIN;
-    loop {
-        let (progress, end) = list_and_watch(store, prefix, to).await;
-        if progress {
-            pause = BACK_OFF_MIN;
-        }
-        let gone = match end {
-            End::Reader => return,
-            // Nothing is wrong with the store: the next list comes after a pause all the same, so
-            // that a reader that is always too slow does not list all the time.
-            End::Store(StoreError::Compacted) => Ok(()),
-            End::Store(error) => to.send(Follow::Lost(error)).await,
-        };
-        if gone.is_err() {
-            return;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF_MAX);
-    }
+/// What the reader was told so far: enough to tell it only what differs after a gap.
+struct Known {
+    store: Option<u64>,
+    revision: i64,
+    keys: BTreeSet<String>,
+}
+
+struct Follower<'a> {
+    store: &'a dyn Store,
+    prefix: &'a str,
+    to: &'a mpsc::Sender<Follow>,
+    known: Option<Known>,
 }
 
 enum End {
@@ -73,35 +67,115 @@ enum End {
     Store(StoreError),
 }
 
-/// One list with its watch; tells whether the watch yielded anything, and why it ended.
-async fn list_and_watch(store: &dyn Store, prefix: &str, to: &mpsc::Sender<Follow>) -> (bool, End) {
-    let snapshot = match store.range(prefix).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return (false, End::Store(error)),
-    };
-    let next = snapshot.revision + 1;
-    if to.send(Follow::Reset(snapshot)).await.is_err() {
-        return (false, End::Reader);
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        End::Store(error)
     }
-    let mut watched = match store.watch(prefix, next).await {
-        Ok(watched) => watched,
-        Err(error) => return (false, End::Store(error)),
-    };
-    let mut progress = false;
-    loop {
-        match watched.recv().await {
-            Some(Ok(batch)) => {
-                progress = true;
-                if to.send(Follow::Changes(batch)).await.is_err() {
-                    return (progress, End::Reader);
-                }
+}
+
+impl Follower<'_> {
+    /// Returns only when the receiver is gone.
+    async fn run(&mut self) {
+        let mut pause = BACK_OFF_MIN;
+        loop {
+            let (progress, end) = self.read_and_watch().await;
+            if progress {
+                pause = BACK_OFF_MIN;
             }
-            Some(Err(error)) => return (progress, End::Store(error)),
-            None => {
-                let why = StoreError::Unavailable("the watch ended".to_owned());
-                return (progress, End::Store(why));
+            let gone = match end {
+                End::Reader => return,
+                // Nothing is wrong with the store: the next list comes after a pause all the same,
+                // so that a reader that is always too slow does not list all the time.
+                End::Store(StoreError::Compacted) => Ok(()),
+                End::Store(error) => self.to.send(Follow::Lost(error)).await,
+            };
+            if gone.is_err() {
+                return;
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF_MAX);
         }
+    }
+
+    /// One read with its watch; tells whether the watch yielded anything, and why it ended.
+    async fn read_and_watch(&mut self) -> (bool, End) {
+        let mut progress = false;
+        let Err(end) = self.watch(&mut progress).await;
+        (progress, end)
+    }
+
+    async fn watch(&mut self, progress: &mut bool) -> Result<Infallible, End> {
+        let from = self.read().await?;
+        let mut watched = self.store.watch(self.prefix, from).await?;
+        while let Some(batch) = watched.recv().await {
+            let batch = batch?;
+            *progress = true;
+            self.note(&batch);
+            self.tell(Follow::Changes(batch)).await?;
+        }
+        Err(StoreError::Unavailable("the watch ended".to_owned()).into())
+    }
+
+    /// Brings the reader up to date; the revision to watch from.
+    async fn read(&mut self) -> Result<i64, End> {
+        let missed = match &self.known {
+            Some(known) => self.missed(known).await?,
+            None => None,
+        };
+        let (revision, message) = match missed {
+            Some(batch) => (batch.revision, Follow::Changes(batch)),
+            None => {
+                let snapshot = self.store.range(self.prefix).await?;
+                (snapshot.revision, Follow::Reset(snapshot))
+            }
+        };
+        match &message {
+            Follow::Reset(snapshot) => {
+                let keys = snapshot.entries.iter().map(|entry| entry.key.clone()).collect();
+                self.known = Some(Known { store: self.store.identity(), revision, keys });
+            }
+            Follow::Changes(batch) => self.note(batch),
+            Follow::Lost(_) => {}
+        }
+        self.tell(message).await?;
+        Ok(revision + 1)
+    }
+
+    /// What happened since the reader was told something: keys without their values, and the
+    /// values that changed. Nothing when this is another store, or the same one at an earlier time.
+    async fn missed(&self, known: &Known) -> Result<Option<Batch>, StoreError> {
+        let there = self.store.keys(self.prefix).await?;
+        if there.revision < known.revision || self.store.identity() != known.store {
+            return Ok(None);
+        }
+        let next = known.revision + 1;
+        let mut revision = there.revision;
+        let mut changes = Vec::new();
+        if there.entries.iter().any(|entry| entry.revision >= next) {
+            let changed = self.store.changed(self.prefix, next).await?;
+            // What was put between the two reads is told by the watch as well.
+            revision = revision.min(changed.revision);
+            changes.extend(changed.entries.into_iter().map(Change::Put));
+        }
+        let there: BTreeSet<String> = there.entries.into_iter().map(|entry| entry.key).collect();
+        let gone = known.keys.difference(&there).cloned();
+        changes.extend(gone.map(|key| Change::Delete { key }));
+        Ok(Some(Batch { revision, changes }))
+    }
+
+    fn note(&mut self, batch: &Batch) {
+        let Some(known) = &mut self.known else { return };
+        known.revision = batch.revision;
+        for change in &batch.changes {
+            match change {
+                Change::Put(entry) => known.keys.insert(entry.key.clone()),
+                Change::Delete { key } => known.keys.remove(key),
+            };
+        }
+    }
+
+    async fn tell(&self, message: Follow) -> Result<(), End> {
+        self.to.send(message).await.map_err(|_| End::Reader)
     }
 }
 
@@ -109,13 +183,14 @@ async fn list_and_watch(store: &dyn Store, prefix: &str, to: &mpsc::Sender<Follo
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use async_trait::async_trait;
     use tokio::time::timeout;
 
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Change, Committed, LeaseId, Op, Txn, Watched};
+    use crate::store::{Committed, LeaseId, Op, Txn, Watched};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -127,6 +202,10 @@ mod tests {
         watches: Mutex<Vec<StoreError>>,
         /// Every watch ends with this error behind its first batch.
         short: Option<StoreError>,
+        /// Whole reads.
+        reads: AtomicUsize,
+        /// Keys are told at an earlier revision than before.
+        back: AtomicBool,
     }
 
     fn fail(script: &Mutex<Vec<StoreError>>) -> Result<(), StoreError> {
@@ -137,7 +216,20 @@ mod tests {
     impl Store for Flaky {
         async fn range(&self, prefix: &str) -> Result<Snapshot, StoreError> {
             fail(&self.ranges)?;
+            self.reads.fetch_add(1, Ordering::Relaxed);
             self.inner.range(prefix).await
+        }
+
+        async fn keys(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+            let mut keys = self.inner.keys(prefix).await?;
+            if self.back.load(Ordering::Relaxed) {
+                keys.revision = 0;
+            }
+            Ok(keys)
+        }
+
+        async fn changed(&self, prefix: &str, since: i64) -> Result<Snapshot, StoreError> {
+            self.inner.changed(prefix, since).await
         }
 
         async fn watch(&self, prefix: &str, from: i64) -> Result<Watched, StoreError> {
@@ -201,7 +293,51 @@ mod tests {
         let store = Arc::new(Flaky { watches, ..Flaky::default() });
         let mut messages = follow(Arc::clone(&store) as Arc<dyn Store>, "/a/");
         assert_eq!(next(&mut messages).await, "reset 0");
+        assert_eq!(next(&mut messages).await, "changes 0");
+    }
+
+    #[tokio::test]
+    async fn after_a_gap_only_what_changed_meanwhile_is_read_f9() {
+        let watches = Mutex::new(vec![StoreError::Compacted]);
+        let store = Arc::new(Flaky { watches, ..Flaky::default() });
+        for name in ["gone", "kept", "put"] {
+            put(&store, &format!("/a/{name}"), "old").await;
+        }
+        let mut messages = follow(Arc::clone(&store) as Arc<dyn Store>, "/a/");
+        assert_eq!(next(&mut messages).await, "reset 3");
+        // The watch was refused; both are missed.
+        put(&store, "/a/put", "new").await;
+        let delete = vec![Op::Delete { key: "/a/gone".to_owned() }];
+        store.inner.txn(Txn { when: Vec::new(), then: delete }).await.unwrap();
+        let Follow::Changes(batch) = timeout(PATIENCE, messages.recv()).await.unwrap().unwrap()
+        else {
+            panic!("everything was read again");
+        };
+        let shown: Vec<String> = batch
+            .changes
+            .iter()
+            .map(|change| match change {
+                Change::Put(one) => format!("{} {}", one.key, String::from_utf8_lossy(&one.value)),
+                Change::Delete { key } => format!("-{key}"),
+            })
+            .collect();
+        assert_eq!(shown, ["/a/put new", "-/a/gone"]);
+        assert_eq!(store.reads.load(Ordering::Relaxed), 1, "whole reads");
+        put(&store, "/a/kept", "later").await;
+        assert_eq!(next(&mut messages).await, "changes 1");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_went_back_in_time_is_read_as_a_whole() {
+        let short = Some(StoreError::Unavailable("broken".to_owned()));
+        let store = Arc::new(Flaky { short, ..Flaky::default() });
+        let mut messages = follow(Arc::clone(&store) as Arc<dyn Store>, "/a/");
         assert_eq!(next(&mut messages).await, "reset 0");
+        put(&store, "/a/1", "").await;
+        assert_eq!(next(&mut messages).await, "changes 1");
+        store.back.store(true, Ordering::Relaxed);
+        assert_eq!(next(&mut messages).await, "lost the store does not answer: broken");
+        assert_eq!(next(&mut messages).await, "reset 1");
     }
 
     #[tokio::test]
@@ -235,7 +371,7 @@ mod tests {
         let store = Arc::new(Flaky { short, ..Flaky::default() });
         let mut messages = follow(Arc::clone(&store) as Arc<dyn Store>, "/a/");
         let mut known: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut resets = 0;
+        let mut gaps = 0;
         let mut written = 0;
         let last = (b"9".to_vec(), "/a/6");
         while known.get(last.1) != Some(&last.0) {
@@ -245,18 +381,17 @@ mod tests {
             }
             match timeout(PATIENCE, messages.recv()).await.unwrap().unwrap() {
                 Follow::Reset(snapshot) => {
-                    resets += 1;
                     known = snapshot.entries.into_iter().map(|e| (e.key, e.value)).collect();
                 }
                 Follow::Changes(batch) => known.extend(batch.changes.into_iter().filter_map(|c| {
                     let Change::Put(entry) = c else { return None };
                     Some((entry.key, entry.value))
                 })),
-                Follow::Lost(_) => {}
+                Follow::Lost(_) => gaps += 1,
             }
         }
         let all = store.inner.range("/a/").await.unwrap().entries;
         assert_eq!(known, all.into_iter().map(|e| (e.key, e.value)).collect());
-        assert!(resets > 1, "the watch broke");
+        assert!(gaps > 1, "the watch broke");
     }
 }

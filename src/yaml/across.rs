@@ -3,7 +3,8 @@
 //!
 //! Refuses to look at one entry's form; that was done when it was read.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Sink;
 use super::entry::Shelf;
@@ -23,7 +24,8 @@ pub(super) fn check(kinds: &[&dyn Kind], program: &Program, shelf: &Shelf, sink:
 /// Adds everything that is wrong between the parts of a program.
 pub(super) fn between(program: &Program, sink: &mut Sink) {
     let applied = |spec: &&ResourceSpec| spec.export.as_ref().is_none_or(|export| !export.hidden);
-    let here = unique(program.resources.iter().filter(applied), sink, |spec| {
+    let all = program.resources.len();
+    let here = unique(program.resources.iter().filter(applied), all, sink, |spec| {
         format!("{} is declared twice", spec.id)
     });
     let usual = Terms::default();
@@ -32,7 +34,8 @@ pub(super) fn between(program: &Program, sink: &mut Sink) {
         .resources
         .iter()
         .filter(|spec| spec.export.as_ref().is_some_and(|one| under_its_name(&one.terms)));
-    let published = unique(published, sink, |spec| format!("XE04: {} is exported twice", spec.id));
+    let published =
+        unique(published, 0, sink, |spec| format!("XE04: {} is exported twice", spec.id));
     let names = Names { here, published, rules: &program.collect };
     for edge in &program.edges {
         names.check_end(&edge.from, edge.from_span, sink);
@@ -67,23 +70,33 @@ pub(super) fn between(program: &Program, sink: &mut Sink) {
 /// Where each name stands; says so when one is there twice.
 fn unique<'a>(
     specs: impl Iterator<Item = &'a ResourceSpec>,
+    most: usize,
     sink: &mut Sink,
     message: impl Fn(&ResourceSpec) -> String,
-) -> BTreeMap<&'a ResourceId, Span> {
-    let mut seen = BTreeMap::new();
+) -> HashMap<&'a ResourceId, Place> {
+    let mut seen: HashMap<&ResourceId, Place> = HashMap::with_capacity(most);
     for spec in specs {
-        match seen.get(&spec.id) {
-            None => drop(seen.insert(&spec.id, (spec.span, spec.hosts.is_some()))),
+        match seen.entry(&spec.id) {
+            Entry::Vacant(place) => {
+                place.insert(Place { span: spec.span, chosen: spec.hosts.is_some() });
+            }
             // They may exist on different hosts.
-            Some((_, elsewhere)) if *elsewhere || spec.hosts.is_some() => {}
-            Some((first, _)) => {
+            Entry::Occupied(first) if first.get().chosen || spec.hosts.is_some() => {}
+            Entry::Occupied(first) => {
                 let twice = Diagnostic::error(spec.span, message(spec));
-                let twice = twice.with_related(*first, "first here");
+                let twice = twice.with_related(first.get().span, "first here");
                 sink.add(twice.with_help("remove one of the two, or give it another name"));
             }
         }
     }
-    seen.into_iter().map(|(id, (span, _))| (id, span)).collect()
+    seen
+}
+
+/// Where a name stands first.
+struct Place {
+    span: Span,
+    /// Only on some hosts.
+    chosen: bool,
 }
 
 /// What the kinds say about the fields of what is applied here.
@@ -108,8 +121,8 @@ pub(super) fn fields(
 }
 
 struct Names<'a> {
-    here: BTreeMap<&'a ResourceId, Span>,
-    published: BTreeMap<&'a ResourceId, Span>,
+    here: HashMap<&'a ResourceId, Place>,
+    published: HashMap<&'a ResourceId, Place>,
     rules: &'a [CollectRule],
 }
 
@@ -121,7 +134,8 @@ impl Names<'_> {
         }
         if let Some(declared) = self.published.get(id) {
             let message = format!("{id} is only exported, and not applied on this host");
-            let found = Diagnostic::error(span, message).with_related(*declared, "exported here");
+            let found =
+                Diagnostic::error(span, message).with_related(declared.span, "exported here");
             sink.add(found.with_help(format!("collect `{}`, or remove the edge", id.kind())));
             return;
         }
@@ -154,12 +168,13 @@ impl Names<'_> {
 
     /// The resource that was probably meant: nearly this name, or this name in another kind.
     fn meant(&self, id: &ResourceId) -> Option<String> {
-        let same_kind = self.here.keys().filter(|other| other.kind() == id.kind());
+        let known: BTreeSet<&ResourceId> = self.here.keys().copied().collect();
+        let same_kind = known.iter().filter(|other| other.kind() == id.kind());
         let plain = id.name().strip_prefix("@@").unwrap_or(id.name());
         if let Some(name) = nearest(plain, same_kind.map(|other| other.name())) {
             return Some(format!("did you mean `{name}`?"));
         }
-        let other_kind = self.here.keys().find(|other| other.name() == id.name())?;
+        let other_kind = known.iter().find(|other| other.name() == id.name())?;
         Some(format!("did you mean {other_kind}?"))
     }
 }

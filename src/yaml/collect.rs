@@ -34,6 +34,33 @@ pub(super) fn read(
     shadowed(rules, sink);
 }
 
+/// Reads a file of rules alone, to stand behind those of a graph file.
+pub(super) fn side(kinds: &[&dyn Kind], root: &Node, sink: &mut Sink) -> Vec<CollectRule> {
+    let mut rules = Vec::new();
+    let entries =
+        program::map(root, "a file of rules", "with `collect:`", sink).unwrap_or_default();
+    let mut found = false;
+    for Entry { key, value } in entries {
+        match key.text.as_ref() {
+            "collect" => {
+                found = true;
+                read(kinds, value, &mut rules, sink);
+            }
+            "comment" => {}
+            other => {
+                let wrong = Diagnostic::error(key.span, format!("unknown key `{other}`"));
+                let known = ["collect", "comment"];
+                sink.add_with_hint(wrong, || suggest(other, known, "known keys"));
+            }
+        }
+    }
+    if !found {
+        let wrong = Diagnostic::error(root.span, "the file has no `collect`");
+        sink.add(wrong.with_help("begin with `collect:` and a list of rules"));
+    }
+    rules
+}
+
 /// Says which full rules never get an export, since one before them takes all that they could.
 fn shadowed(rules: &[CollectRule], sink: &mut Sink) {
     for (at, rule) in rules.iter().enumerate() {

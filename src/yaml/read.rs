@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use super::key::{Keys, Seen, Slot, accept};
 use super::node::{Data, Entry, Node, Weight};
 use super::place::Places;
-use super::{Sink, TEXT_BYTES_MAX};
+use super::{Sink, TEXT_BYTES_MAX, plain};
 use crate::diag::{Diagnostic, Span};
 
 /// How deep values may be nested. Nothing that we understand is deeper than seven.
@@ -24,6 +24,9 @@ pub(super) const VALUES_MAX: usize = 1_000_000;
 /// copy. Every file without aliases is below it.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
+/// Where a text begins.
+const START: Span = Span { start: 0, end: 0, line: 1, column: 1 };
+
 /// What a text holds.
 pub(super) struct Document {
     pub(super) root: Rc<Node>,
@@ -34,47 +37,55 @@ pub(super) struct Document {
 /// The only document; `None` when the text cannot be read to its end (the sink says
 /// why).
 pub(super) fn document(text: &str, sink: &mut Sink) -> Option<Document> {
-    let start = Span { start: 0, end: 0, line: 1, column: 1 };
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} MiB", TEXT_BYTES_MAX >> 20);
         sink.add(
-            Diagnostic::error(start, message).with_help("split the graph over hosts or files"),
+            Diagnostic::error(START, message).with_help("split the graph over hosts or files"),
         );
         return None;
     }
+    plain_document(text).or_else(|| parsed_document(text, sink))
+}
+
+/// The document as the parser reads it.
+pub(super) fn parsed_document(text: &str, sink: &mut Sink) -> Option<Document> {
     let places = Places::of(text);
     if let Some(at) = text.chars().position(|c| c == '\0') {
         // The parser takes it for the end of the text, and what follows would be dropped.
         sink.add(Diagnostic::error(places.at(text, at), "a NUL byte cannot stand in a graph file"));
         return None;
     }
-    let mut builder = Builder {
-        text,
-        places,
-        sink,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        keys: Keys::default(),
-        root: None,
-        weight: Weight { values: 0, bytes: 0 },
-        is_plain: true,
-    };
-    builder.run().ok()?;
+    let mut builder = Builder::new(sink);
+    builder.run(text, &places).ok()?;
     let (root, is_plain) = (builder.root, builder.is_plain);
     if root.as_deref().is_none_or(Node::is_null) {
-        let empty = Diagnostic::error(start, "the file is empty");
+        let empty = Diagnostic::error(START, "the file is empty");
         sink.add(empty.with_help("an empty graph is written `graph: NAME`"));
         return None;
     }
     Some(Document { root: root?, is_plain })
 }
 
+/// The document of a text that needs no parser and of which nothing is to say.
+pub(super) fn plain_document(text: &str) -> Option<Document> {
+    let mut scratch = Sink::default();
+    let mut builder = Builder::new(&mut scratch);
+    plain::read(text, &mut builder)?;
+    let root = builder.root.take()?;
+    // Whatever there is to say, the parser's reading says it.
+    scratch.found.is_empty().then_some(Document { root, is_plain: true })
+}
+
+impl plain::Taker for Builder<'_> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
+        self.event(event, span).ok()
+    }
+}
+
 /// Reading cannot go on; the sink has the reason.
 struct Stop;
 
 struct Builder<'a> {
-    text: &'a str,
-    places: Places,
     sink: &'a mut Sink,
     open: Vec<Open>,
     /// `None` while the anchored value is still open: an alias to it would be endless.
@@ -98,27 +109,39 @@ enum OpenKind {
     Map { entries: Vec<Entry>, seen: Seen, merges: Vec<Rc<Node>>, key: Slot },
 }
 
-impl Builder<'_> {
-    fn run(&mut self) -> Result<(), Stop> {
-        let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(self.text);
+impl<'a> Builder<'a> {
+    fn new(sink: &'a mut Sink) -> Self {
+        Builder {
+            sink,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            keys: Keys::default(),
+            root: None,
+            weight: Weight { values: 0, bytes: 0 },
+            is_plain: true,
+        }
+    }
+
+    fn run(&mut self, text: &str, places: &Places) -> Result<(), Stop> {
+        let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(text);
         let mut documents = 0;
         while let Some(next) = parser.next_event() {
             let (event, marks) = match next {
                 Ok(event) => event,
-                Err(error) => return self.syntax(error.marker(), error.info()),
+                Err(error) => return self.syntax(text, places, error.marker(), error.info()),
             };
-            let span = self.places.span(self.text, marks);
+            let span = places.span(text, marks);
             match event {
                 Event::DocumentStart(_) => documents += 1,
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
                 event if documents > 1 => return self.second_document(&event, span),
-                event => self.take(event, span)?,
+                event => self.event(event, span)?,
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
         self.is_plain &= is_plain(&event);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -328,9 +351,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn syntax(&mut self, marker: &Marker, info: &str) -> Result<(), Stop> {
-        let span = self.places.at(self.text, marker.index());
-        let line = self.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
+    fn syntax(
+        &mut self,
+        text: &str,
+        places: &Places,
+        marker: &Marker,
+        info: &str,
+    ) -> Result<(), Stop> {
+        let span = places.at(text, marker.index());
+        let line = text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
         // The parser has a limit of its own, which it can reach while it looks ahead.
         let found = match info.contains("recursion limit") {
             true => Diagnostic::error(span, too_deep()),

@@ -12,7 +12,7 @@ use crate::ident::ResourceId;
 use crate::kind::Kind;
 use crate::matching::{Globs, Scope, Template};
 use crate::spec::FullRule;
-use crate::spec::rule::{Conflict, Consent, Expect, Gather, Gone, Own, Reference, Take};
+use crate::spec::rule::{Conflict, Consent, Expect, Gather, Gone, Own, Reference, Take, seconds};
 
 pub(super) const KEYS: [&str; 23] = [
     "rule", "hosts", "kind", "channel", "self", "where", "final", "take", "drop", "as", "into",
@@ -280,7 +280,8 @@ impl Reader<'_> {
         let lead = format!("{}: `expect`", self.lead);
         let mut expect = Expect::default();
         for Entry { key, value } in
-            program::map(value, &lead, "with `min` and `max`", self.sink).unwrap_or_default()
+            program::map(value, &lead, "with `min`, `max`, `max_drop` and `hold`", self.sink)
+                .unwrap_or_default()
         {
             let number = |sink: &mut Sink| {
                 scalar::integer(&key.text, value, sink).map(|n| usize::try_from(n).ok())
@@ -288,6 +289,10 @@ impl Reader<'_> {
             let found = match key.text.as_ref() {
                 "min" => number(self.sink).map(|n| n.map(|n| expect.min = n)),
                 "max" => number(self.sink).map(|n| n.map(|n| expect.max = Some(n))),
+                "max_drop" | "hold" => {
+                    self.shrinking(&key.text, value, &mut expect);
+                    continue;
+                }
                 name if unbuilt::rule(name) => {
                     self.say(key.span, format!("`{name}` is not built yet"));
                     continue;
@@ -305,6 +310,23 @@ impl Reader<'_> {
             self.say(value.span, "`max` is below `min`");
         }
         rule.expect = expect;
+    }
+
+    /// How much fewer exports may be at once, and for how long more than that is not believed.
+    fn shrinking(&mut self, key: &str, value: &Node, expect: &mut Expect) {
+        let Some(text) = scalar::text(key, value, self.sink) else { return };
+        if key == "hold" {
+            expect.hold = seconds(&text);
+            if expect.hold.is_none() {
+                self.say(value.span, format!("`hold` is a duration such as `10m`, not `{text}`"));
+            }
+            return;
+        }
+        let percent = text.strip_suffix('%').and_then(|digits| digits.trim().parse::<u8>().ok());
+        expect.max_drop = percent.filter(|percent| *percent <= 100);
+        if expect.max_drop.is_none() {
+            self.say(value.span, format!("`max_drop` is a share such as `50%`, not `{text}`"));
+        }
     }
 
     fn references(&mut self, key: &str, value: &Node) -> Vec<Reference> {

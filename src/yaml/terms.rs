@@ -8,6 +8,7 @@ use crate::diag::{Diagnostic, suggest};
 use crate::kind::Kind;
 use crate::matching::{Scope, Template};
 use crate::spec::Terms;
+use crate::spec::rule::Lifetime;
 
 pub(super) const KEYS: [&str; 8] =
     ["to", "channel", "as", "labels", "set", "only", "lifetime", "when"];
@@ -83,19 +84,17 @@ pub(super) fn read(kind: &dyn Kind, entries: &[Entry], sink: &mut Sink) -> Terms
 
 /// How long it lives, and from when on.
 fn time(name: &str, value: &Node, terms: &mut Terms, sink: &mut Sink) {
-    let (words, missing) = match name {
-        "lifetime" => ("`session` or `permanent`", "a duration"),
-        _ => ("`declared`", "`when: ready`"),
-    };
-    match (name, scalar::text(name, value, sink).as_deref()) {
-        (_, None) | ("lifetime", Some("session")) | ("when", Some("declared")) => {}
-        ("lifetime", Some("permanent")) => terms.permanent = true,
-        (_, Some(other)) => {
-            let message = format!("`{name}` is {words}, not `{other}`");
-            let found = Diagnostic::error(value.span, message);
-            sink.add(found.with_help(format!("{missing} is not built yet")));
+    let Some(text) = scalar::text(name, value, sink) else { return };
+    let (words, help) = match (name, Lifetime::parse(&text), text.as_str()) {
+        ("lifetime", Some(lifetime), _) => return terms.lifetime = lifetime,
+        ("lifetime", None, _) => {
+            ("`session`, `permanent` or a duration", "a duration is for instance `10m`, 10s to 30d")
         }
-    }
+        (_, _, "declared") => return,
+        _ => ("`declared`", "`when: ready` is not built yet"),
+    };
+    let message = format!("`{name}` is {words}, not `{text}`");
+    sink.add(Diagnostic::error(value.span, message).with_help(help));
 }
 
 /// Why a text is no channel.

@@ -32,7 +32,7 @@ const FIELDS: [(&str, &[&str]); 3] = [
 const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
 
 /// Keys of a full collect rule, and of what stands below them.
-const RULE: [&str; 4] = ["hold", "max_drop", "seal", "wait"];
+const RULE: [&str; 2] = ["seal", "wait"];
 
 pub(super) fn kind(name: &str) -> bool {
     KINDS.contains(&name)

@@ -53,13 +53,15 @@ pub(crate) struct Host {
     client: u16,
     peer: u16,
     agent: Option<Child>,
+    /// The graph file; an empty graph without one.
+    graph: Option<PathBuf>,
 }
 
 impl Host {
     pub(crate) fn new(name: &str) -> Host {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let client = ports(4);
-        Host { name: name.into(), dir, client, peer: client + 1, agent: None }
+        Host { name: name.into(), dir, client, peer: client + 1, agent: None, graph: None }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -78,16 +80,40 @@ impl Host {
             .open(self.dir.path().join("log"))
             .expect("a log");
         let mut command = program();
-        command
-            .args(["run", "--hostname", &self.name, "--prefix"])
-            .arg(self.state())
-            .args(words)
-            .arg("empty")
-            .env("QUORATE_ETCD", etcd())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.args(["run", "--hostname", &self.name, "--prefix"]).arg(self.state()).args(words);
+        match &self.graph {
+            Some(file) => command.arg("yaml").arg(file),
+            None => command.arg("empty"),
+        };
+        command.env("QUORATE_ETCD", etcd()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.agent = Some(command.spawn().expect("the agent starts"));
+    }
+
+    /// The path of something in its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes its graph file, in which `DIR` stands for its folder.
+    pub(crate) fn graph(&mut self, text: &str) {
+        let (file, draft) = (self.path("site.yaml"), self.path("site.new"));
+        let text = text.replace("DIR", &self.dir.path().display().to_string());
+        std::fs::write(&draft, text).expect("a file");
+        std::fs::rename(&draft, &file).expect("a rename");
+        self.graph = Some(file);
+    }
+
+    /// What `quorate WORDS` says of files alone.
+    pub(crate) fn plain(&self, words: &[&str]) -> Said {
+        let mut command = program();
+        Said::of(command.args(words).output().expect("the program starts"))
+    }
+
+    /// What `quorate WORDS` says, asked on this host.
+    pub(crate) fn ask(&self, words: &[&str]) -> Said {
+        let mut command = program();
+        command.args(words).arg("--prefix").arg(self.state());
+        Said::of(command.output().expect("the program starts"))
     }
 
     /// Starts its agent as one of a cluster of this size.

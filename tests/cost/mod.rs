@@ -132,7 +132,7 @@ fn a_file_costs_a_handful_of_system_calls() {
         return;
     }
     let (few, many) = (calls(100), calls(400));
-    // To apply: open the directory, look, open, set the mode, rename, and not look once more since
+    // To apply: open the directory, look, open, look at its mode, rename, and not look once more as
     // the kernel says that it changed; the next time: open the directory, look, open.
     for (phase, most, at) in [("apply", 5.2, 0), ("again", 3.2, 1)] {
         let each = (many[at] as f64 - few[at] as f64) / 300.0;

@@ -119,7 +119,7 @@ fn members_take_the_next_etcd_one_by_one_and_no_write_is_lost() {
         healthy(&agents.iter().collect::<Vec<_>>(), 3);
         let runs = hosts[n].etcds().into_iter().map(|pid| format!("/proc/{pid}/exe"));
         let runs: Vec<PathBuf> = runs.flat_map(std::fs::read_link).collect();
-        assert_eq!(runs, [next.clone()], "h{}", n + 1);
+        assert_eq!(runs, std::slice::from_ref(&next), "h{}", n + 1);
         writer.goes_on(20);
     }
     let written = writer.end();

@@ -4,6 +4,7 @@
 //! The exit code never depends on how fast the machine is: only on whether everything came back.
 
 mod cluster;
+mod collect;
 mod engine;
 mod heal;
 mod spread;
@@ -33,8 +34,10 @@ pub(crate) struct Args {
     /// With `engine`
     #[command(flatten)]
     engine: engine::Options,
+    #[command(flatten)]
+    collect: collect::Options,
     /// An agent to measure instead of building one
-    #[arg(long, value_name = "PATH", env = "QUORATE_AGENT")]
+    #[arg(long, value_name = "PATH", env = "QUORATE_AGENT", hide_env_values = true)]
     agent: Option<PathBuf>,
 }
 
@@ -50,7 +53,7 @@ const ROUNDS: u32 = 100;
 /// The same for whole clusters, which take seconds each.
 const CLUSTER_ROUNDS: u32 = 20;
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     Row {
         name: "heal",
         about: "a managed file is deleted or edited, until it is right again",
@@ -71,6 +74,15 @@ const ROWS: [Row; 4] = [
         about: "agents form a cluster, lose its leader, stop and restart, beside a script",
         run: |agent, args| {
             cluster::run(agent, &args.cluster, args.rounds.unwrap_or(CLUSTER_ROUNDS))
+        },
+    },
+    Row {
+        name: "collect",
+        about: "what hosts export reaches others through three members, beside a plain watch",
+        run: |agent, args| {
+            let json = args.engine.json.as_deref();
+            let rounds = args.rounds.unwrap_or(ROUNDS);
+            collect::run(agent, &args.cluster.rows, &args.collect, json, rounds)
         },
     },
 ];

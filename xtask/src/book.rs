@@ -18,21 +18,30 @@ mod bless;
 mod block;
 mod browser;
 mod build;
+mod cache;
 pub(crate) mod campaign;
+mod colour;
+mod crew;
 mod fence;
 #[cfg(test)]
 mod fence_tests;
+mod floors;
 mod header;
 mod judge;
 mod junit;
 pub(crate) mod library;
 mod links;
+mod live;
+mod made;
+#[cfg(test)]
+mod mutation_tests;
 #[cfg_attr(not(feature = "book"), expect(dead_code, reason = "pages are made with mdBook only"))]
 mod pages;
 mod pattern;
 #[cfg(test)]
 mod pattern_tests;
 mod problem;
+mod prose;
 mod provenance;
 mod record;
 mod redact;
@@ -43,6 +52,7 @@ mod runner_tests;
 mod serve;
 mod source;
 mod stage;
+mod timeline;
 mod topology;
 
 /// What `book` takes.
@@ -76,6 +86,9 @@ enum Verb {
         /// Where to listen
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
         addr: String,
+        /// Run what is edited on a cluster that stays, record it, and show it
+        #[arg(long)]
+        live: bool,
     },
     /// List all blocks
     List {
@@ -92,13 +105,14 @@ enum Verb {
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args, program: &clap::Command) -> anyhow::Result<ExitCode> {
     let library = Library::new(paths::root());
     match args.verb {
         Verb::Verify(options) => {
             let pages = library.pages()?;
             let full = options.chapter.is_empty() && options.block.is_none();
             let chosen = campaign::chosen(&pages, &options)?;
+            prose(&chosen, program)?;
             campaign::verify(&library, &chosen, &options, full)
         }
         Verb::Bless { options, yes, fresh } => {
@@ -107,16 +121,29 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             campaign::bless(&library, &chosen, &|| library.pages(), &options, manner)
         }
         Verb::Build(args) => build::run(&library, &args),
-        Verb::Serve { build, addr } => {
+        Verb::Serve { build, addr, live: true } => live::run(&library, &build, &addr),
+        Verb::Serve { build, addr, live: false } => {
             let code = build::run(&library, &build)?;
             if code == ExitCode::SUCCESS {
-                serve::run(&build.folder()?, &addr)?;
+                serve::run(&build.folder()?, &addr, &serve::News::default())?;
             }
             Ok(code)
         }
         Verb::List { json } => list(&library, json),
         Verb::Preprocess { words } => build::preprocess(&library, words.get(1).map(String::as_str)),
     }
+}
+
+/// Refuses pages whose running text names verbs or flags that are not there.
+fn prose(pages: &[library::Page], program: &clap::Command) -> anyhow::Result<()> {
+    let agent = prose::Verbs::of_completions(&stage::completions()?);
+    if agent.is_empty() {
+        anyhow::bail!("the agent's completions are not in a form that is understood here");
+    }
+    let programs = prose::Programs::new(prose::Verbs::of_command(program), agent);
+    let wrong: Vec<problem::Problem> =
+        pages.iter().flat_map(|page| prose::check(&page.chapter, &programs)).collect();
+    problem::refuse(&wrong)
 }
 
 /// One line per block: chapter, name, where, what.
@@ -129,7 +156,8 @@ fn list(library: &Library, json: bool) -> anyhow::Result<ExitCode> {
                 Action::Console(console) if console.eventually.is_some() => "eventually",
                 Action::Console(_) => "console",
                 Action::File(_) => "file",
-                Action::Topology { .. } => "picture",
+                Action::Topology { .. } | Action::Timeline { .. } => "picture",
+                Action::Made { .. } => "made",
             };
             let (chapter, label, place) = (&page.chapter.name, block.label(), block.place_name());
             if json {

@@ -8,6 +8,7 @@
 
 mod client;
 mod history;
+mod report;
 mod schedule;
 mod secure;
 
@@ -44,7 +45,7 @@ const VOTERS: &str = "3";
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which schedules: `7`, or `1..200` with both ends
-    #[arg(long, default_value = "1..10", value_parser = seeds)]
+    #[arg(long, alias = "seed", default_value = "1..10", value_parser = seeds)]
     seeds: RangeInclusive<u64>,
     /// How long each lasts
     #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     /// Only print the schedules
     #[arg(long)]
     plan: bool,
+    /// Write what was done and what came of it as Markdown
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// The file that gets a line for each schedule [default: chaos/history.jsonl in the target
     /// folder]
     #[arg(long, value_name = "FILE")]
@@ -93,6 +97,7 @@ impl Outcome {
 struct Done {
     failed: Vec<String>,
     count: usize,
+    rows: Vec<report::Row>,
 }
 
 /// Runs the schedules; exit code 1 when one of them lost something or did not recover in time.
@@ -117,12 +122,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(seed) = next else { return Ok(()) };
             let events = schedule::plan(seed, args.nodes, args.over, args.tls);
-            let outcome = one(seed, &events, &args).with_context(|| format!("seed {seed}"))?;
+            let outcome = match one(seed, &events, &args) {
+                Ok(outcome) => outcome,
+                Err(failure) => {
+                    // The others say something all the same.
+                    let mut done = lock();
+                    println!("seed {seed:<4} could not be played: {failure:#}");
+                    done.count += 1;
+                    done.failed.push(seed.to_string());
+                    continue;
+                }
+            };
             let mut done = lock();
             println!("{}", line(seed, &events, &outcome));
             let mut history = OpenOptions::new().append(true).create(true).open(&file)?;
             writeln!(history, "{}", record(seed, &args, &events, &outcome))?;
             done.count += 1;
+            done.rows.push(report::Row::of(seed, &events, &outcome));
             if !outcome.fine() {
                 done.failed.push(seed.to_string());
                 println!("{}", blame(&folder, seed, &events, &outcome)?);
@@ -139,8 +155,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Err(_) => bail!("a job panicked"),
         })
     })?;
-    let Done { failed, count } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Done { failed, count, mut rows } =
+        done.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{} of {count} schedules recovered and lost nothing", count - failed.len());
+    if let Some(file) = &args.report {
+        rows.sort_by_key(|row| row.seed);
+        fs::write(file, report::markdown(&rows, args.nodes, args.over, args.tls))?;
+        println!("report  {}", file.display());
+    }
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -170,7 +192,9 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
     let up = [&["up", "--nodes", &nodes, "--voters", VOTERS], insecure].concat();
     must(cluster, &[&up[..], &["--wait", "60s"]].concat()).await?;
     let secure = if args.tls { Some(certificates(cluster).await?) } else { None };
-    let status: Value = serde_json::from_str(&must(cluster, &["status", "--json"]).await?)?;
+    // Where the clients connect does not depend on how it is at the moment.
+    let (_, text) = verb(cluster, &["status", "--json"]).await?;
+    let status: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
     let nodes = status["nodes"].as_array().into_iter().flatten();
     let endpoints = nodes.filter_map(|node| node["client"].as_str().map(str::to_owned)).collect();
     let store = Store::new(endpoints, secure);

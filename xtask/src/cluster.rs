@@ -16,6 +16,7 @@ use crate::paths::Exit;
 use crate::ui::{Ui, table};
 
 mod args;
+mod choose;
 mod compose;
 pub(crate) mod copy;
 mod cut;
@@ -30,16 +31,21 @@ pub(crate) mod logs;
 pub(crate) mod look;
 pub(crate) mod name;
 mod node;
+mod panel;
 pub(crate) mod place;
 mod power;
 pub(crate) mod process;
 pub(crate) mod run;
+mod schema;
 mod shell;
 mod snapshot;
 pub(crate) mod spec;
 mod token;
 pub(crate) mod up;
 pub(crate) mod view;
+mod watch;
+mod wear;
+mod worsen;
 
 pub(crate) use args::Args;
 use args::{
@@ -51,12 +57,29 @@ use up::Manner;
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { global, verb } = args;
-    if let Verb::Compose { check } = verb {
-        return compose::compose(check);
+    match &verb {
+        Verb::Compose { check } => return compose::compose(*check),
+        Verb::Schema { verb, check } => return schema::schema(verb.as_deref(), *check),
+        _ => {}
     }
     crate::interrupt::block_on(async move |stop| {
-        let engine = Engine::connect().await?;
-        act(&engine, &global, verb, &stop).await
+        let ui = Ui::new(global.json, false);
+        match verb {
+            Verb::Ls => list::clusters(&choose::all(global.engine).await?, global.json).await,
+            Verb::Down { all: true, volumes } => {
+                down::down_all(&choose::all(global.engine).await?, volumes, &ui).await
+            }
+            Verb::Gc { older_than, dry_run } => {
+                let engines = choose::all(global.engine).await?;
+                down::collect(&engines, older_than, dry_run, &ui).await
+            }
+            verb => {
+                let makes =
+                    matches!(&verb, Verb::Up(_) | Verb::Snapshot(SnapshotVerb::Restore { .. }));
+                let engine = choose::one(global.engine, &global.name, makes).await?;
+                act(&engine, &global, verb, &stop).await
+            }
+        }
     })
 }
 
@@ -113,10 +136,13 @@ async fn act(
         Verb::Snapshot(SnapshotVerb::Restore { file, shape }) => {
             bring_back(engine, global, (&file, *shape), stop, &ui).await
         }
-        Verb::Down { all } => down::down(engine, cluster, all, &ui).await,
-        Verb::Ls => list::clusters(engine, global.json).await,
-        Verb::Gc { older_than, dry_run } => down::collect(engine, older_than, dry_run, &ui).await,
+        Verb::Down { volumes, .. } => down::down(engine, cluster, volumes, &ui).await,
+        Verb::Ls => list::clusters(std::slice::from_ref(engine), global.json).await,
+        Verb::Gc { older_than, dry_run } => {
+            down::collect(std::slice::from_ref(engine), older_than, dry_run, &ui).await
+        }
         Verb::Compose { check } => compose::compose(check),
+        Verb::Schema { verb, check } => schema::schema(verb.as_deref(), check),
     }
 }
 
@@ -144,6 +170,21 @@ async fn cut_off(
         CutVerb::Bridge { node, manner } => {
             let cuts = fault::bridge(engine, cluster, &node, manner.whole(false), ui);
             told(global, "cuts", cuts.await?)
+        }
+        CutVerb::Loss { nodes, pct, to, lasting } => {
+            let what = (wear::Kind::Loss(pct), lasting.lasting);
+            let made = worsen::worsen(engine, cluster, (&nodes, &to), what, ui);
+            told(global, "faults", made.await?)
+        }
+        CutVerb::Delay { nodes, ms, jitter, lasting } => {
+            let what = (wear::Kind::Delay(ms, jitter), lasting.lasting);
+            let made = worsen::worsen(engine, cluster, (&nodes, &[]), what, ui);
+            told(global, "faults", made.await?)
+        }
+        CutVerb::Rate { nodes, kbit, lasting } => {
+            let what = (wear::Kind::Rate(kbit), lasting.lasting);
+            let made = worsen::worsen(engine, cluster, (&nodes, &[]), what, ui);
+            told(global, "faults", made.await?)
         }
         CutVerb::Heal { nodes } => {
             told(global, "healed", fault::heal(engine, cluster, &nodes, ui).await?)
@@ -187,9 +228,13 @@ async fn bring_up(
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
+    if engine.is_local() && up.shape.internal {
+        let text = "--internal needs a network of the nodes' own, which plain processes have not";
+        return Err(Exit::error(Exit::NO_EFFECT, text));
+    }
     let lock = process::lock(&global.name)?;
     let mut image = image::prepare(engine, &up.shape.given, ui).await?;
-    let wanted = up.shape.wanted(&global.name, &image);
+    let wanted = Wanted { persist: up.persist, ..up.shape.wanted(&global.name, &image) };
     if up.plan {
         let listed = look::list(engine).await?;
         return print_plan(&wanted, &listed, up.recreate, global.json);

@@ -1,4 +1,5 @@
-//! The container engine's API in our own words: plain values in, plain values out.
+//! The container engine's API in our own words: plain values in, plain values out. Behind the same
+//! words is an engine without containers, `local`.
 //!
 //! The only place that knows bollard. Decides nothing: names, labels, addresses and what to do
 //! about a conflict are the callers'. Errors are told apart by status code, never by text, and
@@ -12,11 +13,13 @@ use bollard::Docker;
 use bollard::errors::Error as Bollard;
 
 use crate::paths::Exit;
+use local::Local;
 
 mod exec;
 mod files;
 mod helper;
 mod images;
+pub(crate) mod local;
 mod logs;
 mod objects;
 
@@ -35,8 +38,15 @@ pub(crate) type Labels = BTreeMap<String, String>;
 /// A connection to an engine that has answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
-    docker: Docker,
+    backend: Backend,
     about: About,
+}
+
+/// What answers.
+#[derive(Clone, Debug)]
+enum Backend {
+    Docker(Docker),
+    Local(Local),
 }
 
 /// What the engine says about itself.
@@ -195,7 +205,7 @@ pub(crate) struct Image {
 }
 
 /// A network to make.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct NetworkSpec {
     /// Its name.
     pub(crate) name: String,
@@ -208,7 +218,7 @@ pub(crate) struct NetworkSpec {
 }
 
 /// A container to make.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ContainerSpec {
     /// Its name.
     pub(crate) name: String,
@@ -224,6 +234,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) address: String,
     /// A port of the container, published on this port of the host's loopback.
     pub(crate) publish: Option<(u16, u16)>,
+    /// Name of a volume, and the folder of the container that it stands for.
+    pub(crate) state: Option<(String, String)>,
     /// Memory in bytes.
     pub(crate) memory: i64,
     /// Thousand millionths of a processor.
@@ -269,7 +281,22 @@ impl Engine {
                 ),
             ));
         }
-        Ok(Engine { docker, about })
+        Ok(Engine { backend: Backend::Docker(docker), about })
+    }
+
+    /// The engine whose nodes are plain processes of this machine.
+    ///
+    /// # Errors
+    /// This system has none.
+    pub(crate) fn local() -> anyhow::Result<Engine> {
+        let local = Local::new()?;
+        let about = local.about();
+        Ok(Engine { backend: Backend::Local(local), about })
+    }
+
+    /// Whether nodes are plain processes of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.backend, Backend::Local(_))
     }
 
     /// What the engine said about itself when the connection was made.
@@ -279,7 +306,11 @@ impl Engine {
 
     /// Limits and abilities of the engine's machine.
     pub(crate) async fn machine(&self) -> Answer<Machine> {
-        let info = self.docker.info().await?;
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return Ok(local.machine()),
+        };
+        let info = docker.info().await?;
         Ok(Machine {
             cpus: info.ncpu.unwrap_or_default(),
             memory: info.mem_total.unwrap_or_default(),

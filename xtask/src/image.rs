@@ -20,11 +20,14 @@ mod elf;
 mod fetch;
 mod files;
 mod layer;
+mod plain;
 mod sources;
 mod stamp;
+mod tools;
 
 pub(crate) use archive::{LABELS, REPOSITORY};
 pub(crate) use sources::Given;
+pub(crate) use tools::tools;
 
 /// What `image` takes.
 #[derive(clap::Args)]
@@ -120,6 +123,9 @@ fn plan(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::Result<ExitCode> {
 /// Gets everything that goes into the image and its key; builds the agent and fetches programs
 /// where needed. Cheap when nothing changed since the last time.
 pub(crate) async fn prepare(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::Result<Prepared> {
+    if engine.is_local() {
+        return plain::prepare(given, ui).await;
+    }
     let arch = engine.about().arch.clone();
     let programs = match sources::find(given, &arch)? {
         found if found.complete() => found,
@@ -150,19 +156,33 @@ pub(crate) async fn prepare(engine: &Engine, given: &Given, ui: &Ui) -> anyhow::
     Ok(named(built.key, given, Some(built.bytes)))
 }
 
+/// The agent of the nodes as a program of this machine; built if it has to be.
+///
+/// # Errors
+/// It does not build.
+pub(crate) async fn agent_program(given: &Given) -> anyhow::Result<PathBuf> {
+    match agent::fresh(given) {
+        Some(path) => Ok(path),
+        None => agent::build().await,
+    }
+}
+
 /// An etcd for programs of this machine rather than for nodes: from the path, or fetched.
 ///
 /// # Errors
 /// There is none and it cannot be fetched; says what to install.
 pub(crate) async fn etcd(ui: &Ui) -> anyhow::Result<PathBuf> {
+    etcd_of(&Given::from_environment(), ui).await
+}
+
+async fn etcd_of(given: &Given, ui: &Ui) -> anyhow::Result<PathBuf> {
     let arch = fetch::arch();
-    let given = Given::from_environment();
-    if let Some(etcd) = sources::find(&given, arch)?.etcd {
+    if let Some(etcd) = sources::find(given, arch)?.etcd {
         return Ok(etcd);
     }
     ui.line("programs", "fetching etcd with apt-get into the target folder");
     fetch::programs().await?;
-    let etcd = sources::find(&given, arch)?.etcd;
+    let etcd = sources::find(given, arch)?.etcd;
     etcd.ok_or_else(|| sources::missing_program("etcd", arch, "the package did not hold it"))
 }
 
@@ -170,6 +190,9 @@ pub(crate) async fn etcd(ui: &Ui) -> anyhow::Result<PathBuf> {
 pub(crate) async fn ensure(engine: &Engine, image: &mut Prepared) -> anyhow::Result<Loaded> {
     if let Some(size) = engine.image_size(&image.tag).await? {
         return Ok(Loaded { size, fresh: false });
+    }
+    if engine.is_local() {
+        return plain::ensure(engine, image).await;
     }
     let archive = match image.archive.take() {
         Some(archive) => archive,

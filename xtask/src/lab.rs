@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
@@ -20,7 +21,7 @@ use crate::cluster::spec::Wanted;
 use crate::cluster::up::{self, Manner};
 use crate::cluster::view::Goal;
 use crate::cluster::{copy, down, limits, logs, look, name, process, run};
-use crate::engine::{Container, Engine};
+use crate::engine::{Container, Engine, ExecRequest};
 use crate::image::{self, Given};
 use crate::interrupt::Stop;
 use crate::paths::Exit;
@@ -149,6 +150,35 @@ impl Lab {
         })
     }
 
+    /// Runs a shell command in a node on a terminal of this width and height; gives its exit code,
+    /// 137 after `timeout`, and what the terminal was sent.
+    pub(crate) fn exec_on_terminal(
+        &self,
+        node: &str,
+        command: &str,
+        (width, height): (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<(i64, String)> {
+        runtime()?.block_on(async {
+            let id = self.container(node)?;
+            let seconds = timeout.as_secs().max(1).to_string();
+            // Told before the command starts, which may look once.
+            let script = format!("stty cols {width} rows {height}; {command}");
+            let words = ["timeout", "-s", "KILL", &seconds, "sh", "-c", &script];
+            let request = ExecRequest {
+                argv: words.map(str::to_owned).to_vec(),
+                env: vec!["TERM=xterm-256color".to_owned()],
+            };
+            let mut terminal = self.engine.terminal(&id, request).await?;
+            let mut bytes = Vec::new();
+            while let Some(piece) = terminal.shown.next().await {
+                bytes.extend(piece?);
+            }
+            let code = self.engine.ended_terminal(&terminal.exec).await?;
+            Ok((code, String::from_utf8_lossy(&bytes).into_owned()))
+        })
+    }
+
     /// Writes a file in a node; missing parents are made. Who watches it sees the old or the new
     /// content.
     pub(crate) fn upload(
@@ -221,6 +251,7 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         lease: spec.lease,
         agent: spec.agent,
         internal: false,
+        persist: false,
         memory: limits::MEMORY,
         nano_cpus: limits::NANO_CPUS,
         site: Site::default(),
@@ -251,6 +282,31 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
 async fn remove(engine: &Engine, cluster: &str) -> anyhow::Result<()> {
     let ours: diff::Listed = look::list(engine).await?.of(cluster);
     down::remove(engine, &ours).await.map(|_| ())
+}
+
+/// The key of the image that nodes would have now.
+///
+/// # Errors
+/// No engine answers, or there is no image.
+pub(crate) fn image_key() -> anyhow::Result<String> {
+    runtime()?.block_on(async {
+        let engine = Engine::connect().await?;
+        let given = Given::from_environment();
+        Ok(image::prepare(&engine, &given, &Ui::new(true, true)).await?.key)
+    })
+}
+
+/// What the agent of the nodes prints when it is run here; it is built if it has to be.
+///
+/// # Errors
+/// It does not build, or ends with an error.
+pub(crate) fn agent(words: &[&str]) -> anyhow::Result<String> {
+    let given = Given::from_environment();
+    let program = runtime()?.block_on(image::agent_program(&given))?;
+    let output = std::process::Command::new(program).args(words).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "quorate {}: {}", words.join(" "), said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// One runtime for all labs of the process.

@@ -3,9 +3,10 @@
 //! Drives the built agent and the container engine's API; never links the agent's library, so that
 //! examples and book test what users get. `ARCHITECTURE.md` maps the modules.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod bench;
 mod book;
@@ -50,6 +51,12 @@ enum Verb {
     Chaos(chaos::Args),
     /// Measure
     Bench(bench::Args),
+    /// Look after the process of a node without a container
+    #[command(hide = true)]
+    RunNode {
+        /// The node's folder
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,11 +65,12 @@ fn main() -> ExitCode {
         Verb::Image(args) => image::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Examples(args) => examples::run(args),
-        Verb::Book(args) => book::run(args),
+        Verb::Book(args) => book::run(args, &Cli::command()),
         Verb::Tidy(args) => tidy::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Chaos(args) => chaos::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::RunNode { folder } => engine::local::supervise(folder),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {failure:#}");

@@ -1,7 +1,9 @@
 //! What everything compiled anew gives is the truth: what is collected again leads to exactly that.
 
 use super::*;
-use crate::collect::{Address, Content, DEFAULT_CHANNEL};
+use crate::collect::{Address, Content, DEFAULT_CHANNEL, Policy};
+use crate::ident::HostName;
+use crate::matching::Me;
 use crate::spec::{Fields, Value};
 use crate::yaml;
 
@@ -58,11 +60,13 @@ fn what_is_collected_again_is_what_is_compiled_anew() {
         ),
     ];
     let program = yaml::parse(SITE).0.expect("the file is good");
-    let me = HostName::parse("h1").expect("a host name");
+    let me = Me::new(HostName::parse("h1").expect("a host name"));
+    let hosts = std::collections::BTreeMap::new();
+    let site = Site { me: &me, hosts: &hosts, policy: &Policy::Absent, proved: None };
     let lock = Semaphore::parse("all").ok();
     for everywhere in [Everywhere::default(), Everywhere { noop: true, lock }] {
         let local = Local::default();
-        let here = Here { program: &program, local: &local, me: &me, everywhere: &everywhere };
+        let here = Here { program: &program, local: &local, site, everywhere: &everywhere };
         let before = [a("x"), export("h2", "b", "x")];
         let old = compile(here, &before, &[]).expect("it compiles");
         let graph = Arc::new(old.graph);

@@ -5,8 +5,10 @@
 //!
 //! Refuses to publish while another agent has this host's presence, and to write on a noop run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,11 +18,12 @@ use uuid::Uuid;
 
 use super::PublishView;
 use super::follower::OwnView;
+use super::lifetimes::Lifetimes;
 use crate::collect::convergence::Said;
-use crate::collect::keys;
 use crate::collect::presence::{Me, Rival, Standing, standing};
-use crate::collect::publish::{Plan, Published, plan};
-use crate::collect::record::{Presence, shown};
+use crate::collect::publish::{Own, Plan, Published, plan};
+use crate::collect::record::{Life, Presence, shown};
+use crate::collect::{Grants, Slot, keys};
 use crate::ident::HostName;
 use crate::store::{Compare, LeaseId, Op, Store, StoreError, Txn};
 
@@ -43,6 +46,7 @@ pub(super) struct Publisher {
     pub(super) wanted: watch::Receiver<Option<Vec<Published>>>,
     pub(super) own: watch::Receiver<OwnView>,
     pub(super) saying: watch::Receiver<Option<Said>>,
+    pub(super) granted: watch::Receiver<Arc<Grants>>,
     pub(super) view: watch::Sender<PublishView>,
 }
 
@@ -58,6 +62,12 @@ struct Memory {
     /// Our writes show up in views of these revisions or later.
     exports_written: i64,
     presence_written: i64,
+    slots_written: BTreeMap<Slot, i64>,
+    /// The pieces of bodies that the store has of us; `None` when they have to be looked up.
+    bodies: Option<BTreeMap<String, BTreeSet<usize>>>,
+    lifetimes: Lifetimes,
+    /// The store held what is wanted, and neither has changed since.
+    clean: bool,
     /// What was said last about our convergence, under which lease and when.
     said: Option<(LeaseId, Said, Instant)>,
 }
@@ -67,17 +77,38 @@ type Next = Option<Instant>;
 
 impl Publisher {
     /// Publishes until cancelled.
-    pub(super) async fn run(mut self, cancel: CancellationToken) {
+    pub(super) async fn run(mut self, cancel: CancellationToken, withdraw: &AtomicBool) {
         let mut memory = Memory::default();
+        self.keep(&mut memory, &cancel).await;
+        if self.noop || !withdraw.load(Ordering::Acquire) {
+            return;
+        }
+        for lease in memory.lease.into_iter().chain(memory.lifetimes.leases()) {
+            if let Err(error) = ask(self.store.revoke(lease)).await {
+                tracing::warn!(%error, "what is exported stays until its lease ends");
+            }
+        }
+    }
+
+    async fn keep(&mut self, memory: &mut Memory, cancel: &CancellationToken) {
         loop {
-            let own = self.own.borrow_and_update().clone();
+            let own_differs = self.own.has_changed().unwrap_or(false);
+            let differs = own_differs
+                || self.wanted.has_changed().unwrap_or(false)
+                || self.granted.has_changed().unwrap_or(false);
+            memory.clean &= !differs;
+            let mut own = self.own.borrow_and_update().clone();
+            if let Some(since) = self.granted.borrow_and_update().proved {
+                own.own.doubt_before(since);
+            }
             let wanted = self.wanted.borrow_and_update().clone();
             let saying = self.saying.borrow_and_update().clone();
             let step = async {
-                match self.step(&mut memory, &own, wanted.as_deref(), saying).await {
+                match self.step(memory, &own, wanted.as_deref(), saying).await {
                     Ok(next) => next,
                     Err(error) => {
                         self.failed(&error);
+                        (memory.bodies, memory.clean) = (None, false);
                         Some(Instant::now() + RETRY)
                     }
                 }
@@ -94,9 +125,16 @@ impl Publisher {
             };
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = self.own.changed() => if changed.is_err() { return },
-                changed = self.wanted.changed() => if changed.is_err() { return },
+                changed = self.own.changed() => match changed {
+                    Ok(()) => memory.clean = false,
+                    Err(_) => return,
+                },
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => memory.clean = false,
+                    Err(_) => return,
+                },
                 changed = self.saying.changed() => if changed.is_err() { return },
+                Ok(()) = self.granted.changed() => {}
                 () = until => {}
             }
         }
@@ -111,9 +149,18 @@ impl Publisher {
         saying: Option<Said>,
     ) -> Result<Next, StoreError> {
         let next = self.keep_alive(memory).await?;
-        let behind = own.exports_revision < memory.exports_written
-            || own.presence_revision < memory.presence_written;
-        if !own.current || behind {
+        if !own.current || memory.is_ahead_of(own) {
+            return Ok(next);
+        }
+        if own.decommissioned {
+            let host = &self.host;
+            let text = format!("XE03 exports of {host}: the host is decommissioned");
+            self.say(0, vec![format!("{text}; nothing is published")]);
+            return Ok(next);
+        }
+        // Where something is wanted it has to be known what is there.
+        let known = |export: &Published| own.slots.contains_key(&export.slot());
+        if wanted.is_some_and(|wanted| !wanted.iter().all(known)) {
             return Ok(next);
         }
         match standing(&self.me, own.present.as_ref(), &own.own, memory.exports_written) {
@@ -128,16 +175,21 @@ impl Publisher {
                     self.keep_alive(memory).await?;
                 }
                 memory.session = Some(session.clone());
+                let guard = Compare::Revision(keys::presence(&self.host), revision);
+                let mut lives = None;
                 if let Some(wanted) = wanted {
-                    let plan = plan(&self.host, &own.own, wanted, &self.me.session(&session));
-                    let guard = Compare::Revision(keys::presence(&self.host), revision);
-                    self.commit(memory, own, plan, guard, None).await?;
+                    lives = self.live(memory, own, wanted, &guard).await?;
+                    if !memory.clean {
+                        let plan = self.plan(memory, own, wanted, &session).await?;
+                        self.commit(memory, own, plan, guard, None).await?;
+                        memory.clean = true;
+                    }
                 }
                 let again = match saying {
                     Some(said) => self.say_converged(memory, lease, revision, said).await?,
                     None => None,
                 };
-                Ok(memory.refresh.into_iter().chain(again).min())
+                Ok(memory.refresh.into_iter().chain(again).chain(lives).min())
             }
             Standing::Free { replaces } => self.claim(memory, own, wanted, replaces).await,
         }
@@ -203,7 +255,7 @@ impl Publisher {
             Some(session) => session.clone(),
             None => Uuid::new_v4().to_string(),
         };
-        let plan = plan(&self.host, &own.own, wanted, &self.me.session(&session));
+        let plan = self.plan(memory, own, wanted, &session).await?;
         let key = keys::presence(&self.host);
         let guard = match replaces {
             Some(revision) => Compare::Revision(key.clone(), revision),
@@ -226,6 +278,53 @@ impl Publisher {
             }
             result => result.map(|()| memory.refresh),
         }
+    }
+
+    /// What has to be written, with the bodies that are there.
+    async fn plan(
+        &self,
+        memory: &mut Memory,
+        own: &OwnView,
+        wanted: &[Published],
+        session: &str,
+    ) -> Result<Plan, StoreError> {
+        let bodies = match &memory.bodies {
+            Some(bodies) => bodies.clone(),
+            None => {
+                let there = ask(self.store.keys(&keys::bodies_prefix(&self.host))).await?;
+                let mut bodies: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+                for entry in there.entries {
+                    if let Some((digest, number)) = keys::chunk_of(&self.host, &entry.key) {
+                        bodies.entry(digest).or_default().insert(number);
+                    }
+                }
+                memory.bodies.insert(bodies).clone()
+            }
+        };
+        let own = Own { bodies, ..own.own.clone() };
+        Ok(plan(&self.host, &own, wanted, &self.me.session(session)))
+    }
+
+    /// Keeps alive what lives longer than this host is present.
+    async fn live(
+        &self,
+        memory: &mut Memory,
+        own: &OwnView,
+        wanted: &[Published],
+        guard: &Compare,
+    ) -> Result<Next, StoreError> {
+        let durations: BTreeSet<u64> = wanted
+            .iter()
+            .filter_map(|export| match export.life {
+                Life::For(seconds) => Some(seconds),
+                Life::Session | Life::Permanent => None,
+            })
+            .collect();
+        if self.noop || (durations.is_empty() && own.lifetimes.is_empty()) {
+            return Ok(None);
+        }
+        let (there, lifetimes) = (&own.lifetimes, &mut memory.lifetimes);
+        lifetimes.keep(&self.store, &self.host, there, &durations, guard).await
     }
 
     /// A lease that is alive: the one at hand or a new one.
@@ -253,7 +352,7 @@ impl Publisher {
         guard: Compare,
         presence: Option<Op>,
     ) -> Result<(), StoreError> {
-        let Plan { mut txns, exports, put, deleted, mut messages } = plan;
+        let Plan { bodies, mut txns, garbage, exports, put, deleted, mut messages } = plan;
         let there = own.own.records.len();
         if self.noop {
             messages.extend(would("publish", put));
@@ -268,21 +367,17 @@ impl Publisher {
         if let Some(last) = txns.last_mut() {
             last.then.extend(presence);
         }
-        for mut txn in txns {
+        // With a claim the presence differs once it is made.
+        let garbage = if claims { Vec::new() } else { garbage };
+        for mut txn in bodies.into_iter().chain(txns).chain(garbage) {
             txn.when.push(guard.clone());
-            let claims = txn.then.iter().any(|op| is_presence(op, &self.host));
-            let writes = txn.then.len() > usize::from(claims);
+            let ops = txn.then.clone();
             let committed = ask(self.store.txn(txn)).await?;
             if !committed.applied {
                 // Somebody wrote in between; what they wrote will be shown to us.
                 return Err(StoreError::Unavailable("our keys changed meanwhile".to_owned()));
             }
-            if writes {
-                memory.exports_written = committed.revision;
-            }
-            if claims {
-                memory.presence_written = committed.revision;
-            }
+            memory.note(&self.host, &ops, committed.revision);
         }
         if put + deleted > 0 {
             tracing::info!("{exports} exported: {put} written, {deleted} withdrawn");
@@ -318,7 +413,51 @@ impl Publisher {
     }
 }
 
-async fn ask<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+impl Memory {
+    /// Our writes are not all in what the store shows.
+    fn is_ahead_of(&self, own: &OwnView) -> bool {
+        let lags = |(slot, written): (&Slot, &i64)| {
+            own.slots.get(slot).is_some_and(|revision| revision < written)
+        };
+        own.exports_revision < self.exports_written
+            || own.presence_revision < self.presence_written
+            || (!own.whole && self.slots_written.iter().any(lags))
+    }
+
+    /// These were written at `revision`.
+    fn note(&mut self, host: &HostName, ops: &[Op], revision: i64) {
+        for op in ops {
+            let (key, is_put) = match op {
+                Op::Put { key, .. } => (key, true),
+                Op::Delete { key } => (key, false),
+            };
+            match keys::parse(key) {
+                Some(keys::Key::Record(address)) => {
+                    self.slots_written.insert(address.slot(), revision);
+                }
+                Some(keys::Key::Publisher(_)) => self.exports_written = revision,
+                Some(keys::Key::Presence(_)) => self.presence_written = revision,
+                _ => self.note_body(keys::chunk_of(host, key), is_put),
+            }
+        }
+    }
+
+    fn note_body(&mut self, piece: Option<(String, usize)>, is_put: bool) {
+        let (Some((digest, number)), Some(bodies)) = (piece, &mut self.bodies) else { return };
+        if is_put {
+            bodies.entry(digest).or_default().insert(number);
+        } else if let Some(numbers) = bodies.get_mut(&digest) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                bodies.remove(&digest);
+            }
+        }
+    }
+}
+
+pub(super) async fn ask<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     match timeout(PATIENCE, call).await {
         Ok(answer) => answer,
         Err(_) => {
@@ -326,10 +465,6 @@ async fn ask<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, 
             Err(StoreError::Unavailable(format!("no answer within {seconds} s")))
         }
     }
-}
-
-fn is_presence(op: &Op, host: &HostName) -> bool {
-    matches!(op, Op::Put { key, .. } if *key == keys::presence(host))
 }
 
 fn taken(host: &HostName, by: &Rival) -> String {

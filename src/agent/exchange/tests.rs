@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::collect::{Address, Content, keys};
-use crate::spec::{Fields, Value};
+use crate::collect::{Address, Content, Export, Slot, keys};
+use crate::matching::Me;
+use crate::spec::{CollectRule, Fields, Value};
 use crate::store::memory::MemoryStore;
 use crate::store::{Committed, LeaseId, Op, Snapshot, StoreError, Txn, Watched};
 
@@ -24,6 +25,10 @@ struct Switched {
     gone: watch::Sender<bool>,
     /// Every transaction that was tried.
     tried: Mutex<Vec<Txn>>,
+    /// Every prefix that was read, with a star behind keys without values.
+    read: Mutex<Vec<String>>,
+    /// Every prefix that is or was watched, with the changes that were told.
+    told: Arc<Mutex<Vec<(String, usize)>>>,
     refreshed: AtomicUsize,
 }
 
@@ -40,7 +45,14 @@ impl Switched {
 impl Store for Switched {
     async fn range(&self, prefix: &str) -> Result<Snapshot, StoreError> {
         self.check()?;
+        self.read.lock().unwrap().push(prefix.to_owned());
         self.inner.range(prefix).await
+    }
+
+    async fn keys(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        self.check()?;
+        self.read.lock().unwrap().push(format!("{prefix}*"));
+        self.inner.keys(prefix).await
     }
 
     async fn watch(&self, prefix: &str, from: i64) -> Result<Watched, StoreError> {
@@ -48,6 +60,7 @@ impl Store for Switched {
         let mut inner = self.inner.watch(prefix, from).await?;
         let mut gone = self.gone.subscribe();
         let (to, watched) = tokio::sync::mpsc::channel(4);
+        let (told, about) = (self.told.clone(), prefix.to_owned());
         tokio::spawn(async move {
             loop {
                 let message = tokio::select! {
@@ -55,6 +68,9 @@ impl Store for Switched {
                     message = inner.recv() => message,
                 };
                 let last = message.is_none();
+                if let Some(Ok(batch)) = &message {
+                    told.lock().unwrap().push((about.clone(), batch.changes.len()));
+                }
                 let message = message
                     .unwrap_or_else(|| Err(StoreError::Unavailable("switched off".to_owned())));
                 if to.send(message).await.is_err() || last {
@@ -101,6 +117,17 @@ fn published(name: &str, content: &str) -> Published {
     Published::plain("default", "file", name, fields)
 }
 
+/// That of a host with a rule for each of these kinds.
+fn interest(name: &str, kinds: &[&str]) -> Interest {
+    let rule = |kind: &&str| CollectRule::Legacy {
+        kind: (*kind).to_owned(),
+        pattern: None,
+        span: Default::default(),
+    };
+    let rules: Vec<CollectRule> = kinds.iter().map(rule).collect();
+    Interest::of(&rules, Me::new(host(name)))
+}
+
 /// Store and state folders of one test.
 struct Site {
     store: Arc<Switched>,
@@ -113,7 +140,12 @@ impl Site {
     }
 
     fn start_in(&self, folder: &str, name: &str, noop: bool) -> Exchange {
-        start(self.store.clone(), host(name), self.folder.path().join(folder), noop)
+        let folder = self.folder.path().join(folder);
+        // Nobody says anything about the site.
+        let granted = watch::channel(Arc::default()).1;
+        let exchange = start(self.store.clone(), host(name), folder, noop, granted);
+        exchange.reins.interest.send_replace(Some(interest(name, &["file"])));
+        exchange
     }
 
     fn start(&self, name: &str, exports: &[Published]) -> Exchange {
@@ -219,14 +251,16 @@ async fn a_restart_within_the_lease_goes_unnoticed() {
     let one = site.start("h1", &[published("a", "1")]);
     let two = site.start("h2", &[]);
     shows(&two, &["h1 a 1"]).await;
-    one.stop().await;
+    one.stop(false).await;
     sleep(Duration::from_secs(30)).await;
     let revision = site.revision().await;
+    let tried = site.store.tried.lock().unwrap().len();
     let mut seen = two.exports.clone();
     seen.mark_unchanged();
     let one = site.start("h1", &[published("a", "1")]);
     sleep(Duration::from_secs(120)).await;
     assert_eq!(site.revision().await, revision, "F2: nothing was written");
+    assert_eq!(site.store.tried.lock().unwrap().len(), tried, "nor tried");
     assert!(!seen.has_changed().unwrap());
     shows(&two, &["h1 a 1"]).await;
     assert_eq!(one.published.borrow().exports, 1);
@@ -238,7 +272,7 @@ async fn what_the_graph_lost_while_the_agent_was_down_is_never_shown_again() {
     let one = site.start("h1", &[published("a", "1"), published("b", "1")]);
     let two = site.start("h2", &[]);
     shows(&two, &["h1 a 1", "h1 b 1"]).await;
-    one.stop().await;
+    one.stop(false).await;
     shows(&two, &[]).await;
     let mut seen = two.exports.clone();
     seen.mark_unchanged();
@@ -252,7 +286,7 @@ async fn a_noop_run_writes_nothing_and_says_what_it_would_do() {
     let site = Site::new();
     let one = site.start("h1", &[published("a", "1"), published("b", "1")]);
     shows(&one, &["h1 a 1", "h1 b 1"]).await;
-    one.stop().await;
+    one.stop(false).await;
     let revision = site.revision().await;
     let noop = site.start_in("h1", "h1", true);
     noop.publish.send_replace(Some(vec![]));
@@ -275,7 +309,7 @@ async fn two_agents_with_one_host_name_do_not_replace_each_others_exports() {
     let revision = site.revision().await;
     sleep(Duration::from_secs(300)).await;
     assert_eq!(site.revision().await, revision, "F7, D6");
-    first.stop().await;
+    first.stop(false).await;
     shows(&second, &["h1 a second"]).await;
     assert_eq!(second.published.borrow().messages, [""; 0]);
 }
@@ -291,7 +325,7 @@ async fn two_agents_with_copies_of_one_state_folder_do_not_either() {
     sleep(Duration::from_secs(300)).await;
     assert_eq!(site.revision().await, revision);
     shows(&first, &["h1 a second"]).await;
-    second.stop().await;
+    second.stop(false).await;
     shows(&first, &["h1 a first"]).await;
 }
 
@@ -340,7 +374,7 @@ async fn a_lost_lease_is_taken_again() {
     shows(&two, &["h1 a 1"]).await;
     sleep(Duration::from_secs(300)).await;
     shows(&two, &["h1 a 1"]).await;
-    one.stop().await;
+    one.stop(false).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,7 +434,7 @@ async fn a_host_is_not_present_before_its_graph_is_known() {
     is(&one, StoreState::Live).await;
     sleep(Duration::from_secs(60)).await;
     assert!(site.store.tried.lock().unwrap().is_empty());
-    one.stop().await;
+    one.stop(false).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,7 +457,7 @@ async fn what_a_host_says_about_its_convergence_is_heard_as_long_as_it_is_there(
     hears(&[("h1", true), ("h2", true)]).await;
     let both = ["h1", "h2"].map(host);
     assert_eq!(one.exports.borrow().hosts, both);
-    two.stop().await;
+    two.stop(false).await;
     hears(&[("h1", true)]).await;
     let mut exports = one.exports.clone();
     assert!(timeout(PATIENCE, exports.wait_for(|view| view.hosts == both[..1])).await.is_ok());
@@ -445,4 +479,312 @@ async fn a_host_that_wavers_says_so_at_most_twice_a_second() {
     let ops = tried.iter().flat_map(|txn| &txn.then);
     let writes = ops.filter(|op| matches!(op, Op::Put { key: of, .. } if *of == key)).count();
     assert!((2..=12).contains(&writes), "{writes} in five seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_difference_is_no_call() {
+    let site = Site::new();
+    let all: Vec<Published> = (0..300).map(|at| published(&format!("f{at}"), "1")).collect();
+    let one = site.start("h1", &all);
+    let mut published = one.published.clone();
+    timeout(PATIENCE, published.wait_for(|view| view.exports == 300)).await.unwrap().unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let calls = || (site.store.tried.lock().unwrap().len(), site.store.read.lock().unwrap().len());
+    let before = calls();
+    one.publish.send_replace(Some(all.clone()));
+    one.say.send_replace(None);
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(calls(), before, "keepalives only");
+    one.stop(false).await;
+    let tried = site.store.tried.lock().unwrap().len();
+    let one = site.start("h1", &all);
+    shows_count(&one, 300).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(site.store.tried.lock().unwrap().len(), tried, "nor after a restart");
+}
+
+async fn shows_count(exchange: &Exchange, count: usize) {
+    let mut exports = exchange.exports.clone();
+    let found = timeout(PATIENCE, exports.wait_for(|view| view.exports.len() == count)).await;
+    assert!(found.is_ok(), "wanted {count}, is {}", exchange.exports.borrow().exports.len());
+}
+
+fn of_kind(kind: &str, name: &str) -> Published {
+    Published::plain("default", kind, name, Fields::new())
+}
+
+fn kinds(exchange: &Exchange) -> Vec<String> {
+    let kind = |export: &Arc<Export>| export.address.kind.clone();
+    exchange.exports.borrow().exports.iter().map(kind).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_no_rule_wants_is_not_heard_of_g4() {
+    let site = Site::new();
+    let two = site.start("h2", &[]);
+    is(&two, StoreState::Live).await;
+    let one = site.start("h1", &[published("a", "1"), of_kind("kv", "k")]);
+    shows(&two, &["h1 a 1"]).await;
+    let slot = Slot::new("default", "kv");
+    let to_two = |prefix: &str| {
+        let told = site.store.told.lock().unwrap();
+        told.iter().filter(|(about, _)| about == prefix).count()
+    };
+    assert_eq!(to_two(&keys::slot_prefix(&slot)), 0, "G4");
+    assert_eq!(to_two(&keys::slot_prefix(&Slot::new("default", "file"))), 2, "one each");
+    drop(one);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_rule_follows_more_or_less_and_keeps_what_is_known() {
+    let site = Site::new();
+    let _one = site.start("h1", &[published("a", "1"), of_kind("kv", "k")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    let reads = |kind: &str| {
+        let prefix = keys::slot_prefix(&Slot::new("default", kind));
+        site.store.read.lock().unwrap().iter().filter(|read| **read == prefix).count()
+    };
+    let before = reads("file");
+    let mut seen = two.exports.clone();
+    let mut counts = vec![];
+    two.reins.interest.send_replace(Some(interest("h2", &["file", "kv"])));
+    while kinds(&two) != ["file", "kv"] {
+        timeout(PATIENCE, seen.changed()).await.unwrap().unwrap();
+        counts.push(seen.borrow_and_update().exports.len());
+    }
+    assert!(counts.iter().all(|count| *count >= 1), "what is known stays: {counts:?}");
+    assert_eq!(reads("file"), before, "and is not read again");
+    assert!(two.exports.borrow().slots.contains(&Slot::new("default", "kv")));
+    two.reins.interest.send_replace(Some(interest("h2", &["kv"])));
+    let only = |view: &ExportsView| view.exports.len() == 1 && view.slots.len() == 1;
+    assert!(timeout(PATIENCE, seen.wait_for(only)).await.is_ok());
+    assert_eq!(kinds(&two), ["kv"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_several_kinds_is_seen_as_a_whole() {
+    let site = Site::new();
+    let two = site.start("h2", &[]);
+    two.reins.interest.send_replace(Some(interest("h2", &["file", "kv"])));
+    let set = |content: &str| {
+        let kv = Fields::from([("content".to_owned(), Value::Str(content.to_owned()))]);
+        vec![published("a", content), Published::plain("default", "kv", "k", kv)]
+    };
+    let one = site.start("h1", &set("0"));
+    shows(&two, &["h1 a 0", "h1 k 0"]).await;
+    for round in 1..20 {
+        one.publish.send_replace(Some(set(&round.to_string())));
+        let mut seen = two.exports.clone();
+        let wanted = [format!("h1 a {round}"), format!("h1 k {round}")];
+        let done = async {
+            loop {
+                let now = names(&seen.borrow_and_update());
+                if now == wanted {
+                    return;
+                }
+                assert_eq!(now[0].replace('a', "k"), now[1], "a mix");
+                seen.changed().await.unwrap();
+            }
+        };
+        timeout(PATIENCE, done).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_export_comes_in_pieces_only_to_whom_a_rule_matches() {
+    let site = Site::new();
+    let large = "x".repeat(3 << 20);
+    let one = site.start("h1", &[published("big", &large), published("a", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1", &format!("h1 big {large}")]).await;
+    let none = site.start_in("h3", "h3", false);
+    none.reins.interest.send_replace(Some(interest("h3", &["kv"])));
+    is(&none, StoreState::Live).await;
+    let pieces = |reads: &[String]| reads.iter().filter(|read| read.contains("/xb/h1/")).count();
+    let read = site.store.read.lock().unwrap().clone();
+    assert_eq!(pieces(&read), 7 * 2 + 1, "by two hosts whose rules take it, and looked up once");
+    let mut seen = two.exports.clone();
+    let shorter = "y".repeat(200_000);
+    one.publish.send_replace(Some(vec![published("big", &shorter), published("a", "1")]));
+    let gone = async {
+        while names(&seen.borrow_and_update()) != ["h1 a 1", &format!("h1 big {shorter}")] {
+            assert_eq!(names(&two.exports.borrow()).len(), 2, "the earlier one stays meanwhile");
+            seen.changed().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let left = site.store.inner.range("/quorate/1/xb/").await.unwrap().entries;
+    assert_eq!(left.len(), 1, "pieces of the old one are removed");
+    let tried = site.store.tried.lock().unwrap();
+    let size = |op: &Op| match op {
+        Op::Put { key, value, .. } => key.len() + value.len(),
+        Op::Delete { key } => key.len(),
+    };
+    let fits = |txn: &Txn| txn.then.iter().map(size).sum::<usize>() <= 1 << 20;
+    assert!(tried.iter().all(fits));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_that_is_too_large_is_held_at_its_host_and_the_rest_is_published() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("big", &"x".repeat(20 << 20)), published("a", "1")]);
+    shows(&one, &["h1 a 1"]).await;
+    says(&one, "XE02 file[big]: it has 209715").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_record_that_names_too_much_is_held_where_it_is_read() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    shows(&one, &["h1 a 1"]).await;
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let forged = format!(
+        "{{\"v\":3,\"schema\":\"file@1\",\"life\":\"permanent\",\"session\":\"x\",\"gen\":0,\
+         \"body\":\"{digest}\",\"size\":99000000000,\"digest\":\"{digest}\"}}"
+    );
+    let address = Address {
+        channel: "default".into(),
+        kind: "file".into(),
+        from: host("evil"),
+        name: "f".into(),
+    };
+    let put = Op::Put { key: keys::record(&address), value: forged.into_bytes(), lease: None };
+    let before = site.store.read.lock().unwrap().len();
+    site.store.inner.txn(Txn { when: vec![], then: vec![put] }).await.unwrap();
+    let held = |view: &ExportsView| {
+        let broken = |one: &Arc<Export>| match &one.content {
+            Content::Broken(why) => why.contains("at most 16777216 are read"),
+            _ => false,
+        };
+        view.exports.iter().any(broken)
+    };
+    // A record that nobody can read lives as long as its host, which is not there.
+    let lives = Op::Put {
+        key: keys::presence(&host("evil")),
+        value: crate::collect::record::Presence::new("i", "s").encode(),
+        lease: None,
+    };
+    let session = crate::collect::publish::Session {
+        instance: "i".into(),
+        run: "r".into(),
+        session: "s".into(),
+    };
+    let publisher = Op::Put {
+        key: keys::publisher(&host("evil")),
+        value: crate::collect::record::Publisher::new(&session, 1).encode(),
+        lease: None,
+    };
+    let then = vec![lives, publisher];
+    site.store.inner.txn(Txn { when: vec![], then }).await.unwrap();
+    let mut seen = one.exports.clone();
+    assert!(timeout(PATIENCE, seen.wait_for(held)).await.is_ok());
+    assert_eq!(site.store.read.lock().unwrap().len(), before, "nothing is fetched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decommissioned_host_is_gone_at_once_though_it_is_there_f8() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    let write = async |value: &[u8]| {
+        let key = keys::host_info(&host("h1"));
+        let put = Op::Put { key, value: value.to_vec(), lease: None };
+        site.store.inner.txn(Txn { when: vec![], then: vec![put] }).await.unwrap();
+    };
+    let written = Instant::now();
+    write(br#"{"v":1,"labels":{},"decommissioned":true}"#).await;
+    shows(&two, &[]).await;
+    assert!(written.elapsed().as_secs() < 1, "F8");
+    says(&one, "XE03 exports of h1: the host is decommissioned").await;
+    sleep(Duration::from_secs(300)).await;
+    assert!(site.lease("h1").await.is_some(), "its lease is kept alive");
+    shows(&two, &[]).await;
+    write(br#"{"v":1,"labels":{}}"#).await;
+    shows(&two, &["h1 a 1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_with_a_duration_outlives_its_host_by_it() {
+    let site = Site::new();
+    let mut long = published("long", "1");
+    long.life = crate::collect::record::Life::For(600);
+    let one = site.start("h1", &[long.clone(), published("short", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 long 1", "h1 short 1"]).await;
+    sleep(Duration::from_secs(1_800)).await;
+    shows(&two, &["h1 long 1", "h1 short 1"]).await;
+    let died = Instant::now();
+    drop(one);
+    shows(&two, &["h1 long 1"]).await;
+    assert!(died.elapsed().as_secs() <= 61);
+    let mut seen = two.exports.clone();
+    let gone = timeout(Duration::from_secs(900), seen.wait_for(|view| view.exports.is_empty()));
+    gone.await.unwrap().unwrap();
+    let after = died.elapsed().as_secs();
+    assert!((530..=601).contains(&after), "{after} s, refreshed at least once a minute");
+    let one = site.start("h1", &[published("short", "1")]);
+    shows(&two, &["h1 short 1"]).await;
+    sleep(Duration::from_secs(5)).await;
+    let left = site.store.inner.range("/quorate/1/s/h1/").await.unwrap().entries;
+    assert_eq!(left, [], "no export needs it");
+    drop(one);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_withdraws_at_the_end_is_gone_at_once() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    let stopped = Instant::now();
+    one.stop(true).await;
+    shows(&two, &[]).await;
+    assert!(stopped.elapsed().as_secs() < 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_collected_survives_a_restart_without_the_store() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    sleep(Duration::from_secs(10)).await;
+    two.stop(false).await;
+    site.store.gone.send_replace(true);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    assert_eq!(two.exports.borrow().state, StoreState::Stale);
+    assert!(two.exports.borrow().since.is_some(), "stale since");
+    site.store.gone.send_replace(false);
+    is(&two, StoreState::Live).await;
+    shows(&two, &["h1 a 1"]).await;
+    drop(one);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_store_is_not_believed_until_a_person_does_f5() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    let two = site.start("h2", &[]);
+    shows(&two, &["h1 a 1"]).await;
+    sleep(Duration::from_secs(10)).await;
+    let revision = two.exports.borrow().revision;
+    two.stop(false).await;
+    drop(one);
+    let emptied = Site { store: Arc::default(), folder: site.folder };
+    let two = emptied.start("h2", &[]);
+    let doubted = |view: &ExportsView| view.doubt.is_some();
+    let mut seen = two.exports.clone();
+    let found = timeout(PATIENCE, seen.wait_for(doubted)).await.unwrap().unwrap().clone();
+    let wanted = format!("stale: store revision 1 is older than {revision}; ");
+    assert!(found.doubt.as_ref().unwrap().starts_with(&wanted), "{:?}", found.doubt);
+    sleep(Duration::from_secs(300)).await;
+    shows(&two, &["h1 a 1"]).await;
+    assert_eq!(two.exports.borrow().state, StoreState::Stale, "F5");
+    two.reins.accept.send_modify(|count| *count += 1);
+    shows(&two, &[]).await;
+    is(&two, StoreState::Live).await;
 }

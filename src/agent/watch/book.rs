@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::error::{Refusal, WatchError};
 use super::ids::Ids;
 use crate::kind::TEMPORARY;
 
@@ -47,19 +48,6 @@ pub enum Scope {
     Tree,
 }
 
-/// Why a directory cannot be watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It does not exist, or is no directory.
-    Missing,
-    /// It may not be read.
-    Denied,
-    /// No watches are left.
-    Limit,
-    /// Anything else.
-    Other(String),
-}
-
 /// What an event of the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Happened {
@@ -89,8 +77,11 @@ enum Watch {
 /// A directory that somebody needs to be watched.
 #[derive(Debug, Default)]
 struct Dir {
-    /// How many wanted paths lie in it, at any depth.
-    uses: usize,
+    /// How many wanted paths lead to it, and how many directories in it lead to others: what lies
+    /// deeper is counted there.
+    asked: usize,
+    /// In how many wanted trees it was found.
+    found: usize,
     /// Who wants the entry of this name.
     names: HashMap<Box<OsStr>, Ids>,
     /// Who wants every entry.
@@ -111,6 +102,12 @@ impl Dir {
         std::mem::replace(&mut self.watch, watch)
     }
 
+    /// Who wants the entry of this name, or every entry.
+    fn touched_by(&self, name: &OsStr) -> impl Iterator<Item = u64> {
+        let all = self.all.iter().filter(move |_| !is_ours(name));
+        self.names.get(name).into_iter().flat_map(Ids::as_slice).chain(all).copied()
+    }
+
     fn ids(&self) -> impl Iterator<Item = u64> {
         self.names.values().flat_map(Ids::as_slice).chain(&self.all).copied()
     }
@@ -125,6 +122,11 @@ struct Want {
 }
 
 impl Want {
+    /// The last of its directories.
+    fn deepest(&self) -> Option<&Path> {
+        if self.scope == Scope::Entry { self.path.parent() } else { Some(&self.path) }
+    }
+
     /// The directories to watch, from the root down to the path.
     fn dirs(&self) -> Vec<&Path> {
         let skip = usize::from(self.scope == Scope::Entry);
@@ -140,6 +142,9 @@ pub(super) struct Book {
     wants: HashMap<u64, Want>,
     /// Sorted, so that a directory stands before everything in it.
     dirs: BTreeMap<PathBuf, Dir>,
+    /// The last parts of their paths, and how many of them each one ends: nearly no event is about
+    /// such a name, and then there is nothing to look for.
+    ends: HashMap<OsString, usize>,
     /// One watch stands for several paths when links lead to the same directory.
     paths: HashMap<Wd, BTreeSet<PathBuf>>,
     to_arm: BTreeSet<PathBuf>,
@@ -159,20 +164,8 @@ impl Book {
     pub(super) fn add(&mut self, id: u64, path: PathBuf, scope: Scope) -> BTreeSet<u64> {
         let helped = self.remove(id);
         let want = Want { path: path.into_boxed_path(), scope, found: BTreeSet::new() };
-        for dir in want.dirs() {
-            let arm = match self.dirs.get_mut(dir) {
-                Some(known) => {
-                    known.uses += 1;
-                    matches!(known.watch, Watch::None | Watch::Refused(Refusal::Limit))
-                }
-                None => {
-                    self.dirs.insert(dir.to_path_buf(), Dir { uses: 1, ..Dir::default() });
-                    true
-                }
-            };
-            if arm {
-                self.to_arm.insert(dir.to_path_buf());
-            }
+        if let Some(deepest) = want.deepest() {
+            self.ask_for(deepest);
         }
         if let (Some(parent), Some(name)) = (want.path.parent(), want.path.file_name()) {
             self.entry_wanted(parent, |dir| match dir.names.get_mut(name) {
@@ -192,6 +185,53 @@ impl Book {
         }
         self.wants.insert(id, want);
         helped
+    }
+
+    /// One more path leads to this directory. Those above it are counted as far as nothing led to
+    /// them before.
+    fn ask_for(&mut self, path: &Path) {
+        for path in path.ancestors() {
+            let dir = match self.dirs.get_mut(path) {
+                Some(known) => known,
+                None => {
+                    note_end(&mut self.ends, path);
+                    self.dirs.entry(path.to_path_buf()).or_default()
+                }
+            };
+            dir.asked += 1;
+            if matches!(dir.watch, Watch::None) {
+                self.to_arm.insert(path.to_path_buf());
+            }
+            if dir.asked > 1 {
+                break;
+            }
+        }
+        if !self.starved.is_empty() {
+            let starved = path.ancestors().filter(|path| self.starved.contains(*path));
+            self.to_arm.extend(starved.map(Path::to_path_buf));
+        }
+    }
+
+    /// One path less leads to this directory. Whether that gave a watch back.
+    fn unasked(&mut self, path: &Path) -> bool {
+        let mut freed = false;
+        for path in path.ancestors() {
+            let Some(dir) = self.dirs.get_mut(path) else { break };
+            dir.asked -= 1;
+            if dir.asked > 0 {
+                break;
+            }
+            freed |= self.forget_unused(path);
+        }
+        freed
+    }
+
+    /// A directory is no longer in the tree of this id. Whether that gave a watch back.
+    fn unfound(&mut self, id: u64, path: &Path) -> bool {
+        let Some(dir) = self.dirs.get_mut(path) else { return false };
+        dir.found -= 1;
+        dir.all.remove(&id);
+        self.forget_unused(path)
     }
 
     /// Notes what is wanted in a directory, and arms it anew if it was armed for less.
@@ -214,26 +254,35 @@ impl Book {
         {
             dir.names.remove(name);
         }
-        for path in want.dirs() {
-            freed |= self.unused(id, path);
+        if let Some(dir) = self.dirs.get_mut(&*want.path) {
+            dir.all.remove(&id);
+        }
+        if let Some(deepest) = want.deepest() {
+            freed |= self.unasked(deepest);
         }
         for path in &want.found {
-            freed |= self.unused(id, path);
+            freed |= self.unfound(id, path);
         }
         if freed { self.retry_starved() } else { BTreeSet::new() }
     }
 
-    /// The id does not need this directory any more. Whether that gave a watch back.
-    fn unused(&mut self, id: u64, path: &Path) -> bool {
-        let Some(dir) = self.dirs.get_mut(path) else { return false };
-        dir.uses -= 1;
-        dir.all.remove(&id);
-        if dir.uses > 0 {
+    /// Forgets a directory that nobody needs any more. Whether that gave a watch back.
+    fn forget_unused(&mut self, path: &Path) -> bool {
+        let Some(dir) = self.dirs.get(path) else { return false };
+        if dir.asked > 0 || dir.found > 0 {
             return false;
         }
         let freed = matches!(dir.watch, Watch::Armed { .. });
         self.release(path);
         self.dirs.remove(path);
+        if let Some(name) = path.file_name()
+            && let Some(count) = self.ends.get_mut(name)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.ends.remove(name);
+            }
+        }
         self.to_arm.remove(path);
         self.to_list.remove(path);
         self.starved.remove(path);
@@ -248,8 +297,11 @@ impl Book {
             if want.scope != Scope::Tree || !want.found.insert(child.clone()) {
                 continue;
             }
-            let dir = self.dirs.entry(child.clone()).or_default();
-            dir.uses += 1;
+            let dir = self.dirs.entry(child.clone()).or_insert_with(|| {
+                note_end(&mut self.ends, &child);
+                Dir::default()
+            });
+            dir.found += 1;
             dir.all.insert(id);
             match dir.watch {
                 Watch::Armed { content: true, .. } => {
@@ -275,7 +327,7 @@ impl Book {
         for id in owners {
             let Some(want) = self.wants.get_mut(&id) else { continue };
             if want.found.remove(path) {
-                self.unused(id, path);
+                self.unfound(id, path);
             }
         }
     }
@@ -322,9 +374,7 @@ impl Book {
 
     /// Somebody wants this path or something in it by name; else it was only found in trees.
     fn is_asked_for(&self, path: &Path) -> bool {
-        let Some(dir) = self.dirs.get(path) else { return false };
-        let wants = dir.all.iter().filter_map(|id| self.wants.get(id));
-        dir.uses > wants.filter(|want| want.found.contains(path)).count()
+        self.dirs.get(path).is_some_and(|dir| dir.asked > 0)
     }
 
     /// What came of an order to arm.
@@ -402,6 +452,11 @@ impl Book {
             self.rearm(Path::new("/"));
             return self.wants.keys().copied().collect();
         }
+        if let Some(name) = name
+            && let Some(touched) = self.entry_event_only(wd, happened, name)
+        {
+            return touched;
+        }
         let mut touched = BTreeSet::new();
         // Events of a watch that was given back still come; nobody waits for them.
         for path in self.paths.get(&wd).cloned().unwrap_or_default() {
@@ -419,13 +474,22 @@ impl Book {
         touched
     }
 
-    fn entry_event(&mut self, path: &Path, happened: Happened, name: &OsStr) -> BTreeSet<u64> {
-        let mut touched = BTreeSet::new();
-        let ours = is_ours(name);
-        if let Some(dir) = self.dirs.get(path) {
-            let all = dir.all.iter().filter(|_| !ours);
-            touched.extend(dir.names.get(name).into_iter().flat_map(Ids::as_slice).chain(all));
+    /// Whom an event touches that is about an entry and leads to nothing else: no directory that is
+    /// watched is called like that, or was found by it. Most events are like that.
+    fn entry_event_only(&self, wd: Wd, happened: Happened, name: &OsStr) -> Option<BTreeSet<u64>> {
+        let simple = matches!(happened, Happened::Entry | Happened::Content);
+        if !simple || self.ends.contains_key(name) {
+            return None;
         }
+        let paths = self.paths.get(&wd).into_iter().flatten();
+        let dirs = paths.filter_map(|path| self.dirs.get(path));
+        Some(dirs.flat_map(|dir| dir.touched_by(name)).collect())
+    }
+
+    fn entry_event(&mut self, path: &Path, happened: Happened, name: &OsStr) -> BTreeSet<u64> {
+        let ours = is_ours(name);
+        let dir = self.dirs.get(path).into_iter();
+        let mut touched: BTreeSet<u64> = dir.flat_map(|dir| dir.touched_by(name)).collect();
         let child = path.join(name);
         if !ours && happened == Happened::Directory && self.in_tree(path) {
             self.found(path, child.clone());
@@ -493,46 +557,17 @@ impl Book {
     }
 }
 
+/// Counts one more path that ends like this.
+fn note_end(ends: &mut HashMap<OsString, usize>, path: &Path) {
+    if let Some(name) = path.file_name() {
+        *ends.entry(name.to_os_string()).or_default() += 1;
+    }
+}
+
 /// What the agent itself makes in the directories that it manages is its own business: a run that
 /// fails would wake itself with it, for ever. Who wants exactly this name is told all the same.
 fn is_ours(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
-}
-
-/// Why something is not fully watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchError {
-    /// The cause and the next step.
-    pub message: String,
-    /// The kernel has no watches left; looking every now and then is what remains.
-    pub exhausted: bool,
-}
-
-impl From<String> for WatchError {
-    fn from(message: String) -> Self {
-        WatchError { message, exhausted: false }
-    }
-}
-
-impl WatchError {
-    fn of(path: &Path, refusal: &Refusal) -> Self {
-        WatchError { message: explain(path, refusal), exhausted: *refusal == Refusal::Limit }
-    }
-}
-
-fn explain(path: &Path, refusal: &Refusal) -> String {
-    let path = path.display();
-    match refusal {
-        Refusal::Missing => format!("{path} does not exist"),
-        Refusal::Denied => format!(
-            "cannot watch {path}: permission denied; run the agent as a user who may read it"
-        ),
-        Refusal::Limit => format!(
-            "cannot watch {path}: no inotify watches are left; raise fs.inotify.max_user_watches \
-             with sysctl"
-        ),
-        Refusal::Other(why) => format!("cannot watch {path}: {why}"),
-    }
 }
 
 #[cfg(test)]

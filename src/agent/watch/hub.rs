@@ -17,8 +17,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::book::{Book, Happened, Order, Refusal, Scope, WatchError, Wd};
+use super::book::{Book, Happened, Order, Scope, Wd};
 use super::ear::{Ear, Event, Moved};
+use super::error::{Refusal, WatchError};
 use super::polled::{POLL, Polled};
 use crate::kind::{Mover, Moves};
 

@@ -15,11 +15,13 @@
 mod book;
 mod command;
 mod ear;
+mod error;
 mod hub;
 mod ids;
 mod polled;
 
-pub use book::{Scope, WatchError};
+pub use book::Scope;
 pub(super) use command::{CommandNews, Commands};
+pub use error::WatchError;
 pub use hub::{Hub, HubError, HubHandle, Touched, Wanted};
 pub use polled::POLL;

@@ -110,7 +110,8 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
     // Only our own etcd: whoever decides must be the one that leads.
     let (url, access) = (vec![agent.own_url.clone()], Arc::clone(&agent.tls.access));
     let own = Endpoints::reached(url, Some(serving.cluster), true, access);
-    let store = EtcdStore::new(own);
+    let store = EtcdStore::new(Arc::clone(&own));
+    let mut acting = agent.tls.holds_key();
     let wake = Arc::new(Notify::new());
     let mut watchers = JoinSet::new();
     for prefix in
@@ -122,6 +123,11 @@ async fn lead(agent: &Arc<Agent>, serving: &Serving) {
     let mut claim = agent.claim.subscribe();
     loop {
         claim.mark_unchanged();
+        if agent.tls.holds_key() != acting {
+            // A channel shows what it was opened with.
+            own.renew();
+            acting = !acting;
+        }
         let looked = look(agent, serving, &store, &mut memory).await;
         let pause = match looked {
             Ok(Looked::Acted) => Duration::ZERO,

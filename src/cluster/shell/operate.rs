@@ -27,7 +27,7 @@ const AT_ONCE: usize = 4;
 /// Answers requests for as long as its membership lives.
 #[derive(Clone)]
 pub struct Operator {
-    agent: Weak<Agent>,
+    pub(super) agent: Weak<Agent>,
     places: Arc<Semaphore>,
 }
 

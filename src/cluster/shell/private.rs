@@ -151,6 +151,7 @@ pub(super) fn access(folder: &StateFolder) -> Arc<Access> {
     if let (Some(authority), Some(cert), Some(key)) =
         (read(&files.authority), read(&files.cert), read(&files.key).map(Zeroizing::new))
     {
+        let cert = super::tls::acting(folder.path()).unwrap_or(cert);
         access.set_tls(&authority, Some((cert.as_str(), key.as_str())));
     }
     access

@@ -199,7 +199,8 @@ impl Rpc {
         }
     }
 
-    async fn client(&self, url: &str) -> Option<Client> {
+    /// A connection to the member at `url`, for what is asked elsewhere.
+    pub(super) async fn client(&self, url: &str) -> Option<Client> {
         if let Some(client) = self.guard().get(url) {
             return Some(client.clone());
         }
@@ -210,6 +211,11 @@ impl Rpc {
         let client = self.access.connect(url, options, PROBE).await.ok()?;
         self.guard().insert(url.to_owned(), client.clone());
         Some(client)
+    }
+
+    /// Has every next question open a channel of its own, with what is shown to servers by now.
+    pub(super) fn renew(&self) {
+        self.guard().clear();
     }
 
     fn forget(&self, url: &str) {

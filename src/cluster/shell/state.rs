@@ -97,12 +97,26 @@ impl StateFolder {
     /// # Errors
     /// The disk refused.
     pub fn keep(&self) -> Result<(), StartError> {
+        self.keep_unless(|_, _| false)
+    }
+
+    /// [`StateFolder::keep`] of an agent that is alone. It does not wait for the disk when the
+    /// folder says the same already: nobody else counts on who it is.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn keep_alone(&self) -> Result<(), StartError> {
+        self.keep_unless(|file, text| fs::read(file).is_ok_and(|found| found == text))
+    }
+
+    fn keep_unless(&self, known: impl Fn(&Path, &[u8]) -> bool) -> Result<(), StartError> {
         let path = self.path();
         fs::set_permissions(path, Permissions::from_mode(0o700))
             .map_err(io_error("cannot make private", path))?;
-        let file = self.identity_file();
-        write_atomically(&file, self.guard().render().as_bytes())
-            .map_err(io_error("cannot write", &file))?;
+        let (file, text) = (self.identity_file(), self.guard().render());
+        if !known(&file, text.as_bytes()) {
+            write_atomically(&file, text.as_bytes()).map_err(io_error("cannot write", &file))?;
+        }
         self.taken.kept.store(true, Ordering::Relaxed);
         Ok(())
     }

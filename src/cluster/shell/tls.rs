@@ -85,8 +85,41 @@ impl Credentials {
     /// From now on this is shown and trusted.
     fn take(&self, material: Material) {
         let own = material.own.as_ref().map(|(cert, key)| (cert.as_str(), key.expose()));
+        // Who holds the key holds the data, too, and changes members: etcd lets `root` do that.
+        let acting = self.key().and_then(|key| mint::operator(&material, &key));
+        let own = own.map(|(cert, key)| (acting.as_deref().unwrap_or(cert), key));
         self.access.set_tls(&material.authority, own);
         self.material.send_replace(Some(material));
+    }
+
+    /// What this host shows to others as itself: the authority, its certificate and key.
+    pub(super) fn shown(&self) -> Option<(String, (String, Secret))> {
+        let material = self.material()?;
+        Some((material.authority, material.own?))
+    }
+
+    /// The key of the authority is here.
+    pub(super) fn holds_key(&self) -> bool {
+        self.key().is_some() && self.material().is_some()
+    }
+
+    /// Keeps a certificate for the operator beside ours, unless there is one; gives the files.
+    pub(super) fn save_operator(&self) -> io::Result<[PathBuf; 2]> {
+        let files = [self.folder.join(OPERATOR_CERT), self.folder.join(OPERATOR_KEY)];
+        if files.iter().all(|file| file.exists()) {
+            return Ok(files);
+        }
+        let made = self.key().zip(self.material()).and_then(|(key, material)| {
+            let own = authority::key().ok()?;
+            let cert = material.own.as_ref().map(|(cert, _)| cert.clone()).unwrap_or_default();
+            let material = Material { own: Some((cert, own.clone())), ..material };
+            Some((mint::operator(&material, &key)?, own))
+        });
+        let (cert, key) =
+            made.ok_or_else(|| io::Error::other("the authority's key is not here"))?;
+        write_atomically(&files[1], key.expose().as_bytes())?;
+        write_atomically(&files[0], cert.as_bytes())?;
+        Ok(files)
     }
 
     fn key(&self) -> Option<Secret> {
@@ -159,6 +192,8 @@ impl Credentials {
 /// The files below `STATE/tls`. All are 0600, in a folder that is 0700.
 const AUTHORITY_CERT: &str = "authority.crt";
 const AUTHORITY_KEY: &str = "authority.key";
+const OPERATOR_CERT: &str = "operator.crt";
+const OPERATOR_KEY: &str = "operator.key";
 const CERT: &str = "host.crt";
 const KEY: &str = "host.key";
 
@@ -173,6 +208,14 @@ pub(super) fn given(state: &Path) -> Files {
 }
 
 /// What etcd gets of them.
+/// The certificate with which whoever holds the authority's key in a state folder acts, if it does.
+pub(super) fn acting(state: &Path) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(folder(state).join(name)).ok();
+    let key = Secret::new(read(AUTHORITY_KEY)?);
+    let own = Some((read(CERT)?, Secret::new(read(KEY)?)));
+    mint::operator(&Material { authority: read(AUTHORITY_CERT)?, own }, &key)
+}
+
 fn own_files(folder: &Path) -> Files {
     Files { cert: folder.join(CERT), key: folder.join(KEY), authority: folder.join(AUTHORITY_CERT) }
 }

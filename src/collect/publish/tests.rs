@@ -58,6 +58,19 @@ impl Model {
         if !txn.when.iter().all(|compare| self.holds(compare)) {
             return false;
         }
+        let changes = self.write(txn);
+        self.settle(changes);
+        true
+    }
+
+    fn settle(&mut self, changes: Vec<Change>) {
+        if self.roster.apply(changes) {
+            self.seen.push(shown(&self.roster));
+        }
+    }
+
+    /// Makes the writes; gives what changed by them.
+    fn write(&mut self, txn: &Txn) -> Vec<Change> {
         self.revision += 1;
         let mut changes = Vec::new();
         for op in &txn.then {
@@ -73,10 +86,7 @@ impl Model {
                 }
             });
         }
-        if self.roster.apply(changes) {
-            self.seen.push(shown(&self.roster));
-        }
-        true
+        changes
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -221,14 +231,14 @@ fn what_cannot_be_published_is_named_and_the_rest_is_published() {
         published("good", "a"),
         published("", "a"),
         published("a\nb", "a"),
-        published("large", &"x".repeat(RECORD_BYTES_MAX)),
+        published("large", &"x".repeat(BODY_BYTES_MAX)),
         published("good", "b"),
         published("good", "a"),
     ];
     let plan = model.publish(&wanted, "s", 9);
     let codes: Vec<&str> = plan.messages.iter().map(|message| &message[..4]).collect();
     assert_eq!(codes, ["XE01", "XE01", "XE04", "XE02"]);
-    assert!(plan.messages[3].starts_with("XE02 file[large]: the record has 657"));
+    assert!(plan.messages[3].starts_with("XE02 file[large]: it has 167772"));
     assert_eq!((plan.exports, shown(&model.roster)), (1, set(&wanted[..1])));
 }
 
@@ -275,5 +285,101 @@ proptest! {
         for seen in &model.seen {
             prop_assert!(offered.contains(seen), "a mix was seen: {seen:?}");
         }
+    }
+}
+
+#[test]
+fn fields_beyond_a_record_are_written_in_pieces_before_it_and_removed_after_it() {
+    let model = Model::default();
+    let large = published("large", &"x".repeat(1_200_000));
+    let own = |bodies| Own { bodies, ..model.own() };
+    let first = plan(&me(), &own(BTreeMap::new()), &[large.clone(), large.clone()], &session("s"));
+    let count = |txns: &[Txn]| txns.iter().map(|txn| txn.then.len()).sum::<usize>();
+    assert_eq!((count(&first.bodies), first.bodies.len(), first.exports), (3, 2, 1));
+    assert!(first.bodies.iter().all(|txn| txn.then.iter().map(size).sum::<usize>() <= BYTES_MAX));
+    let record = first.txns[0].then.iter().map(size).max().unwrap();
+    assert!(record < 1_000, "the record names its body: {record} bytes");
+    let digest = record::digest(&large.fields);
+    let there = BTreeMap::from([(digest.clone(), BTreeSet::from([0, 2]))]);
+    let again = plan(&me(), &own(there.clone()), std::slice::from_ref(&large), &session("s"));
+    assert_eq!(count(&again.bodies), 1, "only the piece that is missing");
+    assert!(again.garbage.is_empty());
+    let none = plan(&me(), &own(there), &[], &session("s"));
+    assert_eq!((count(&none.bodies), count(&none.garbage)), (0, 2));
+}
+
+/// What three watches tell of these commits, each in its order: publishers, files, keys.
+fn told(commits: &[Vec<Change>]) -> [Vec<Vec<Change>>; 3] {
+    let key = |change: &Change| match change {
+        Change::Put(entry) => entry.key.clone(),
+        Change::Delete { key } => key.clone(),
+    };
+    [keys::publishers_prefix(), slot_prefix("file"), slot_prefix("kv")].map(|prefix| {
+        let of = |commit: &Vec<Change>| -> Vec<Change> {
+            commit.iter().filter(|one| key(one).starts_with(&prefix)).cloned().collect()
+        };
+        commits.iter().map(of).filter(|changes| !changes.is_empty()).collect()
+    })
+}
+
+fn slot_prefix(kind: &str) -> String {
+    keys::slot_prefix(&Slot::new("default", kind))
+}
+
+fn by_name(roster: &Roster) -> Vec<(String, String)> {
+    let mut all = shown(roster);
+    all.sort();
+    all
+}
+
+fn of_two_kinds(names: &[(usize, usize)]) -> Vec<Published> {
+    let one = |(name, content): &(usize, usize)| {
+        let kind = if name % 2 == 0 { "file" } else { "kv" };
+        Published { kind: kind.into(), ..published(&format!("f{name}"), &content.to_string()) }
+    };
+    names.iter().map(one).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn watches_that_tell_in_any_order_never_show_a_mix(
+        rounds in prop::collection::vec(
+            prop::collection::btree_map(0..8usize, 0..3usize, 0..8), 1..6),
+        mix in prop::collection::vec(0..3usize, 0..60),
+        large in any::<bool>(),
+    ) {
+        let mut model = Model::default();
+        model.present("s");
+        let mut offered = vec![vec![]];
+        let mut commits = Vec::new();
+        for round in &rounds {
+            let names: Vec<(usize, usize)> =
+                round.iter().map(|(at, content)| (*at, *content)).collect();
+            let mut wanted = of_two_kinds(&names);
+            if large {
+                wanted.extend(many(100..300, &names.len().to_string()));
+            }
+            let plan = plan(&me(), &model.own(), &wanted, &session("s"));
+            for txn in &plan.txns {
+                let changes = model.write(txn);
+                model.settle(changes.clone());
+                commits.push(changes);
+            }
+            offered.push(set(&wanted));
+        }
+        let mut streams = told(&commits).map(Vec::into_iter);
+        let mut roster = Roster::default();
+        let presence = model.entries[&keys::presence(&me())].clone();
+        roster.apply(vec![Change::Put(presence)]);
+        let rest = (0..3).flat_map(|stream| std::iter::repeat_n(stream, 200));
+        for stream in mix.into_iter().chain(rest) {
+            let Some(changes) = streams[stream].next() else { continue };
+            roster.apply(changes);
+            let now = by_name(&roster);
+            prop_assert!(offered.contains(&now), "a mix: {now:?}");
+        }
+        prop_assert_eq!(by_name(&roster), offered.pop().unwrap());
     }
 }

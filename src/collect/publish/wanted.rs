@@ -3,7 +3,7 @@
 //! Refuses to publish half of what was said: what cannot be made is named and left out.
 
 use crate::collect::Address;
-use crate::collect::policy::{Policy, Ruling};
+use crate::collect::policy::{Judge, Policy, Ruling};
 use crate::collect::record::shown;
 use crate::kind::{self, FieldType};
 use crate::matching::{Me, Scope, Template, Vars, is_among};
@@ -16,6 +16,8 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
     let here = |one: &&ResourceSpec| {
         one.hosts.as_ref().is_none_or(|hosts| is_among(hosts, &me.host, &me.labels))
     };
+    // Whoever cannot read it changes nothing; collectors take nothing new then.
+    let judge = policy.judge().unwrap_or_default();
     let mut vars = None;
     let resources = program.resources.iter().filter(here);
     resources
@@ -24,7 +26,7 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
             let mut published = Published {
                 labels: terms.labels.clone(),
                 to: terms.to.clone(),
-                permanent: terms.permanent,
+                life: terms.lifetime,
                 ..Published::plain(
                     &terms.channel,
                     resource.id.kind(),
@@ -42,17 +44,17 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
                 }
             }
             if published.problem.is_none() {
-                published.problem = denied(&published, me, policy);
+                published.problem = denied(&published, me, &judge);
             }
             Some(published)
         })
         .collect()
 }
 
-fn denied(published: &Published, me: &Me, policy: &Policy) -> Option<String> {
+fn denied(published: &Published, me: &Me, judge: &Judge) -> Option<String> {
     let (channel, kind) = (published.channel.clone(), published.kind.clone());
     let address = Address { channel, kind, from: me.host.clone(), name: published.name.clone() };
-    match policy.judge(&address, &me.labels) {
+    match judge.ruling(&address, &me.labels) {
         Ruling::Denied(number) => {
             let id = shown(&address.id().to_string());
             Some(format!("XE03 {id}: denied by policy rule {number}"))

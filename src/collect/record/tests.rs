@@ -144,7 +144,7 @@ fn another_hosts_text_cannot_break_our_lines() {
 fn publishers_and_presences_survive_their_bytes() {
     let session = Session { instance: "i".into(), run: "r".into(), session: "s".into() };
     let publisher =
-        Publisher::new(&session, 4).with_set(&[("default/file".into(), "sha256:0".into())]);
+        Publisher::new(&session, 4).with_sets(1, [("default/file".into(), "0".into())].into());
     assert_eq!(Publisher::decode(&publisher.encode()), Some(publisher));
     assert_eq!(Publisher::decode(b"{\"v\":2}"), None);
     let presence = Presence::new("i", "s");

@@ -18,7 +18,7 @@ const PATTERNS_MAX: usize = 64;
 /// Who may collect a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum To {
+pub(in crate::collect) enum To {
     /// Hosts with a name of one of these forms.
     Names(Vec<String>),
     /// Hosts with labels that all match.
@@ -28,7 +28,7 @@ pub(super) enum To {
 /// What a label of a host has to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum Label {
+pub(in crate::collect) enum Label {
     Exists(bool),
     Is(String),
     Glob(String),
@@ -37,7 +37,7 @@ pub(super) enum Label {
     Not(Box<Label>),
 }
 
-pub(super) fn to_wire(to: &HostSelector) -> To {
+pub(in crate::collect) fn to_wire(to: &HostSelector) -> To {
     match to {
         HostSelector::Names(names) => To::Names(names.clone()),
         HostSelector::Labels(tests) => To::Labels(
@@ -65,7 +65,8 @@ fn label(matcher: &Matcher) -> Label {
     }
 }
 
-fn of_wire(to: To) -> Result<HostSelector, Content> {
+/// Who is meant.
+pub(in crate::collect) fn of_wire(to: To) -> Result<HostSelector, Content> {
     Ok(match to {
         To::Names(names) => HostSelector::Names(names),
         To::Labels(labels) => HostSelector::Labels(

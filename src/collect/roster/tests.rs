@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::Content;
-use crate::collect::record::{Record, Session};
+use crate::collect::record::{Life, Record, Session};
+use crate::collect::sets::Sum;
 use crate::spec::{Fields, Value};
 
 fn host(name: &str) -> HostName {
@@ -252,4 +253,59 @@ proptest! {
             prop_assert_eq!(differs, before != roster.exports());
         }
     }
+}
+
+fn summed(from: &str, generation: u64, names: &[&str]) -> Entry {
+    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into() };
+    let mut sum = Sum::default();
+    for name in names {
+        let known = record(from, name, generation, Life::Session);
+        let digest = record::decode("file", &known.value).digest.unwrap();
+        sum.add(Sum::of(name, Life::Session, &digest));
+    }
+    let sets = BTreeMap::from([("default/file".to_owned(), sum.text())]);
+    let said = Publisher::new(&session, generation).with_sets(names.len(), sets);
+    entry(keys::publisher(&host(from)), said.encode(), 1)
+}
+
+#[test]
+fn a_set_that_does_not_add_up_waits_and_the_previous_one_stays() {
+    let mut roster = Roster::default();
+    let one = |name| put(record("h1", name, 1, Life::Session));
+    roster.apply(vec![put(presence("h1", "s")), put(summed("h1", 1, &["a", "b"])), one("a")]);
+    assert_eq!(names(&roster), [""; 0]);
+    assert!(roster.apply(vec![one("b")]));
+    assert_eq!(names(&roster), ["h1:a", "h1:b"]);
+    assert!(!roster.apply(vec![put(summed("h1", 1, &["b", "c"]))]), "what closes it came first");
+    assert!(!roster.apply(vec![one("c")]));
+    assert!(roster.apply(vec![Change::Delete { key: keys::record(&address("h1", "a")) }]));
+    assert_eq!(names(&roster), ["h1:b", "h1:c"]);
+}
+
+#[test]
+fn what_a_host_that_is_gone_left_incomplete_is_taken_only_when_that_is_said() {
+    let mut roster = Roster::default();
+    let forever = put(record("h1", "a", 1, Life::Permanent));
+    roster.apply(vec![put(summed("h1", 1, &["a", "b"])), forever]);
+    let open: Vec<(String, bool)> =
+        roster.incomplete().map(|(host, present)| (host.to_string(), present)).collect();
+    assert_eq!(open, [("h1".to_owned(), false)]);
+    assert_eq!(names(&roster), [""; 0]);
+    assert!(roster.accept(&host("h1")));
+    assert_eq!(names(&roster), ["h1:a"]);
+    assert_eq!(roster.incomplete().count(), 0);
+}
+
+#[test]
+fn only_followed_slots_are_shown_and_count() {
+    let mut roster = Roster::default();
+    roster.follow(BTreeSet::from([Slot::new("default", "kv")]));
+    assert!(!roster.apply(vec![put(presence("h1", "s")), put(summed("h1", 1, &["a"]))]));
+    assert_eq!(roster.incomplete().count(), 0, "files are not followed");
+    roster.follow(BTreeSet::from([Slot::new("default", "file")]));
+    assert_eq!(roster.incomplete().count(), 1);
+    assert!(roster.apply(vec![put(record("h1", "a", 1, Life::Session))]));
+    assert_eq!(names(&roster), ["h1:a"]);
+    assert!(roster.follow(BTreeSet::new()));
+    assert_eq!(names(&roster), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! What a rule makes of one export, before the others are looked at. Refuses to decide.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::collect::Held;
@@ -25,6 +25,8 @@ pub(super) struct Candidate {
     pub(super) meta: Arc<Meta>,
     /// The path that it manages; no two resources may have the same.
     pub(super) target: Option<PathBuf>,
+    /// The directory that no way to it may leave.
+    pub(super) within: Option<Arc<Path>>,
     /// The full rule that took it.
     pub(super) rule: Option<Arc<FullRule>>,
     pub(super) revision: i64,

@@ -26,8 +26,9 @@ pub(super) fn apply(
 ) {
     for (rule, count) in rules.all.iter().zip(counts) {
         let Rule::Full(ready) = rule else { continue };
-        let Some(wanted) = violated(ready.rule.expect, *count) else { continue };
-        let id = &ready.rule.id;
+        let (expect, id) = (ready.rule.expect, &ready.rule.id);
+        let shrunk = || place.local.shrinking.violated(id, expect, *count);
+        let Some(wanted) = violated(expect, *count).or_else(shrunk) else { continue };
         candidates.retain(|one| one.rule.as_ref().is_none_or(|rule| rule.id != *id));
         let before = candidates.len();
         candidates.extend(made_before(rules, ready, place));
@@ -49,7 +50,7 @@ fn violated(expect: Expect, count: usize) -> Option<String> {
 }
 
 /// What a rule made last, as if it made it again.
-fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candidate> {
+pub(super) fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candidate> {
     let last = place.previous.iter().filter(|one| one.rule.as_ref() == Some(&ready.rule.id));
     last.filter_map(|one| {
         let kind = (rules.kinds)(one.id.kind())?;
@@ -62,6 +63,7 @@ fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candi
             fields: one.fields.clone(),
             meta: Arc::clone(&one.meta),
             target: build(kind, &one.id, &one.fields).ok()?,
+            within: ready.fence.clone(),
             rule: Some(Arc::clone(&ready.rule)),
             revision: 0,
         })

@@ -2,11 +2,13 @@
 //!
 //! Refuses to make a value fit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::collect::Code;
 use crate::collect::record::shown;
 use crate::ident::ResourceId;
+use crate::kind::file::clean;
 use crate::kind::{FieldDef, FieldType, Kind};
 use crate::spec::{Fields, Value};
 
@@ -17,6 +19,12 @@ pub(super) fn leaves(path: &str, within: &str) -> bool {
         Some(rest) => rest.split('/').any(|part| part == ".."),
         None => true,
     }
+}
+
+/// The directory that whoever opens a path must not leave. The root directory keeps nobody in.
+pub(super) fn fence(within: &str) -> Option<Arc<Path>> {
+    let clean = clean(within);
+    (clean != "/").then(|| Path::new(&clean).into())
 }
 
 /// The path that the resource manages, once the kind takes the fields.

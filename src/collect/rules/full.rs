@@ -4,9 +4,10 @@
 //! Refuses to let a path out of the rule's directory, whoever wrote it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::fields::{build, check_fields, leaves};
+use super::fields::{build, check_fields, fence, leaves};
 use super::{Candidate, One, Trace, consent, held};
 use crate::collect::record::shown;
 use crate::collect::{Code, Held};
@@ -26,6 +27,8 @@ pub(super) struct Ready {
     pub(super) gather: Option<Vec<(String, Setting)>>,
     /// The directory that no path may leave, as far as the rule names one.
     within: Option<String>,
+    /// The same for whoever opens it.
+    pub(super) fence: Option<Arc<Path>>,
 }
 
 /// A value whose texts are templates.
@@ -51,6 +54,7 @@ impl Ready {
             set: settings(&rule.set, Scope::Export)?,
             gather: gather.transpose()?,
             within: within(rule).map(str::to_owned),
+            fence: within(rule).and_then(fence),
             rule: Arc::clone(rule),
         })
     }
@@ -252,6 +256,7 @@ fn make(
         fields,
         meta: Arc::clone(&said.meta),
         target,
+        within: rule.fence.clone(),
         rule: Some(Arc::clone(said)),
         revision: one.export.revision,
     })

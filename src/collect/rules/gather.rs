@@ -39,6 +39,7 @@ pub(super) fn one(
             fields,
             meta: Arc::clone(&rule.rule.meta),
             target,
+            within: rule.fence.clone(),
             rule: Some(Arc::clone(&rule.rule)),
             revision: exports.iter().map(|one| one.revision).max().unwrap_or_default(),
         })
@@ -63,7 +64,7 @@ fn consents(
     if !allows(Consent::Power) {
         return Err((Code::Xc06, format!("{} needs allow: [power]; refused", kind.name())));
     }
-    let stranger = |one: &&&Export| !rules.host(&one.address.from).1;
+    let stranger = |one: &&&Export| !rules.is_proved(one);
     match exports.iter().find(stranger) {
         Some(one) if !allows(Consent::Unauthenticated) => {
             let text = format!("exporter {} not authenticated; refused", one.address.from);
@@ -95,7 +96,7 @@ fn make(
             host: &one.address.from,
             channel: &one.address.channel,
             labels: &one.labels,
-            host_labels: rules.host(&one.address.from).0,
+            host_labels: rules.labels_of(&one.address.from),
             fields: match &one.content {
                 Content::Fields(fields) => fields,
                 _ => &none,

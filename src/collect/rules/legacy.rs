@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::fields::{check_fields, leaves};
+use super::fields::{check_fields, fence, leaves};
 use super::{Candidate, One, consent, held};
 use crate::collect::record::shown;
 use crate::collect::{Code, Held};
@@ -103,6 +103,7 @@ fn make(rule: &Merged<'_>, one: &One<'_>) -> Result<Candidate, (Code, String)> {
         fields,
         meta: Arc::default(),
         target,
+        within: rule.pattern.and_then(fence),
         rule: None,
         revision: one.export.revision,
     })

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::Address;
+use crate::collect::{Address, Content};
 use crate::kind::file::result_path;
-use crate::spec::{CollectRule, HostSelector, Value};
+use crate::spec::{CollectRule, Fields, HostSelector, Value};
 
 /// How many random cases; more of them by `QUORATE_CASES`.
 fn cases() -> u32 {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::collect::Address;
 use crate::collect::policy::PolicyRule;
+use crate::collect::{Address, Content};
 use crate::kind::file::result_path;
 use crate::spec::{HostSelector, Value};
 use crate::yaml;
@@ -60,6 +60,7 @@ struct Try {
     me: Me,
     hosts: BTreeMap<HostName, HostInfo>,
     policy: Policy,
+    proved: Option<i64>,
 }
 
 /// What a file says beside its name, which has to be right.
@@ -91,19 +92,22 @@ fn site(exports: Vec<Export>, rest: &str) -> Try {
         me: Me::new(host("lb1")),
         hosts: BTreeMap::new(),
         policy: Policy::Absent,
+        proved: None,
     }
 }
 
 impl Try {
     fn run(&self) -> Collection {
         let exports: Vec<Arc<Export>> = self.exports.iter().cloned().map(Arc::new).collect();
-        let site = Site { me: &self.me, hosts: &self.hosts, policy: &self.policy };
+        let site =
+            Site { me: &self.me, hosts: &self.hosts, policy: &self.policy, proved: self.proved };
         run_at(&site, &exports, &self.program.collect, &self.program, &self.previous)
     }
 
     fn explain(&self, name: &str) -> crate::collect::explain::Explained {
         let exports: Vec<Arc<Export>> = self.exports.iter().cloned().map(Arc::new).collect();
-        let site = Site { me: &self.me, hosts: &self.hosts, policy: &self.policy };
+        let site =
+            Site { me: &self.me, hosts: &self.hosts, policy: &self.policy, proved: self.proved };
         let rules = &self.program.collect;
         let all =
             crate::collect::explain::explain(&site, &exports, rules, &self.program, &self.previous);

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use super::judged::Judgements;
+use super::shrinking::Shrinking;
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
@@ -43,9 +46,13 @@ pub(super) fn settle(
 }
 
 /// What a program manages, found when it is first asked for: each of its resources has to be built
-/// for that.
+/// for that. And what its rules said of each export last.
 #[derive(Debug, Default)]
-pub struct Local(OnceLock<Managed>);
+pub struct Local {
+    managed: OnceLock<Managed>,
+    pub(super) judgements: Judgements,
+    pub(super) shrinking: Shrinking,
+}
 
 /// The resources of the local graph, and where they work.
 #[derive(Debug)]
@@ -56,7 +63,27 @@ struct Managed {
 
 impl Local {
     fn of(&self, kinds: Kinds, program: &Program) -> &Managed {
-        self.0.get_or_init(|| Managed::of(kinds, program))
+        self.managed.get_or_init(|| Managed::of(kinds, program))
+    }
+
+    /// It is this time now, counted from any moment: rules that hold a set do so for a while.
+    pub fn at(&self, now: Duration) {
+        self.shrinking.at(now);
+    }
+
+    /// When the first rule ceases to hold its last set: the exports have to be looked at then.
+    pub fn next_look(&self) -> Option<Duration> {
+        self.shrinking.next()
+    }
+
+    /// A person takes the next set of this rule as it is; false when the rule holds none.
+    pub fn accept(&self, rule: &str) -> bool {
+        self.shrinking.accept(rule)
+    }
+
+    /// How many exports the rules were asked about in the last run: those that differ.
+    pub fn judged(&self) -> usize {
+        self.judgements.count()
     }
 }
 
@@ -163,6 +190,7 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
             meta: Arc::clone(&kept.meta),
             from,
             rule: kept.rule.as_ref().map(|rule| Arc::clone(&rule.id)),
+            within: kept.within.clone(),
         },
         target: kept.target.clone(),
     }

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::Address;
+use crate::collect::{Address, Content};
 use crate::diag::Span;
+use crate::ident::ResourceId;
 use crate::kind::file::result_path;
-use crate::spec::{Export as Marked, HostSelector, ResourceSpec, Value};
+use crate::spec::{Export as Marked, Fields, HostSelector, ResourceSpec, Value};
 
 fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()

@@ -127,7 +127,8 @@ fn what_was_not_changed_keeps_its_built_resource() {
 fn collected(name: &str, content: &str, from: &[&str]) -> Collected {
     let from = from.iter().map(|host| HostName::parse(host).expect("a host name")).collect();
     let fields = fields(&[("content", content)]);
-    Collected { id: ResourceId::new("file", name), fields, meta: Arc::default(), from, rule: None }
+    let (id, meta) = (ResourceId::new("file", name), Arc::default());
+    Collected { id, fields, meta, from, rule: None, within: None }
 }
 
 #[test]

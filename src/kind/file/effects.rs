@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::unistd::{Group, User};
 use tokio_util::sync::CancellationToken;
 
-use super::super::way::{Way, directory, missing};
+use super::super::fence::At;
+use super::super::way::{Way, missing};
 use super::super::{Context, Managed, Mover, Outcome, Ways};
 use super::material::Material;
 use super::mirror::{Mirror, managed_below};
@@ -32,10 +33,17 @@ pub(super) struct Job<'a> {
     pub(super) managed: &'a Managed,
     pub(super) mover: &'a Mover,
     pub(super) ways: &'a Ways,
+    /// The directory that no way may leave.
+    pub(super) within: Option<&'a Path>,
     pub(super) cancel: &'a CancellationToken,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The path, with the directory that the way to it must not leave.
+    fn at(&self, path: &'a Path) -> At<'a> {
+        At { path, within: self.within }
+    }
+
     /// Refuses when the run was given up.
     pub(super) fn go_on(&self) -> Result<(), Trouble> {
         if self.cancel.is_cancelled() {
@@ -64,11 +72,11 @@ pub(super) fn run(path: &Path, wanted: &Wanted, cx: &Context) -> Result<Outcome,
     // A tree takes long: nothing of it is kept for others, nor taken from them.
     let none = Ways::default();
     let ways = if matches!(wanted.body, Body::Tree { .. }) { &none } else { &cx.ways };
-    let job = Job { apply: cx.apply, managed, mover, ways, cancel };
+    let job = Job { apply: cx.apply, managed, mover, ways, within: cx.within.as_deref(), cancel };
     converge(path, wanted, &job)
 }
 
-fn converge(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, String> {
+fn converge<'a>(path: &'a Path, wanted: &Wanted, job: &Job<'a>) -> Result<Outcome, String> {
     let mut raced = String::new();
     for _ in 0..TRIES {
         match attempt(path, wanted, job) {
@@ -86,7 +94,7 @@ fn converge(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Stri
     Err(raced)
 }
 
-fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Trouble> {
+fn attempt<'a>(path: &'a Path, wanted: &Wanted, job: &Job<'a>) -> Result<Outcome, Trouble> {
     let name = shown(path, wanted.directory);
     let mut material = Material::gather(&wanted.body, job)?;
     let ids = resolve(wanted).map_err(Trouble::Lacking)?;
@@ -94,7 +102,7 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         let text = format!("{name}: cannot look at it: {}", os_reason(&error));
         if Unsteady::is(&error) { Trouble::Raced(text) } else { Trouble::Failed(text) }
     };
-    let mut way = find_way(path, job.ways).map_err(cannot_look)?;
+    let mut way = find_way(job.at(path), job.ways).map_err(cannot_look)?;
     let kept = way.as_ref().is_some_and(Way::is_kept);
     let observed = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
     let rights = Rights { ids, mode: wanted.mode.or_else(|| material.mode(&observed)) };
@@ -115,7 +123,7 @@ fn attempt(path: &Path, wanted: &Wanted, job: &Job<'_>) -> Result<Outcome, Troub
         let error = explain(path, &name, blamed, &error);
         job.ways.forget();
         // Not kept: the next attempt opens it itself, and what fails there is no race.
-        let way = find_way(path, &Ways::default()).map_err(cannot_look)?;
+        let way = find_way(job.at(path), &Ways::default()).map_err(cannot_look)?;
         let now = observe(way.as_ref(), path, wanted, &mut material, job).map_err(cannot_look)?;
         return Err(if now == observed && !unsteady && !kept {
             Trouble::Failed(error)
@@ -168,8 +176,8 @@ fn shown(path: &Path, directory: bool) -> String {
 }
 
 /// The way to the path; nothing when a directory on it is missing.
-fn find_way<'a>(path: &'a Path, ways: &Ways) -> io::Result<Option<Way<'a>>> {
-    match Way::along(path, ways) {
+fn find_way<'a>(at: At<'a>, ways: &Ways) -> io::Result<Option<Way<'a>>> {
+    match Way::along(at, ways) {
         Err(error) if missing(&error) => Ok(None),
         way => way.map(Some),
     }
@@ -264,14 +272,17 @@ fn perform<'a>(
     material: &mut Material<'_>,
     wanted: &Wanted,
     (room, action): (Option<&Action>, &Action),
-    job: &Job<'_>,
+    job: &Job<'a>,
 ) -> io::Result<()> {
     if *action == Action::MakeParents {
-        *way = Some(Way::within(make_parents(path)?, path));
+        *way = Some(Way::within(make_parents(job.at(path))?, path));
         return Ok(());
     }
     let way = way.as_ref().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
     let place = Place::of(way);
+    if matches!(action, Action::MakeFile(_) | Action::Write { .. }) {
+        job.ways.take_turn();
+    }
     let make_room = || room.map_or(Ok(()), |room| remove(way, path, room, job));
     match *action {
         Action::MakeParents => Ok(()),
@@ -313,11 +324,11 @@ fn remove(way: &Way<'_>, path: &Path, action: &Action, job: &Job<'_>) -> io::Res
 }
 
 /// Makes what is missing on the way to the path, and opens the directory that it lies in.
-fn make_parents(path: &Path) -> io::Result<OwnedFd> {
+fn make_parents(at: At<'_>) -> io::Result<OwnedFd> {
     let mut absent = Vec::new();
     let mut found = Err(ErrorKind::NotFound.into());
-    for ancestor in path.ancestors().skip(1) {
-        found = directory(ancestor);
+    for ancestor in at.path.ancestors().skip(1) {
+        found = at.directory(ancestor);
         match &found {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 absent.extend(ancestor.file_name())

@@ -26,6 +26,9 @@ pub fn result_path(name: &str, fields: &Fields) -> String {
 /// The shortest path that means the same: no empty parts, no `.`, and `..` taken off with the part
 /// before it.
 pub fn clean(path: &str) -> String {
+    if is_clean(path) {
+        return path.to_owned();
+    }
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -46,6 +49,12 @@ pub fn clean(path: &str) -> String {
         (false, true) => ".".to_owned(),
         (false, false) => parts.join("/"),
     }
+}
+
+/// Whether an absolute path is as short as it can be, as most are; of `/` this says nothing.
+fn is_clean(path: &str) -> bool {
+    let Some(inside) = path.strip_prefix('/') else { return false };
+    inside.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// [`clean`], as a path.
@@ -72,6 +81,8 @@ fn directory_part(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::spec::Value;
 
@@ -137,8 +148,22 @@ mod tests {
             ("a/../..", ".."),
             ("../../a", "../../a"),
             ("/a/b/", "/a/b"),
+            ("/a//b", "/a/b"),
+            ("/a/./.b/c.d", "/a/.b/c.d"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/.", "/"),
         ] {
             assert_eq!(clean(path), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_clean_already_stays_as_it_is(parts in prop::collection::vec("[a.]{1,3}", 1..5)) {
+            let path = format!("/{}", parts.join("/"));
+            let same = !parts.iter().any(|part| part == "." || part == "..");
+            prop_assert_eq!((is_clean(&path), clean(&path) == path), (same, same));
         }
     }
 }

@@ -27,6 +27,9 @@ use super::root::go_on;
 /// How much is compared at a time, in bytes.
 const COMPARE_CHUNK: usize = 64 << 10;
 
+/// The modes that let others read and run a file, and no more.
+const OTHERS_READ: u32 = 0o755;
+
 /// How much is copied before it is asked whether the run was given up, in bytes.
 const COPY_CHUNK: u64 = 8 << 20;
 
@@ -201,9 +204,7 @@ impl<'a> Place<'a> {
         room: impl FnOnce() -> io::Result<()>,
         mover: &Mover,
     ) -> io::Result<()> {
-        let Rights { ids, mode } = rights;
-        // Nobody else may use it before it has its owner and mode.
-        let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
+        let first = first_mode(rights, new);
         let (temporary, mut file) = Temporary::file(self.dir, first)?;
         if !new {
             carry_from(self.dir, self.name, &file)?;
@@ -214,7 +215,7 @@ impl<'a> Place<'a> {
                 pour(source, &mut file, bytes, cancel)?
             }
         }
-        finish(&file, ids, mode)?;
+        finish(&file, rights, first)?;
         drop(file);
         room()?;
         let name = temporary.name.clone();
@@ -237,10 +238,11 @@ impl<'a> Place<'a> {
 
     /// Makes an empty file where nothing is.
     pub(in crate::kind) fn make_file(&self, ids: Ids, mode: Option<u32>) -> io::Result<()> {
-        let first = Mode::from_bits_truncate(if mode.is_some() { 0o600 } else { 0o666 });
+        let rights = Rights { ids, mode };
+        let first = first_mode(rights, true);
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = File::from(openat(self.dir, self.name, flags, first)?);
-        finish(&file, ids, mode)
+        finish(&file, rights, first)
     }
 
     /// Makes a directory where nothing is.
@@ -336,8 +338,25 @@ fn ends(file: &mut File) -> io::Result<()> {
     }
 }
 
-/// Owner first: changing it takes the set-id bits off.
-fn finish(file: &File, ids: Ids, mode: Option<u32>) -> io::Result<()> {
+/// The mode that a file is made with: nobody else may use it before it has its owner and mode. A
+/// new one that stays ours and that others at most read has its mode from the beginning, and needs
+/// no further call for that.
+fn first_mode(rights: Rights, new: bool) -> Mode {
+    Mode::from_bits_truncate(match rights.mode {
+        None => 0o666,
+        Some(mode) if new && rights.ids == Ids::default() && mode & !OTHERS_READ == 0 => mode,
+        Some(_) => 0o600,
+    })
+}
+
+/// Gives a file that was made with the mode `first` its owner and mode. Owner first: changing it
+/// takes the set-id bits off.
+fn finish(file: &File, Rights { ids, mode }: Rights, first: Mode) -> io::Result<()> {
+    // The process's mask and the directory's defaults may have taken some of it away.
+    let asked = ids == Ids::default() && mode == Some(first.bits());
+    if asked && file.metadata()?.mode() & MODE_MASK == first.bits() {
+        return Ok(());
+    }
     if ids != Ids::default() {
         let now = file.metadata()?;
         let uid = ids.uid.filter(|uid| *uid != now.uid());

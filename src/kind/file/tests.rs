@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::super::trial::{build_values, changed, context, would_change};
-use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource, Ways};
+use super::super::{Context, FieldError, FieldType, Managed, Outcome, Resource, Turns, Ways};
 use super::FIELDS;
 use crate::spec::Value;
 
+mod beneath;
 mod sources;
 
 /// Text fields as they stand in a file.
@@ -188,6 +189,25 @@ async fn new_content_keeps_the_access_list_and_the_notes_of_a_file() {
     super::super::replace::replace(&path, 0o600, write).unwrap();
     assert_eq!((get(&path, access), mode(&path)), (Some(list()), 0o640));
     assert_eq!(scene.names(), ["f"]);
+}
+
+#[tokio::test]
+async fn a_new_file_has_its_mode_whatever_its_directory_gives() {
+    use super::super::extras::tests::{list, set};
+    for gives in [false, true] {
+        let scene = Scene::new();
+        if gives && !set(scene.dir.path(), "system.posix_acl_default", &list()) {
+            return;
+        }
+        for bits in [0o600, 0o640, 0o644, 0o664, 0o755, 0o2755] {
+            let text = format!("{bits:04o}");
+            for (name, field) in [("f", ("content", "new")), ("e", ("state", "exists"))] {
+                let name = format!("{name}{text}");
+                scene.run(&name, &[field, ("mode", &text)]).await.unwrap();
+                assert_eq!(mode(&scene.path(&name)), bits, "{name}, {gives}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -377,7 +397,7 @@ async fn a_file_that_comes_and_goes_while_it_is_looked_at_is_no_error() {
 #[tokio::test]
 async fn runs_that_share_their_ways_open_a_directory_once_and_anew_when_it_is_gone() {
     let mut scene = Scene::new();
-    scene.cx.ways = Ways::keeping();
+    scene.cx.ways = Ways::keeping(&Turns::default());
     let content = [("content", "x")];
     fs::create_dir(scene.path("d")).unwrap();
     changed(scene.run("d/a", &content).await);

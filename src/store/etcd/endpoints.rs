@@ -165,6 +165,12 @@ impl Endpoints {
         }
     }
 
+    /// Has the next call open a channel of its own, with what is shown to servers by now.
+    pub fn renew(&self) {
+        self.guard().active = None;
+        self.changed.notify_waiters();
+    }
+
     /// The active endpoint; waits until there is one. One search goes on at a time, its pauses
     /// included, however many wait: each try costs a handshake where certificates are shown.
     pub async fn acquire(&self) -> Bound {

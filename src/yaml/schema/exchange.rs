@@ -75,8 +75,10 @@ pub(super) fn term(key: &str) -> Value {
         "labels" => json!({"$ref": "#/$defs/map", "description": "labels for the rules of others"}),
         "set" => reference("set", "fields of the published copy; texts are templates"),
         "only" => reference("texts", "the fields that are published; all without it"),
-        "lifetime" => json!({"enum": ["session", "permanent", null],
-            "description": "as long as its host is present, or until it is withdrawn"}),
+        "lifetime" => json!({"type": ["string", "null"],
+            "pattern": "^(session|permanent|[0-9]+[smhd])$",
+            "description": "as long as its host is present, until it is withdrawn, or so long \
+                after its host was present, for instance 10m"}),
         "when" => json!({"enum": ["declared", null],
             "description": "when it is published: as soon as it is declared"}),
         _ => Value::Null,
@@ -122,8 +124,15 @@ fn rule_key(key: &str) -> Value {
         "gone" => json!({"enum": ["forget", "freeze", null],
             "description": "what becomes of what is no longer exported"}),
         "expect" => {
-            let number = |_| reference("int", "how many exports");
-            json!({"anyOf": [{"type": "null"}, object(&["max", "min"], number, &[])],
+            let one = |key: &str| match key {
+                "max_drop" => json!({"type": "string", "pattern": "^[0-9]+ *%$",
+                    "description": "how much fewer there may be at once"}),
+                "hold" => json!({"type": "string", "pattern": "^[0-9]+[smhd]$",
+                    "description": "for how long more than that is not believed; 10m when absent"}),
+                _ => reference("int", "how many exports"),
+            };
+            json!({"anyOf": [{"type": "null"},
+                object(&["hold", "max", "max_drop", "min"], one, &[])],
                 "description": "how many exports there should be; otherwise the last set stays"})
         }
         "after" => reference("texts", "KIND[NAME] or rule:ID that run before what it makes"),

@@ -35,10 +35,11 @@ use crate::ui::Ui;
 #[group(skip)]
 pub(super) struct Options {
     /// With `cluster`: only these rows: A1 formation, A7 leader gone, A8 other sizes, A10 stopping,
-    /// A11 rolling, A12 cold restart, G16 formation, growth and leader gone with short timers; and, only
-    /// when named: A1-random formation in any order, A25 many agents, A26 soak
+    /// A11 rolling, A12 cold restart, G16 formation, growth and leader gone with short timers;
+    /// and, only when named: A1-random formation in any order, A25 many agents, A26 soak. With
+    /// `collect`: S11 a value to other hosts, S12 many exports, G14 one change among ten thousand
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
-    rows: Vec<String>,
+    pub(super) rows: Vec<String>,
     /// With `cluster`: without certificates, on both sides
     #[arg(long)]
     plain: bool,

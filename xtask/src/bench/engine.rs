@@ -49,7 +49,7 @@ pub(super) struct Options {
     no_peers: bool,
     /// Append one line of JSON for each row to this file
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Be the least program that repairs files, in this folder
     #[arg(long, hide = true, value_name = "FOLDER")]
     pub(super) serve: Option<PathBuf>,

@@ -4,7 +4,7 @@
 use super::problem::{At, Problem};
 
 /// Every attribute, for hints.
-pub(crate) const KNOWN: [&str; 20] = [
+pub(crate) const KNOWN: [&str; 25] = [
     "node",
     "host",
     "id",
@@ -24,6 +24,11 @@ pub(crate) const KNOWN: [&str; 20] = [
     "norun",
     "reason",
     "topology",
+    "schema",
+    "graph",
+    "timeline",
+    "capture",
+    "tty",
     "caption",
 ];
 

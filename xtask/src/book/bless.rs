@@ -11,7 +11,7 @@ use super::judge::{Seen, fits, recorded};
 use super::pattern::{Match, Op, Pattern, json};
 use super::problem::At;
 use super::record::{BlockRecord, ChapterRecord, FileRecord, SCHEMA};
-use super::topology;
+use super::{timeline, topology};
 
 /// Lines of a file to replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,12 @@ fn still_good(block: &Block, record: &BlockRecord, seen: Option<&Seen>) -> bool 
     }
     let Action::Console(console) = &block.action else {
         let Some(now) = seen.and_then(|seen| seen.steps.first()) else { return true };
-        return record.steps.first().is_some_and(|then| topology::same(&then.lines, &now.lines));
+        let same = match &block.action {
+            Action::Timeline { .. } => timeline::same,
+            Action::Made { .. } => |then: &[String], now: &[String]| then == now,
+            _ => topology::same,
+        };
+        return record.steps.first().is_some_and(|then| same(&then.lines, &now.lines));
     };
     let good = |(step, got): (&Step, &super::record::StepRecord)| {
         step.command == got.command

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::header::Header;
+use super::made::Made;
 use super::pattern::Match;
 use super::problem::At;
 use super::source::Source;
@@ -66,6 +67,18 @@ pub(crate) enum Action {
         /// Text under the picture.
         caption: String,
     },
+    /// Draws when the resources of nodes came to be as they are.
+    Timeline {
+        /// Text under the picture.
+        caption: String,
+    },
+    /// Shows what the agent makes.
+    Made {
+        /// What it is.
+        made: Made,
+        /// Text under it.
+        caption: String,
+    },
     /// Shown, not run, and why.
     NotRun(String),
 }
@@ -87,6 +100,27 @@ pub(crate) struct Console {
     pub(crate) how: Match,
     /// What happens with the second stream.
     pub(crate) stderr: Stderr,
+    /// Width and height of the terminal that it runs on, if it runs on one.
+    pub(crate) terminal: Option<(u16, u16)>,
+    /// What of its output later commands get to see.
+    pub(crate) capture: Option<Capture>,
+}
+
+/// A value that later commands of the chapter name as `${NAME}`.
+#[derive(Clone, Debug)]
+pub(crate) struct Capture {
+    /// Upper-case letters, digits and underscores.
+    pub(crate) name: String,
+    /// Finds it in its one group.
+    pub(crate) regex: regex::Regex,
+}
+
+impl Capture {
+    /// The value in some lines.
+    pub(crate) fn of(&self, lines: &[String]) -> Option<String> {
+        let found = lines.iter().find_map(|line| self.regex.captures(line))?;
+        found.get(1).map(|value| value.as_str().to_owned())
+    }
 }
 
 /// How a console block runs.

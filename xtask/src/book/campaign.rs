@@ -7,16 +7,18 @@ use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::block::{Action, Block};
+use super::cache::{self, Cache};
 use super::header::Making;
 use super::judge::{self, Drift};
 use super::library::{Library, Page, record_path};
 use super::record::ChapterRecord;
 use super::runner::{self, Outcome, Run};
 use super::stage::{Real, Stage as _};
-use super::{bless, junit, provenance, record, topology};
+use super::{bless, crew, floors, junit, provenance, record, timeline, topology};
 use crate::lab;
 use crate::paths::{self, Exit};
 
@@ -36,6 +38,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
+    /// Run chapters too that were fine with the same text, files and programs
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// How many chapters at once
+    #[arg(long, value_name = "N", default_value_t = crew::JOBS,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) jobs: u8,
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
@@ -106,41 +115,121 @@ pub(crate) fn verify(
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut all = Vec::new();
-    let mut stamp = provenance::begin(library);
+    let stamp = Mutex::new(provenance::begin(library));
+    let remembers = !options.no_cache && options.repeat == 1 && options.block.is_none();
+    let memory = Mutex::new(Memory::new(library, remembers)?);
+    let one = |page: &Page| {
+        if held(&memory).knows(library, page) {
+            note(options, &format!("chapter {}  as it was in its last run", page.chapter.name));
+            let (page, outcome) = (page.clone(), Outcome::default());
+            return Ok(Played { page, outcome, drifts: Vec::new() });
+        }
+        let mut played = play(library, page, options, Some(&stamp))?;
+        let record = library.record(&page.chapter.name)?;
+        played.drifts.extend(stored(library, &played, &record));
+        if !options.json {
+            // In one piece: another chapter may be writing, too.
+            eprint!("{}", played.drifts.iter().map(Drift::report).collect::<String>());
+        }
+        held(&memory).note(library, &played);
+        Ok(played)
+    };
     for _round in 0..options.repeat {
-        for page in pages {
-            let mut played = play(library, page, options, Some(&mut stamp))?;
-            let record = library.record(&page.chapter.name)?;
-            played.drifts.extend(stored(library, &played, &record));
-            if !options.json {
-                for drift in &played.drifts {
-                    eprint!("{}", drift.report());
-                }
-            }
-            let stop = !played.drifts.is_empty() && !options.keep_going;
-            all.push(played);
-            if stop && options.repeat > 1 {
-                break;
-            }
+        all.extend(crew::each(pages, options.jobs, &one)?);
+        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
+            break;
         }
     }
     if let Some(file) = &options.junit {
         fs::write(file, junit::report(&all))?;
     }
     let mut good = summary(&all, options, started);
+    let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
+    memory.cache.save();
     if full && options.block.is_none() {
-        let fired: BTreeSet<&String> = all.iter().flat_map(|one| &one.outcome.fired).collect();
+        let fired: BTreeSet<&String> =
+            all.iter().flat_map(|one| &one.outcome.fired).chain(&memory.fired).collect();
         let rules = library.rules()?;
         for idle in rules.general().filter(|name| !fired.contains(&(*name).to_owned())) {
             eprintln!("error: redaction rule `{idle}` fired nowhere; remove it or limit its scope");
             good = false;
         }
-        if good {
+        let chapters: Vec<_> = pages.iter().map(|page| &page.chapter).collect();
+        for missed in floors::missed(&chapters) {
+            eprintln!("error: {missed}");
+            good = false;
+        }
+        if good && memory.passed == 0 {
+            let stamp = stamp.into_inner().unwrap_or_else(PoisonError::into_inner);
             provenance::finish(stamp, &all)?;
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
 }
+
+fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was fine before, and so is not run again.
+struct Memory {
+    cache: Cache,
+    rules: String,
+    /// The key of the nodes' image; none when nothing is remembered.
+    image: Option<String>,
+    /// Rules that fired in chapters that were not run again.
+    fired: Vec<String>,
+    /// How many those are.
+    passed: usize,
+}
+
+impl Memory {
+    fn new(library: &Library, remembers: bool) -> anyhow::Result<Memory> {
+        Ok(Memory {
+            cache: Cache::load(),
+            rules: library.read("book/redactions.toml").unwrap_or_default(),
+            image: if remembers { Some(lab::image_key()?) } else { None },
+            fired: Vec::new(),
+            passed: 0,
+        })
+    }
+
+    fn key(&self, library: &Library, page: &Page) -> Option<String> {
+        let files = library.files(&page.chapter);
+        Some(cache::key(&page.chapter, &files, &self.rules, self.image.as_deref()?))
+    }
+
+    /// Whether a chapter was fine as it is, and its record is of it.
+    fn knows(&mut self, library: &Library, page: &Page) -> bool {
+        let chapter = &page.chapter;
+        let Some(key) = self.key(library, page) else { return false };
+        let Some(known) = self.cache.of(&chapter.name, &key).cloned() else { return false };
+        let recorded = library.record(&chapter.name).is_ok_and(|record| {
+            judge::records(chapter, &record, &library.files(chapter)).is_empty()
+        });
+        if recorded {
+            self.fired.extend(known.fired);
+            self.passed += 1;
+        }
+        recorded
+    }
+
+    fn note(&mut self, library: &Library, played: &Played) {
+        let name = &played.page.chapter.name;
+        match self.key(library, &played.page).filter(|_| played.drifts.is_empty()) {
+            Some(key) => {
+                let fired = played.outcome.fired.iter().cloned().collect();
+                self.cache.keep(name, key, fired);
+            }
+            None => self.cache.forget(name),
+        }
+    }
+}
+
+/// Whether two recorded pictures show the same.
+type Same = fn(&[String], &[String]) -> bool;
+/// What the agent makes is the same to the letter.
+const MADE: Same = |now, then| now == then;
 
 /// Differences to the records, without those that the run reported already.
 fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Drift> {
@@ -149,15 +238,25 @@ fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Dri
     for (index, seen) in &played.outcome.seen {
         let block = &chapter.blocks[*index];
         let recorded = record.blocks.iter().find(|one| Some(&one.id) == block.id.as_ref());
-        let (Action::Topology { .. }, Some(recorded)) = (&block.action, recorded) else { continue };
+        let (same, what): (Same, _) = match &block.action {
+            Action::Topology { .. } => {
+                (topology::same, "shows another cluster than the recorded one")
+            }
+            Action::Timeline { .. } => {
+                (timeline::same, "shows another timeline than the recorded one")
+            }
+            Action::Made { .. } => (MADE, "is not what was recorded"),
+            Action::Console(_) | Action::File(_) | Action::NotRun(_) => continue,
+        };
+        let Some(recorded) = recorded else { continue };
         let (Some(now), Some(then)) = (seen.steps.first(), recorded.steps.first()) else {
             continue;
         };
-        if !topology::same(&then.lines, &now.lines) {
+        if !same(&then.lines, &now.lines) {
             drifts.push(Drift {
                 at: block.at.clone(),
                 label: format!("block {}", block.label()),
-                what: "shows another cluster than the recorded one".into(),
+                what: what.into(),
                 diff: judge::unified(&then.lines, &now.lines),
                 next: format!("accept with: cargo xtask book bless --block {}", block.label()),
             });
@@ -173,7 +272,7 @@ fn play(
     library: &Library,
     page: &Page,
     options: &Options,
-    stamp: Option<&mut provenance::Stamp>,
+    stamp: Option<&Mutex<provenance::Stamp>>,
 ) -> anyhow::Result<Played> {
     let chapter = &page.chapter;
     let played = |outcome: Outcome| {
@@ -187,11 +286,13 @@ fn play(
     note(options, &format!("chapter {}", chapter.name));
     let stage = Real::up(chapter)?;
     if let Some(stamp) = stamp {
-        stamp.versions(&stage);
+        held(stamp).versions(&stage);
     }
     let rules = library.rules()?;
+    // With several chapters at once each line says to which it belongs.
+    let whose = if options.jobs > 1 { format!("{}: ", chapter.name) } else { String::new() };
     let progress = |block: &Block| {
-        note(options, &format!("  {:<28} {}", block.label(), block.place_name()));
+        note(options, &format!("  {whose}{:<28} {}", block.label(), block.place_name()));
     };
     let run = Run {
         rules: &rules,
@@ -210,7 +311,7 @@ fn play(
     let down = stage.down();
     let outcome = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     down?;
-    note(options, &format!("  done in {:.1} s", started.elapsed().as_secs_f64()));
+    note(options, &format!("  {whose}done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(played(outcome))
 }
 
@@ -265,7 +366,7 @@ fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
 pub(crate) fn bless(
     library: &Library,
     pages: &[Page],
-    reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
+    reload: &(dyn Fn() -> anyhow::Result<Vec<Page>> + Sync),
     options: &Options,
     manner: Manner,
 ) -> anyhow::Result<ExitCode> {
@@ -273,27 +374,35 @@ pub(crate) fn bless(
         let text = "examples/ has changes that are not committed; commit them, or give --yes";
         return Err(Exit::error(Exit::FAILED, text));
     }
-    let options = Options { keep_going: true, ..options.clone() };
-    let mut good = true;
-    for page in pages {
+    // Who is asked is asked about one chapter at a time.
+    let jobs = if manner.yes { options.jobs } else { 1 };
+    let options = Options { keep_going: true, jobs, ..options.clone() };
+    let writing = Mutex::new(());
+    let one = |page: &Page| {
         let mut played = play(library, page, &options, None)?;
         if let Some(id) = &options.block {
             let blocks = &page.chapter.blocks;
             played.outcome.seen.retain(|at, _| blocks[*at].id.as_ref() == Some(id));
         }
-        good &= accept(library, &mut played, reload, manner)?;
-    }
+        let _alone = held(&writing);
+        accept(library, &mut played, reload, manner)
+    };
+    let good = crew::each(pages, jobs, &one)?.into_iter().all(|good| good);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
 }
 
 /// Writes one chapter; says whether all of it could be accepted.
-fn accept(
+pub(crate) fn accept(
     library: &Library,
     played: &mut Played,
     reload: &dyn Fn() -> anyhow::Result<Vec<Page>>,
     manner: Manner,
 ) -> anyhow::Result<bool> {
     let chapter = &played.page.chapter;
+    if !reload()?.iter().any(|page| page.chapter.source == chapter.source) {
+        eprintln!("error: chapter {} was edited while it ran; bless it again", chapter.name);
+        return Ok(false);
+    }
     let edits = bless::edits(chapter, &played.outcome.seen);
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     for edit in &edits {

@@ -8,8 +8,9 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 use sha2::{Digest, Sha256};
 
 use super::attributes::{self, Attribute};
-use super::block::{Action, Block, Chapter, Console, Mode, Place, Shown, Stderr, Step};
+use super::block::{Action, Block, Capture, Chapter, Console, Mode, Place, Shown, Stderr, Step};
 use super::header::{self, Making};
+use super::made::Made;
 use super::pattern::{Match, Pattern};
 use super::problem::{At, Problem};
 use super::source::Source;
@@ -165,12 +166,16 @@ impl Reader<'_> {
             self.file(&place)
         } else if self.flag("topology") {
             Action::Topology { caption: self.text("caption").unwrap_or_default() }
+        } else if self.flag("timeline") {
+            Action::Timeline { caption: self.text("caption").unwrap_or_default() }
+        } else if let Some(made) = self.made() {
+            Action::Made { made, caption: self.text("caption").unwrap_or_default() }
         } else if self.flag("norun") {
             self.not_run()
         } else {
             self.console()
         };
-        let needs_id = !hide && matches!(action, Action::Console(_) | Action::Topology { .. });
+        let needs_id = !hide && !matches!(action, Action::File(_) | Action::NotRun(_));
         if needs_id && id.is_none() {
             self.wrong("the block has no id; give it `id=some-name`");
         }
@@ -298,6 +303,19 @@ impl Reader<'_> {
         Action::File(Shown { path, to, lines })
     }
 
+    /// What the agent is to make, if the block is about that.
+    fn made(&mut self) -> Option<Made> {
+        match (self.text("schema"), self.text("graph")) {
+            (Some(_), Some(_)) => {
+                self.wrong("a block shows either a schema or a graph");
+                None
+            }
+            (Some(part), None) => Some(Made::Fields(part)),
+            (None, Some(file)) => Some(Made::Graph(file)),
+            (None, None) => None,
+        }
+    }
+
     fn not_run(&mut self) -> Action {
         match self.text("reason") {
             Some(reason) => Action::NotRun(reason),
@@ -338,11 +356,61 @@ impl Reader<'_> {
         if eventually.is_some() && exit == Some(None) {
             self.wrong("`eventually` with `exit=any` would match at once");
         }
+        let capture = self.capture();
+        let terminal = self.terminal();
+        if terminal.is_some() && mode != Mode::Run {
+            self.wrong("`tty` is for commands that are run to their end");
+        }
         let steps = self.steps(&mode, exit.unwrap_or(Some(0)));
         if steps.len() != 1 && (eventually.is_some() || mode != Mode::Run) {
             self.wrong("`eventually`, `bg` and `stop` need a block of one command");
         }
-        Action::Console(Console { steps, mode, eventually, every, timeout, how, stderr })
+        Action::Console(Console {
+            steps,
+            mode,
+            eventually,
+            every,
+            timeout,
+            how,
+            stderr,
+            capture,
+            terminal,
+        })
+    }
+
+    /// The attribute `tty`: width and height of a terminal.
+    fn terminal(&mut self) -> Option<(u16, u16)> {
+        let text = self.text("tty")?;
+        let number = |text: &str| text.parse().ok().filter(|n| (20..=300).contains(n));
+        let size = text.split_once('x').and_then(|(w, h)| Some((number(w)?, number(h)?)));
+        if size.is_none() {
+            self.wrong("`tty` is WIDTHxHEIGHT, each from 20 to 300");
+        }
+        size
+    }
+
+    /// The attribute `capture`: a name, a colon, and a regular expression with one group.
+    fn capture(&mut self) -> Option<Capture> {
+        let text = self.text("capture")?;
+        let (name, regex) = text.split_once(':').unwrap_or((&text, ""));
+        let good = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if name.is_empty() || !name.chars().all(good) {
+            self.wrong("`capture` is NAME:REGEX; a name is upper-case letters, digits and _");
+            return None;
+        }
+        match regex::Regex::new(regex) {
+            Ok(regex) if regex.captures_len() == 2 => {
+                Some(Capture { name: name.to_owned(), regex })
+            }
+            Ok(_) => {
+                self.wrong("`capture` needs exactly one group in its expression");
+                None
+            }
+            Err(error) => {
+                self.wrong(&format!("`capture`: {error}"));
+                None
+            }
+        }
     }
 
     /// The attribute `exit`: absent, any, or a number.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::block::{Action, Chapter, Mode, Place};
 use super::fence;
+use super::made::Made;
 use super::problem::{At, Problem};
 use super::source::Source;
 
@@ -45,6 +46,17 @@ fn each_command_may_state_its_exit_code_and_the_attribute_is_for_the_last() {
     let Action::Console(console) = &chapter.blocks[0].action else { panic!("no console") };
     let exits: Vec<Option<i64>> = console.steps.iter().map(|step| step.exit).collect();
     assert_eq!(exits, [Some(1), Some(0), None]);
+}
+
+#[test]
+fn a_block_shows_a_part_of_the_schema_or_a_graph() {
+    let text = "```table {schema=rule node=h1 id=a}\n```\n\
+                ```diagram {graph=site.yaml node=h1 id=b caption=\"all\"}\n```\n";
+    let chapter = chapter(text).expect("good");
+    let Action::Made { made, .. } = &chapter.blocks[0].action else { panic!("nothing made") };
+    assert_eq!(*made, Made::Fields("rule".into()));
+    let Action::Made { made, caption } = &chapter.blocks[1].action else { panic!("no picture") };
+    assert_eq!((made, caption.as_str()), (&Made::Graph("site.yaml".into()), "all"));
 }
 
 #[test]

@@ -46,9 +46,12 @@ pub(crate) struct BlockRecord {
 }
 
 /// What a command gave back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepRecord {
+    /// Its output after redaction with the colours that it had, where it ran on a terminal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) coloured: Vec<String>,
     /// As written in the chapter.
     pub(crate) command: String,
     /// Its exit code.
@@ -80,7 +83,8 @@ impl BlockRecord {
     pub(crate) fn output_digest(steps: &[StepRecord]) -> String {
         let parts = steps.iter().flat_map(|step| {
             let head = format!("{}\u{0}{}", step.command, step.exit);
-            std::iter::once(head).chain(step.lines.iter().cloned())
+            let lines = step.lines.iter().chain(&step.coloured).cloned();
+            std::iter::once(head).chain(lines)
         });
         digest(&parts.collect::<Vec<_>>())
     }

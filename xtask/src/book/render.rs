@@ -9,6 +9,7 @@ use super::provenance::Stamp;
 use super::record::{BlockRecord, ChapterRecord, FileRecord, StepRecord};
 use super::redact::Rules;
 use super::topology::{self, escape};
+use super::{colour, timeline};
 
 /// What a page is made from besides its chapter.
 pub(crate) struct Sources<'a> {
@@ -65,13 +66,20 @@ fn stamp(chapter: &Chapter, stamp: Option<&Stamp>) -> String {
     let version = |name: &str| stamp.versions.get(name).map_or("?", String::as_str);
     format!(
         "<p class=\"stamp\">verified at <code>{}</code>{dirty} on {}, agent {}, etcd {}, kernel \
-        {}</p>",
+        {}; its commands took {:.0} s</p>",
         escape(stamp.short()),
         escape(stamp.day()),
         escape(version("agent")),
         escape(version("etcd")),
         escape(version("kernel")),
+        seconds(chapter, stamp),
     )
+}
+
+/// How long what the page shows took to run, with what it waited for.
+fn seconds(chapter: &Chapter, stamp: &Stamp) -> f64 {
+    let ids = chapter.blocks.iter().filter_map(|block| block.id.as_ref());
+    ids.filter_map(|id| stamp.elapsed.get(id)).sum()
 }
 
 fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
@@ -89,6 +97,19 @@ fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
                 "<figure class=\"topology\" id=\"{id}\">{svg}<figcaption>{caption}</figcaption>\
                  </figure>\n\n"
             )
+        }
+        Action::Timeline { caption } => {
+            let lines = steps.first().map(|step| step.lines.clone()).unwrap_or_default();
+            let svg = timeline::svg(&lines, caption);
+            let (id, caption) = (escape(&block.label()), escape(caption));
+            format!(
+                "<figure class=\"timeline\" id=\"{id}\">{svg}<figcaption>{caption}</figcaption>\
+                 </figure>\n\n"
+            )
+        }
+        Action::Made { made, caption } => {
+            let lines = steps.first().map(|step| step.lines.as_slice()).unwrap_or_default();
+            made.html(&block.label(), lines, caption)
         }
         Action::NotRun(reason) => {
             let body = &chapter.source.lines[block.span.0 + 1..block.span.1];
@@ -122,7 +143,10 @@ fn hidden(block: &Block) -> String {
             let to = shown.to.clone().unwrap_or_default();
             vec![format!("{} to {to}", shown.path)]
         }
-        Action::Topology { .. } | Action::NotRun(_) => Vec::new(),
+        Action::Topology { .. }
+        | Action::Timeline { .. }
+        | Action::Made { .. }
+        | Action::NotRun(_) => Vec::new(),
     };
     let body = pre("", &escape(&block.place_name()), "text", &escape(&commands.join("\n")));
     format!(
@@ -161,8 +185,9 @@ fn step_html(step: &StepRecord, rules: &Rules) -> String {
         let command = step.command.replace('\n', "\n> ");
         html.push_str(&format!("<span class=\"command\">$ {}</span>\n", escape(&command)));
     }
-    for line in &step.lines {
-        html.push_str(&marked(line, rules));
+    let lines = if step.coloured.is_empty() { &step.lines } else { &step.coloured };
+    for line in lines {
+        html.push_str(&colour::html(line, &|text| marked(text, rules)));
         html.push('\n');
     }
     html

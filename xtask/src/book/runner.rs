@@ -4,21 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::attributes;
 use super::block::{Action, Block, Chapter, Console, Mode, Place, Shown, Stderr, Step};
 use super::judge::{self, Drift, Seen};
+use super::made::Made;
 use super::record::StepRecord;
 use super::redact::{Memory, Rules};
 use super::stage::Stage;
-use super::topology;
+use super::{colour, timeline, topology};
 use crate::lab::Output;
 
 /// Where commands run in a node.
 const HOME: &str = "/root";
 /// Where the runner keeps what it started.
 const KEEP: &str = "/tmp/.book";
+/// What a node is asked for a picture.
+const STATUS: &str = "quorate status --json";
 /// A block that is more placeholder than text proves nothing.
 const MAX_REDACTED_PERCENT: usize = 40;
 
@@ -47,18 +50,49 @@ pub(crate) struct Outcome {
     pub(crate) fired: BTreeSet<String>,
 }
 
+/// What blocks leave for those that come after them, besides what they did to the nodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    memory: Memory,
+    /// How many lines of each started command have been shown.
+    shown: BTreeMap<String, usize>,
+    /// What later commands get in place of names like `${NAME}`.
+    captured: BTreeMap<String, String>,
+    /// When blocks acted on the cluster from outside, in milliseconds of Unix time, and who.
+    events: Vec<(u64, String)>,
+}
+
 /// Runs a chapter from its first block on.
 pub(crate) fn chapter(chapter: &Chapter, stage: &dyn Stage, run: &Run<'_>) -> Outcome {
+    resume(chapter, stage, run, &mut Vec::new())
+}
+
+/// Runs a chapter from the block on that follows the last of `left`, which tells what each block
+/// before it has left, and is continued.
+pub(crate) fn resume(
+    chapter: &Chapter,
+    stage: &dyn Stage,
+    run: &Run<'_>,
+    left: &mut Vec<Left>,
+) -> Outcome {
     let deadline = Instant::now() + chapter.header.timeout;
-    let mut player =
-        Player { chapter, stage, run, deadline, memory: Memory::default(), shown: BTreeMap::new() };
+    let mut player = Player {
+        chapter,
+        stage,
+        run,
+        deadline,
+        left: left.last().cloned().unwrap_or_default(),
+        raw: Vec::new(),
+    };
     let mut outcome = Outcome::default();
-    for (index, block) in chapter.blocks.iter().enumerate() {
+    for (index, block) in chapter.blocks.iter().enumerate().skip(left.len()) {
         if matches!(block.action, Action::NotRun(_)) {
+            left.push(player.left.clone());
             continue;
         }
         (run.progress)(block);
         let seen = player.block(block);
+        left.push(player.left.clone());
         let drift = judge::run(chapter, block, &seen);
         outcome.seen.insert(index, seen);
         let stop = drift.is_some() && !run.keep_going;
@@ -67,7 +101,7 @@ pub(crate) fn chapter(chapter: &Chapter, stage: &dyn Stage, run: &Run<'_>) -> Ou
             break;
         }
     }
-    outcome.fired = player.memory.fired.keys().cloned().collect();
+    outcome.fired = player.left.memory.fired.keys().cloned().collect();
     outcome
 }
 
@@ -76,20 +110,27 @@ struct Player<'a> {
     stage: &'a dyn Stage,
     run: &'a Run<'a>,
     deadline: Instant,
-    memory: Memory,
-    /// How many lines of each started command have been shown.
-    shown: BTreeMap<String, usize>,
+    left: Left,
+    /// What the last command printed, before redaction.
+    raw: Vec<String>,
 }
 
 impl Player<'_> {
     fn block(&mut self, block: &Block) -> Seen {
         let started = Instant::now();
-        let fired = self.memory.fired.clone();
+        if block.place == Place::Host && !block.hide {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            self.left.events.push((now, block.label()));
+        }
+        let fired = self.left.memory.fired.clone();
         let mut seen = Seen::default();
         let result = match &block.action {
             Action::Console(console) => self.console(block, console, &mut seen),
             Action::File(shown) => self.file(block, shown),
             Action::Topology { .. } => self.topology(block, &mut seen),
+            Action::Timeline { .. } => self.timeline(block, &mut seen),
+            Action::Made { made, .. } => self.made(block, made, &mut seen),
             Action::NotRun(_) => Ok(()),
         };
         if let Err(error) = result {
@@ -101,7 +142,7 @@ impl Player<'_> {
         let more = |(name, count): (&String, &usize)| {
             (fired.get(name) != Some(count)).then(|| name.clone())
         };
-        seen.rules = self.memory.fired.iter().filter_map(more).collect();
+        seen.rules = self.left.memory.fired.iter().filter_map(more).collect();
         seen.elapsed = started.elapsed();
         seen
     }
@@ -110,14 +151,20 @@ impl Player<'_> {
         for step in &console.steps {
             let limit = console.eventually.unwrap_or_default();
             let until = (Instant::now() + limit).min(self.deadline);
-            let memory = self.memory.clone();
+            let memory = self.left.memory.clone();
             loop {
-                self.memory = memory.clone();
+                self.left.memory = memory.clone();
                 let got = self.step(block, console, step)?;
                 let right = step.exit.is_none_or(|exit| exit == got.exit)
                     && judge::fits(console, step, &got.lines);
                 if right || Instant::now() + console.every > until {
                     let wrong_exit = step.exit.is_some_and(|exit| exit != got.exit);
+                    if let (Some(capture), true) = (&console.capture, right) {
+                        let value = capture.of(&self.raw).ok_or_else(|| {
+                            anyhow::anyhow!("nothing for `capture={}` in it", capture.name)
+                        })?;
+                        self.left.captured.insert(format!("${{{}}}", capture.name), value);
+                    }
                     seen.steps.push(got);
                     if wrong_exit {
                         return Ok(());
@@ -144,7 +191,10 @@ impl Player<'_> {
             humantime::format_duration(self.chapter.header.timeout)
         );
         let timeout = console.timeout.min(left);
-        let command = self.stage.localise(&step.command);
+        let mut command = self.stage.localise(&step.command);
+        for (name, value) in &self.left.captured {
+            command = command.replace(name, value);
+        }
         let (exit, lines) = match &console.mode {
             Mode::Start(name) => (0, self.start(block, console, step, name, &command)?),
             Mode::Stop { name, signal } => self.stop(block, name, signal, timeout)?,
@@ -157,14 +207,20 @@ impl Player<'_> {
             }
             Mode::Run => self.everywhere(block, console, &command, timeout, step.exit)?,
         };
-        let lines = lines.iter().map(|line| self.redact(block, line)).collect();
-        Ok(StepRecord { command: step.command.clone(), exit, lines })
+        self.raw.clone_from(&lines);
+        let mut lines: Vec<String> = lines.iter().map(|line| self.redact(block, line)).collect();
+        let mut coloured = Vec::new();
+        if console.terminal.is_some() {
+            coloured = lines;
+            lines = coloured.iter().map(|line| colour::plain(line)).collect();
+        }
+        Ok(StepRecord { coloured, command: step.command.clone(), exit, lines })
     }
 
     fn redact(&mut self, block: &Block, line: &str) -> String {
         let line = self.stage.generalise(line);
         let places = [self.chapter.name.as_str(), block.id.as_deref().unwrap_or_default()];
-        self.run.rules.line(line.trim_end(), &places, &mut self.memory)
+        self.run.rules.line(line.trim_end(), &places, &mut self.left.memory)
     }
 
     fn nodes(&self, block: &Block) -> Vec<String> {
@@ -195,7 +251,10 @@ impl Player<'_> {
             let script = &script;
             let start = |node: &'_ String| {
                 let node = node.clone();
-                scope.spawn(move || stage.exec(&node, script, timeout))
+                scope.spawn(move || match console.terminal {
+                    Some(size) => stage.exec_on_terminal(&node, script, size, timeout),
+                    None => stage.exec(&node, script, timeout),
+                })
             };
             let running: Vec<_> = nodes.iter().map(start).collect();
             let lost = |_| Err(anyhow::anyhow!("the thread of a node panicked"));
@@ -240,13 +299,13 @@ impl Player<'_> {
         let show = format!("cat {base}.out");
         loop {
             let raw = self.stage.exec(&node, &show, limit)?.lines;
-            let memory = self.memory.clone();
+            let memory = self.left.memory.clone();
             let lines: Vec<String> = raw.iter().map(|line| self.redact(block, line)).collect();
-            self.memory = memory;
+            self.left.memory = memory;
             let fitting = (0..=lines.len()).find(|n| judge::fits(console, step, &lines[..*n]));
             let late = Instant::now() >= until.min(self.deadline);
             if let Some(count) = fitting.or(late.then_some(raw.len())) {
-                self.shown.insert(name.to_owned(), count);
+                self.left.shown.insert(name.to_owned(), count);
                 return Ok(raw[..count].to_vec());
             }
             thread::sleep(console.every);
@@ -271,7 +330,7 @@ impl Player<'_> {
         let mut lines = output.lines.into_iter();
         let code = lines.next().and_then(|line| line.parse().ok());
         let exit = code.ok_or_else(|| anyhow::anyhow!("`{name}` left no exit code"))?;
-        let shown = self.shown.remove(name).unwrap_or_default();
+        let shown = self.left.shown.remove(name).unwrap_or_default();
         Ok((exit, lines.skip(shown).collect()))
     }
 
@@ -287,16 +346,39 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn topology(&self, block: &Block, seen: &mut Seen) -> anyhow::Result<()> {
-        let command = "quorate status --json".to_owned();
-        let mut statuses = Vec::new();
-        for node in self.nodes(block) {
-            let output = self.stage.exec(&node, &command, Duration::from_secs(10));
+    /// What the agents of the block's nodes say; nothing of those that do not answer.
+    fn statuses(&self, block: &Block) -> Vec<(String, Option<serde_json::Value>)> {
+        let ask = |node: String| {
+            let output = self.stage.exec(&node, STATUS, Duration::from_secs(10));
             let value = output.ok().and_then(|o| serde_json::from_str(&o.lines.join("\n")).ok());
-            statuses.push((node, value));
-        }
-        let lines = topology::describe(&statuses);
-        seen.steps.push(StepRecord { command, exit: 0, lines });
+            (node, value)
+        };
+        self.nodes(block).into_iter().map(ask).collect()
+    }
+
+    fn topology(&self, block: &Block, seen: &mut Seen) -> anyhow::Result<()> {
+        let lines = topology::describe(&self.statuses(block));
+        let command = STATUS.to_owned();
+        seen.steps.push(StepRecord { command, exit: 0, lines, ..StepRecord::default() });
+        Ok(())
+    }
+
+    fn timeline(&self, block: &Block, seen: &mut Seen) -> anyhow::Result<()> {
+        let lines = timeline::describe(&self.statuses(block), &self.left.events);
+        let command = STATUS.to_owned();
+        seen.steps.push(StepRecord { command, exit: 0, lines, ..StepRecord::default() });
+        Ok(())
+    }
+
+    fn made(&self, block: &Block, made: &Made, seen: &mut Seen) -> anyhow::Result<()> {
+        let node = self.nodes(block).first().cloned().unwrap_or_default();
+        let (command, limit) = (made.command(), Duration::from_secs(10));
+        let output = self.stage.exec(&node, &format!("cd {HOME} && {command}"), limit)?;
+        in_time(&output, limit)?;
+        let lines = output.lines.iter().map(|line| self.stage.generalise(line)).collect();
+        let lines = made.lines(lines).map_err(|why| anyhow::anyhow!(why))?;
+        let (exit, coloured) = (output.exit, Vec::new());
+        seen.steps.push(StepRecord { command, exit, lines, coloured });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::block::Chapter;
 use super::fence_tests::chapter;
 use super::judge::{self, Drift};
+use super::provenance::Stamp;
 use super::record::{self, ChapterRecord, FileRecord};
 use super::redact::Rules;
 use super::render::{self, Sources};
@@ -59,6 +60,15 @@ impl Stage for Fake {
     }
     fn exec(&self, node: &str, script: &str, _timeout: Duration) -> anyhow::Result<Output> {
         Ok(self.answer(node, script))
+    }
+    fn exec_on_terminal(
+        &self,
+        node: &str,
+        script: &str,
+        _size: (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<Output> {
+        self.exec(node, script, timeout)
     }
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let text = format!("{node}: {path} = {}", String::from_utf8_lossy(bytes));
@@ -270,6 +280,35 @@ fn the_page_shows_the_recorded_lines_and_no_pattern() {
     assert!(render::page(&chapter, &stale).is_err(), "a page without record is not built");
 }
 
+const MADE: &str = "# T\n```table {schema=rule node=h1 id=rule}\n```\n\
+    ```diagram {graph=x.yaml node=h1 id=picture caption=\"all of it\"}\n```\n";
+
+#[test]
+fn what_the_agent_makes_is_recorded_and_shown_with_the_time_that_it_took() {
+    let chapter = good(MADE);
+    let schema = r##"{"$defs": {"rule": {"properties": {"as": {"type": "string"}}}}}"##;
+    let stage = Fake::default()
+        .on("quorate schema", &[(0, schema)])
+        .on("cd /root && quorate graph x.yaml --format svg", &[(0, "<svg>10.91.7.11</svg>")]);
+    let outcome = run(&chapter, &stage);
+    assert_eq!(reports(&outcome.drifts), "");
+    let record = bless::record(&chapter, &outcome.seen, &ChapterRecord::default(), &files());
+    assert_eq!(record.blocks[0].steps[0].lines, ["as\ttext\t"]);
+    assert_eq!(record.blocks[1].steps[0].lines, ["<svg>10.91.1.11</svg>"]);
+    let elapsed = [("rule", 1.4), ("picture", 2.2), ("of another chapter", 50.0)];
+    let elapsed = elapsed.map(|(id, seconds)| (id.to_owned(), seconds));
+    let stamp = Stamp { elapsed: BTreeMap::from(elapsed), ..Stamp::default() };
+    let rules = Rules::parse(RULES).expect("good");
+    let (files, stamp) = (files(), Some(&stamp));
+    let sources = Sources { record: &record, files: &files, rules: &rules, stamp };
+    let page = render::page(&chapter, &sources).expect("renders");
+    for part in ["<code>as</code>", "data:image/svg+xml;base64,", "its commands took 4 s"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let none = Fake::default().on("quorate", &[(1, "error: no such file")]);
+    assert!(reports(&run(&chapter, &none).drifts).contains("block rule"));
+}
+
 proptest! {
     #[test]
     fn a_mutation_of_any_line_is_detected(
@@ -296,4 +335,71 @@ proptest! {
         let blessed = good(text.split_once('\n').map_or("", |(_, rest)| rest));
         prop_assert_eq!(bless::edits(&blessed, &outcome.seen), Vec::new());
     }
+}
+
+#[test]
+fn a_captured_value_reaches_later_commands_and_the_record_has_its_name() {
+    let text = "```console {node=h1 id=a capture='MEMBER:(id-[0-9]+)'}\n$ one\nthe member is \
+                [ID1]\n```\n```console {node=h1 id=b}\n$ remove ${MEMBER} ${OTHER}\ngone\n```\n";
+    let chapter = good(text);
+    let stage = Fake::default()
+        .on("one", &[(0, "the member is id-7")])
+        .on("remove id-7 ${OTHER}", &[(0, "gone")]);
+    let outcome = run(&chapter, &stage);
+    assert_eq!(reports(&outcome.drifts), "");
+    assert_eq!(outcome.seen[&1].steps[0].command, "remove ${MEMBER} ${OTHER}");
+    let nothing = Fake::default().on("one", &[(0, "the member is [ID1]")]);
+    let told = reports(&run(&chapter, &nothing).drifts);
+    assert!(told.contains("nothing for `capture=MEMBER` in it"), "{told}");
+    for (wrong, why) in [
+        ("capture=x:(a)", "a name is upper-case letters"),
+        ("capture=X:a", "needs exactly one group"),
+        ("tty=80", "`tty` is WIDTHxHEIGHT"),
+        ("tty=80x24 bg=x", "run to their end"),
+    ] {
+        let bad = text.replace("capture='MEMBER:(id-[0-9]+)'", wrong);
+        let problems = chapter_problems(&bad);
+        assert!(problems.iter().any(|one| one.contains(why)), "{wrong}: {problems:?}");
+    }
+}
+
+fn chapter_problems(text: &str) -> Vec<String> {
+    super::fence_tests::chapter(text).expect_err("refused")
+}
+
+#[test]
+fn colours_of_a_terminal_are_on_record_beside_the_plain_text_that_is_compared() {
+    let chapter = good("```console {node=h1 id=a tty=80x24}\n$ one\nerror: no\n```\n");
+    let stage = Fake::default().on("one", &[(0, "\u{1b}[31merror\u{1b}[0m: no")]);
+    let outcome = run(&chapter, &stage);
+    assert_eq!(reports(&outcome.drifts), "");
+    let step = &outcome.seen[&0].steps[0];
+    assert_eq!(step.lines, ["error: no"]);
+    assert_eq!(step.coloured, ["\u{1b}[31merror\u{1b}[0m: no"]);
+}
+
+#[test]
+fn a_run_is_taken_up_again_after_the_blocks_that_stay() {
+    let text = |last: &str| {
+        format!(
+            "```console {{node=h1 id=a}}\n$ one\nthe member is [ID1]\n```\n\
+             ```console {{node=h1 id=b}}\n$ {last}\nof the members [ID1] is before [ID2]\n```\n"
+        )
+    };
+    let stage = Fake::default()
+        .on("one", &[(0, "the member is id-4")])
+        .on("two", &[(0, "of the members id-4 is before id-9")]);
+    let rules = Rules::parse(RULES).expect("good");
+    let progress = |_: &Block| {};
+    let run =
+        Run { rules: &rules, read: &read, keep_going: false, last: None, progress: &progress };
+    let mut left = Vec::new();
+    runner::resume(&good(&text("none")), &stage, &run, &mut left);
+    assert_eq!(left.len(), 2);
+    left.truncate(1);
+    let outcome = runner::resume(&good(&text("two")), &stage, &run, &mut left);
+    assert_eq!(reports(&outcome.drifts), "");
+    assert_eq!(outcome.seen.keys().copied().collect::<Vec<_>>(), [1]);
+    let asked = stage.noted.lock().expect("not poisoned").join("\n");
+    assert_eq!(asked.matches("one").count() - asked.matches("none").count(), 1, "{asked}");
 }

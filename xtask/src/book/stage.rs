@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::block::Chapter;
+use super::colour;
+use super::fence::digest;
 use super::header::{Agents, Making};
 use crate::lab::{self, Acting, Agent, Lab, LabSpec, Lease, Output};
 use crate::paths;
@@ -25,6 +27,15 @@ pub(crate) trait Stage: Sync {
     fn nodes(&self) -> Vec<String>;
     /// Runs a shell script in a node.
     fn exec(&self, node: &str, script: &str, timeout: Duration) -> anyhow::Result<Output>;
+    /// Runs a shell script in a node on a terminal of this width and height; the lines hold the
+    /// colours that it was shown in.
+    fn exec_on_terminal(
+        &self,
+        node: &str,
+        script: &str,
+        size: (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<Output>;
     /// Writes a file in a node.
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()>;
     /// Runs `cargo xtask` with these words on the cluster.
@@ -84,6 +95,20 @@ impl Stage for Real {
         self.lab.exec(node, script, timeout)
     }
 
+    fn exec_on_terminal(
+        &self,
+        node: &str,
+        script: &str,
+        size: (u16, u16),
+        timeout: Duration,
+    ) -> anyhow::Result<Output> {
+        let started = Instant::now();
+        let (exit, text) = self.lab.exec_on_terminal(node, script, size, timeout)?;
+        let elapsed = started.elapsed();
+        let timed_out = exit == 137 && elapsed >= timeout;
+        Ok(Output { exit, lines: colour::kept(&text), timed_out, elapsed })
+    }
+
     fn upload(&self, node: &str, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
         self.lab.upload(node, path, bytes, 0o644)
     }
@@ -114,10 +139,12 @@ impl Stage for Real {
     }
 }
 
-/// A name of at most 20 characters, different for each process.
+/// A name of at most 20 characters, different for each process and each chapter: two that begin
+/// alike may run at once.
 pub(crate) fn cluster_name(chapter: &str, pid: u32) -> String {
     let short: String = chapter.chars().take(10).collect();
-    format!("book-{}-{:04x}", short.trim_end_matches('-'), pid & 0xffff)
+    let digest = digest(&[chapter.to_owned(), pid.to_string()]);
+    format!("book-{}-{}", short.trim_end_matches('-'), &digest[..4])
 }
 
 /// The network of a node, from its own hosts file.
@@ -150,6 +177,11 @@ pub(crate) fn replace_padded(text: &str, from: &str, to: &str) -> String {
     }
     result.push_str(rest);
     result
+}
+
+/// The agent's verbs and flags as it completes them for a shell.
+pub(crate) fn completions() -> anyhow::Result<String> {
+    lab::agent(&["completions", "bash"])
 }
 
 /// Runs this very program on a cluster, both streams in one.
@@ -204,9 +236,22 @@ mod tests {
 
     #[test]
     fn a_cluster_name_is_short_and_plain() {
-        assert_eq!(cluster_name("etcd1-uncorrected", 0x1_23ab), "book-etcd1-unco-23ab");
-        assert_eq!(cluster_name("three-nodes-x", 1), "book-three-node-0001");
-        assert_eq!(cluster_name("nine-char-", 1), "book-nine-char-0001");
+        for (chapter, begins) in [
+            ("etcd1-uncorrected", "book-etcd1-unco-"),
+            ("three-nodes-x", "book-three-node-"),
+            ("nine-char-", "book-nine-char-"),
+        ] {
+            let name = cluster_name(chapter, 0x1_23ab);
+            assert!(name.starts_with(begins) && name.len() <= 20, "{name}");
+        }
+    }
+
+    #[test]
+    fn chapters_that_begin_alike_and_processes_have_clusters_of_their_own() {
+        let name = cluster_name("coming-from-mgmt", 1);
+        assert_ne!(name, cluster_name("coming-from-puppet", 1));
+        assert_ne!(name, cluster_name("coming-from-mgmt", 2));
+        assert_eq!(name, cluster_name("coming-from-mgmt", 1));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
+use super::choose::Choice;
 use super::label::Lease;
 use super::place::{self, Site};
 use super::spec::{Agent, Wanted};
@@ -23,7 +24,13 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 pub(crate) struct Global {
     /// Name of the cluster
-    #[arg(long, global = true, default_value = "demo", env = "QUORATE_CLUSTER")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "demo",
+        env = "QUORATE_CLUSTER",
+        hide_env_values = true
+    )]
     #[arg(value_parser = name::parse)]
     pub(crate) name: String,
     /// Print JSON
@@ -31,15 +38,8 @@ pub(crate) struct Global {
     pub(crate) json: bool,
     /// What runs the nodes
     #[arg(long, global = true, value_enum, default_value_t = Choice::Auto)]
+    #[arg(env = "QUORATE_ENGINE", hide_env_values = true)]
     pub(crate) engine: Choice,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Choice {
-    /// Whatever answers
-    Auto,
-    /// Docker, or Podman's service
-    Docker,
 }
 
 #[derive(Subcommand)]
@@ -90,11 +90,14 @@ pub(crate) enum Verb {
     /// Everything that a cluster holds, in a file here
     #[command(subcommand)]
     Snapshot(SnapshotVerb),
-    /// Remove a cluster with all it holds
+    /// Remove a cluster; what nodes of `up --persist` hold stays
     Down {
         /// Every cluster of this tool
         #[arg(long)]
         all: bool,
+        /// With what its nodes hold
+        #[arg(long)]
+        volumes: bool,
     },
     /// List clusters
     Ls,
@@ -106,6 +109,14 @@ pub(crate) enum Verb {
         /// Say what would go
         #[arg(long)]
         dry_run: bool,
+    },
+    /// The JSON Schema of what a verb prints with --json
+    Schema {
+        /// The verb; every one when it is left out
+        verb: Option<String>,
+        /// Compare JSON from standard input with it instead
+        #[arg(long, requires = "verb")]
+        check: bool,
     },
     /// Write compose/: the same clusters as Compose files
     Compose {
@@ -158,6 +169,7 @@ impl Shape {
             lease: Lease::Keep,
             agent: if self.insecure { Agent::Insecure } else { Agent::Running },
             internal: self.internal,
+            persist: false,
             memory: self.memory,
             nano_cpus: self.cpus,
             site: Site { subnet: self.subnet, ports: self.publish_base },
@@ -186,6 +198,9 @@ pub(crate) struct Up {
     /// Leave everything when it fails
     #[arg(long)]
     pub(crate) keep_on_failure: bool,
+    /// Keep what the nodes hold in volumes that outlive `down`
+    #[arg(long)]
+    pub(crate) persist: bool,
     /// How many nodes to make at once
     #[arg(long, default_value_t = limits::PARALLEL as u8)]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(name::MOST_NODES)))]
@@ -194,7 +209,7 @@ pub(crate) struct Up {
 
 #[derive(clap::Args)]
 pub(crate) struct Status {
-    /// Again and again, until interrupted
+    /// Again and again until q or ctrl-c, on the whole screen where there is one
     #[arg(long)]
     pub(crate) watch: bool,
 }
@@ -246,7 +261,7 @@ pub(crate) struct Nodes {
     pub(crate) all: bool,
 }
 
-/// What cuts nodes off from each other, and what ends that.
+/// What cuts nodes off from each other or makes their network bad, and what ends that.
 #[derive(Subcommand)]
 pub(crate) enum CutVerb {
     /// Cut nodes off from others, in both directions
@@ -263,7 +278,47 @@ pub(crate) enum CutVerb {
         #[command(flatten)]
         manner: CutManner,
     },
-    /// End the cuts of these nodes, or all of them
+    /// Lose some of what a node gets from the others
+    Loss {
+        /// The nodes; several with commas
+        #[arg(value_name = "H", required = true)]
+        nodes: Vec<String>,
+        /// How many of a hundred packets
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+        pct: u32,
+        /// Of what it gets from these nodes only
+        #[arg(long, value_name = "H")]
+        to: Vec<String>,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Hold back what a node sends
+    Delay {
+        /// The nodes; several with commas
+        #[arg(value_name = "H", required = true)]
+        nodes: Vec<String>,
+        /// For so many milliseconds
+        #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        ms: u32,
+        /// More or less by so many milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=5_000))]
+        jitter: u32,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Let a node send no faster than this
+    Rate {
+        /// The nodes; several with commas
+        #[arg(value_name = "H", required = true)]
+        nodes: Vec<String>,
+        /// Thousand bits in a second
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=20_000))]
+        kbit: u32,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// End the faults of these nodes' networks, or all of them
     Heal {
         /// The nodes
         #[arg(value_name = "H")]
@@ -355,6 +410,13 @@ pub(crate) struct Isolate {
     pub(crate) nodes: Vec<String>,
     #[command(flatten)]
     pub(crate) manner: CutManner,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Lasting {
+    /// End it after this long, in whole seconds
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) lasting: Option<Duration>,
 }
 
 #[derive(clap::Args)]

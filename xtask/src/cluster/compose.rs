@@ -94,6 +94,7 @@ fn wanted(nodes: u8, voters: u8) -> Wanted {
         // Nobody is there to hand out tokens.
         agent: Agent::Insecure,
         internal: false,
+        persist: false,
         memory: limits::MEMORY,
         nano_cpus: limits::NANO_CPUS,
         site: Site::default(),

@@ -119,7 +119,8 @@ pub(crate) async fn put(
             format!("{path} is a folder; say what the file is to be called"),
         ));
     }
-    if node.state != State::Running {
+    // A plain process's files are here, where they can be replaced in one step.
+    if node.state != State::Running || engine.is_local() {
         let entries = entries(path, bytes, mode);
         return Ok(engine.upload(&node.id, "/", &entries).await?);
     }

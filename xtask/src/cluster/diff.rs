@@ -30,6 +30,27 @@ impl Listed {
         }
     }
 
+    /// What goes with the cluster: all but the volumes that hold what its nodes hold.
+    pub(crate) fn without_state(&self) -> Listed {
+        let mut listed = self.clone();
+        listed.volumes.retain(|v| label::get(&v.labels, label::ROLE) != "state");
+        listed
+    }
+
+    /// The nodes of a listing that [`Listed::of`] gave whose state is there, and where the cluster
+    /// lay that it knows.
+    pub(crate) fn stored(&self) -> (Vec<String>, Option<Place>) {
+        let state = |v: &&Volume| label::get(&v.labels, label::ROLE) == "state";
+        let mut volumes: Vec<&Volume> = self.volumes.iter().filter(state).collect();
+        volumes.sort_by_key(|v| name::number(label::get(&v.labels, label::NODE)));
+        let place = volumes.first().and_then(|v| {
+            let subnet = place::subnet_of(label::get(&v.labels, label::SUBNET))?;
+            Some(Place { subnet, ports: label::get(&v.labels, label::PORTS).parse().ok()? })
+        });
+        let node = |v: &&Volume| label::get(&v.labels, label::NODE).to_owned();
+        (volumes.iter().map(node).collect(), place)
+    }
+
     /// Whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.networks.is_empty() && self.volumes.is_empty()
@@ -210,6 +231,14 @@ fn foreign(wanted: &Wanted, listed: &Listed) -> Option<String> {
 fn differences(wanted: &Wanted, ours: &Listed) -> Vec<String> {
     let mut differs = Vec::new();
     let nodes = ours.nodes();
+    let (stored, _) = ours.stored();
+    if !stored.is_empty() && !wanted.persist {
+        differs.push(format!("{} left what they hold, which needs --persist", stored.join(", ")));
+    }
+    let beyond = |node: &&String| name::number(node).is_some_and(|n| n > wanted.nodes);
+    if let Some(node) = stored.iter().find(beyond) {
+        differs.push(format!("{node} left what it holds too"));
+    }
     if let Some(network) = ours.networks.first() {
         if label::get(&network.labels, label::SPEC) != wanted.network_digest() {
             differs.push("its network was made with other options".to_owned());

@@ -21,10 +21,6 @@ pub(crate) struct Removed {
 
 impl Removed {
     fn text(self) -> String {
-        let count = |n: usize, what: &str| match n {
-            1 => format!("1 {what}"),
-            n => format!("{n} {what}s"),
-        };
         format!(
             "{}, {}, {}",
             count(self.containers, "container"),
@@ -34,33 +30,62 @@ impl Removed {
     }
 }
 
-/// `cluster down`.
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
+/// `cluster down` of one cluster; what its nodes keep beyond it goes with `volumes` only.
 pub(crate) async fn down(
     engine: &Engine,
     cluster: &str,
-    all: bool,
+    volumes: bool,
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
-    let listed = look::list(engine).await?;
-    let names = if all { listed.clusters() } else { vec![cluster.to_owned()] };
+    if !one(engine, cluster, volumes, ui).await? {
+        ui.line("nothing to remove", "");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cluster down --all`: every cluster of every engine.
+pub(crate) async fn down_all(
+    engines: &[Engine],
+    volumes: bool,
+    ui: &Ui,
+) -> anyhow::Result<ExitCode> {
     let mut nothing = true;
-    for name in names {
-        let start = Instant::now();
-        let lock = process::lock(&name)?;
-        let ours = look::list(engine).await?.of(&name);
-        if ours.is_empty() {
-            continue;
+    for engine in engines {
+        for name in look::list(engine).await?.clusters() {
+            nothing &= !one(engine, &name, volumes, ui).await?;
         }
-        let removed = remove(engine, &ours).await?;
-        nothing = false;
-        let seconds = start.elapsed().as_secs_f64();
-        ui.line("removed", &format!("{name}: {}  {seconds:.1} s", removed.text()));
-        drop(lock);
     }
     if nothing {
         ui.line("nothing to remove", "");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes a cluster; says whether there was anything.
+async fn one(engine: &Engine, name: &str, volumes: bool, ui: &Ui) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let _lock = process::lock(name)?;
+    let ours = look::list(engine).await?.of(name);
+    let going = if volumes { ours.clone() } else { ours.without_state() };
+    let kept = ours.volumes.len() - going.volumes.len();
+    if going.is_empty() && kept == 0 {
+        return Ok(false);
+    }
+    let removed = remove(engine, &going).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    ui.line("removed", &format!("{name}: {}  {seconds:.1} s", removed.text()));
+    if kept > 0 {
+        let text = "with what the nodes hold. up --persist begins with it, down --volumes removes";
+        ui.line("kept", &format!("{}, {text} it", count(kept, "volume")));
+    }
+    Ok(true)
 }
 
 /// Removes everything that is listed: the markers first, so that what a killed removal leaves is
@@ -118,11 +143,28 @@ async fn node_images(engine: &Engine) -> anyhow::Result<Vec<Image>> {
 
 /// `cluster gc`.
 pub(crate) async fn collect(
-    engine: &Engine,
+    engines: &[Engine],
     older_than: std::time::Duration,
     dry_run: bool,
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
+    let mut nothing = true;
+    for engine in engines {
+        nothing &= !collect_from(engine, older_than, dry_run, ui).await?;
+    }
+    if nothing {
+        ui.line("nothing to remove", "");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Collects what one engine has; says whether there was anything.
+async fn collect_from(
+    engine: &Engine,
+    older_than: std::time::Duration,
+    dry_run: bool,
+    ui: &Ui,
+) -> anyhow::Result<bool> {
     let listed = look::list(engine).await?;
     let verb = if dry_run { "would go" } else { "removed" };
     let mut nothing = true;
@@ -132,7 +174,7 @@ pub(crate) async fn collect(
             continue;
         };
         nothing = false;
-        let ours = listed.of(&name);
+        let ours = listed.of(&name).without_state();
         let removed = match dry_run {
             true => Removed {
                 containers: ours.containers.len(),
@@ -150,8 +192,5 @@ pub(crate) async fn collect(
         nothing = false;
         ui.line(verb, &tag);
     }
-    if nothing {
-        ui.line("nothing to remove", "");
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(!nothing)
 }

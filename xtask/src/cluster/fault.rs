@@ -16,6 +16,7 @@ use super::diff::Listed;
 use super::label::{self, get};
 use super::place::Place;
 use super::spec::PEER_PORT;
+use super::wear::{self, Wear};
 use super::{look, name, process, run};
 use crate::engine::{Container, Engine, HelperSpec, Labels, State};
 use crate::paths::Exit;
@@ -36,16 +37,16 @@ pub(crate) struct Manner {
 }
 
 /// A cluster as far as cuts go.
-struct Scene<'a> {
-    engine: &'a Engine,
-    cluster: &'a str,
-    ours: Listed,
-    place: Place,
-    now: u64,
+pub(super) struct Scene<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) cluster: &'a str,
+    pub(super) ours: Listed,
+    pub(super) place: Place,
+    pub(super) now: u64,
 }
 
 impl<'a> Scene<'a> {
-    async fn look(engine: &'a Engine, cluster: &'a str) -> anyhow::Result<Scene<'a>> {
+    pub(super) async fn look(engine: &'a Engine, cluster: &'a str) -> anyhow::Result<Scene<'a>> {
         let ours = look::cluster(engine, cluster).await?;
         let place = ours.place().ok_or_else(|| {
             let text = format!("cluster {cluster} has no network of ours; make it anew");
@@ -54,22 +55,22 @@ impl<'a> Scene<'a> {
         Ok(Scene { engine, cluster, ours, place, now: process::now() })
     }
 
-    fn node(&self, number: u8) -> Option<&Container> {
+    pub(super) fn node(&self, number: u8) -> Option<&Container> {
         let nodes = self.ours.nodes();
         nodes.into_iter().find(|(node, _)| *node == name::node(number)).map(|(_, c)| c)
     }
 
     /// Whether a node has a network at the moment, and can answer in it.
-    fn runs(&self, number: u8) -> bool {
+    pub(super) fn runs(&self, number: u8) -> bool {
         self.node(number).is_some_and(|node| node.state == State::Running)
     }
 
-    fn numbers(&self) -> Vec<u8> {
+    pub(super) fn numbers(&self) -> Vec<u8> {
         self.ours.nodes().iter().filter_map(|(node, _)| name::number(node)).collect()
     }
 
     /// The numbers of nodes that a user names; `h1,h2` counts as two.
-    fn named(&self, named: &[String]) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn named(&self, named: &[String]) -> anyhow::Result<Vec<u8>> {
         let there = self.numbers();
         let known = |node: &str| name::number(node).filter(|number| there.contains(number));
         let missing = |node: &str| {
@@ -81,7 +82,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The recorded cuts that hold, and those whose time is over.
-    fn cuts(&self) -> (BTreeSet<Cut>, BTreeSet<Cut>) {
+    pub(super) fn cuts(&self) -> (BTreeSet<Cut>, BTreeSet<Cut>) {
         cut::recorded(&self.ours).into_iter().partition(|cut| cut.holds(self.now))
     }
 
@@ -113,6 +114,10 @@ impl<'a> Scene<'a> {
         if !matches!(container.state, State::Running | State::Paused) {
             return Ok(());
         }
+        if self.engine.is_local() && !wanted.iter().any(|cut| cut.node == node) {
+            // Nothing can be cut there, so nothing has to be undone.
+            return Ok(());
+        }
         let host = name::node(node);
         let impossible = |why: &str| {
             let text = format!("{host} cannot be cut off here: {why}. Try pause or kill.");
@@ -124,8 +129,9 @@ impl<'a> Scene<'a> {
         }
         let helper = |script: String, timer: &str| HelperSpec {
             image: container.image.clone(),
-            beside: container.id.clone(),
+            beside: Some(container.id.clone()),
             script,
+            probes: false,
             labels: self.helper_labels(timer),
         };
         if let Some(script) = cut::timer(node, wanted, &self.place, self.now) {
@@ -143,7 +149,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn helper_labels(&self, timer: &str) -> Labels {
+    pub(super) fn helper_labels(&self, timer: &str) -> Labels {
         let network = self.ours.networks.first().map(|n| n.labels.clone()).unwrap_or_default();
         let mut labels = cut::inherited(&network);
         labels.insert(label::ROLE.to_owned(), "helper".to_owned());
@@ -318,10 +324,21 @@ pub(crate) async fn heal(
     for (one, other) in &pairs {
         ui.line("healed", &format!("{} and {}", name::node(*one), name::node(*other)));
     }
-    if pairs.is_empty() {
+    let better = scene
+        .recover(|wear| {
+            let with = wear.peers.iter().any(|peer| chosen.contains(peer));
+            chosen.is_empty() || chosen.contains(&wear.node) || with
+        })
+        .await?;
+    for wear in &better {
+        ui.line("healed", &format!("{} of {}", wear.kind.word(), name::node(wear.node)));
+    }
+    if pairs.is_empty() && better.is_empty() {
         ui.line("nothing to heal", "");
     }
-    Ok(healed.iter().map(|cut| account(cut, "healed")).collect())
+    let mut told: Vec<Value> = healed.iter().map(|cut| account(cut, "healed")).collect();
+    told.extend(better.iter().map(|wear| wear.json("healed")));
+    Ok(told)
 }
 
 /// Makes the recorded cuts of nodes that have been started again: their routes are gone.
@@ -334,21 +351,42 @@ pub(crate) async fn again(
     started: &[String],
 ) -> anyhow::Result<()> {
     let ours = look::list(engine).await?.of(cluster);
-    if cut::recorded(&ours).is_empty() {
+    if cut::recorded(&ours).is_empty() && wear::recorded(&ours).is_empty() {
         return Ok(());
     }
     let scene = Scene::look(engine, cluster).await?;
     let (held, _) = scene.cuts();
     let of_started = |cut: &&Cut| started.contains(&name::node(cut.node));
     let nodes: BTreeSet<u8> = held.iter().filter(of_started).map(|cut| cut.node).collect();
-    scene.apply(&nodes, &held).await
+    scene.apply(&nodes, &held).await?;
+    scene.wear_again(started).await
 }
 
 /// A fault as it is at the moment.
 struct Fault {
     node: u8,
-    cut: Option<Cut>,
+    what: What,
     state: &'static str,
+}
+
+/// What is wrong with a node.
+enum What {
+    /// It does not run.
+    Power,
+    /// It cannot send to another one.
+    Cut(Cut),
+    /// Its network is bad.
+    Wear(Wear),
+}
+
+/// What is broken on purpose, a line each.
+///
+/// # Errors
+/// No such cluster, or the engine fails.
+pub(super) async fn lines(engine: &Engine, cluster: &str) -> anyhow::Result<Vec<String>> {
+    let scene = Scene::look(engine, cluster).await?;
+    let rows: Vec<Vec<String>> = scene.faults().await?.iter().map(|f| f.row(scene.now)).collect();
+    Ok(table(&rows))
 }
 
 /// `cluster faults`: every cut, and every node that does not run.
@@ -360,9 +398,10 @@ pub(crate) async fn faults(engine: &Engine, cluster: &str, json: bool) -> anyhow
     let faults = scene.faults().await?;
     if json {
         let faults: Vec<Value> = (faults.iter())
-            .map(|fault| match &fault.cut {
-                Some(cut) => account(cut, fault.state),
-                None => json!({"node": name::node(fault.node), "fault": fault.state}),
+            .map(|fault| match &fault.what {
+                What::Cut(cut) => account(cut, fault.state),
+                What::Wear(wear) => wear.json(fault.state),
+                What::Power => json!({"node": name::node(fault.node), "fault": fault.state}),
             })
             .collect();
         println!("{}", json!({"schema": 1, "cluster": cluster, "faults": faults}));
@@ -447,7 +486,13 @@ impl Scene<'_> {
                 State::Paused => Some("paused"),
                 _ => Some("stopped"),
             };
-            faults.extend(word.map(|state| Fault { node: number, cut: None, state }));
+            faults.extend(word.map(|state| Fault { node: number, what: What::Power, state }));
+            let worn = self.wears().0.into_iter().filter(|wear| wear.node == number);
+            faults.extend(worn.map(|wear| {
+                let runs = matches!(state, State::Running | State::Paused);
+                let state = if runs { "in force" } else { "when it starts" };
+                Fault { node: number, what: What::Wear(wear), state }
+            }));
             for cut in held.iter().filter(|cut| cut.node == number) {
                 let there = routes
                     .iter()
@@ -459,7 +504,7 @@ impl Scene<'_> {
                     State::Paused => "in force",
                     _ => "when it starts",
                 };
-                faults.push(Fault { node: number, cut: Some(cut.clone()), state });
+                faults.push(Fault { node: number, what: What::Cut(cut.clone()), state });
             }
         }
         Ok(faults)
@@ -475,17 +520,22 @@ impl Scene<'_> {
 impl Fault {
     fn row(&self, now: u64) -> Vec<String> {
         let node = name::node(self.node);
-        let Some(cut) = &self.cut else {
-            return vec![node, self.state.to_owned(), "in force".to_owned(), "-".to_owned()];
+        let time = |since: u64, until: Option<u64>| {
+            let more = until.map(|until| format!(", {} s more", until.saturating_sub(now)));
+            format!("since {} s{}", now.saturating_sub(since), more.unwrap_or_default())
         };
-        let error = if cut.mode == Mode::Reject { ", with an error" } else { "" };
-        let more = cut.until.map(|until| format!(", {} s more", until.saturating_sub(now)));
-        vec![
-            node,
-            format!("does not reach {}{error}", name::node(cut.peer)),
-            self.state.to_owned(),
-            format!("since {} s{}", now.saturating_sub(cut.since), more.unwrap_or_default()),
-        ]
+        let state = self.state.to_owned();
+        match &self.what {
+            What::Power => vec![node, state, "in force".to_owned(), "-".to_owned()],
+            What::Wear(wear) => {
+                vec![node, wear.kind.words(), state, time(wear.since, wear.until)]
+            }
+            What::Cut(cut) => {
+                let error = if cut.mode == Mode::Reject { ", with an error" } else { "" };
+                let what = format!("does not reach {}{error}", name::node(cut.peer));
+                vec![node, what, state, time(cut.since, cut.until)]
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is left over of commands that were killed, and may be removed without asking. The deciding
 //! half is pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::diff::Listed;
@@ -44,6 +45,8 @@ pub(crate) fn left_over(
     older_than: Duration,
     owned: &impl Fn(&Owner) -> Owned,
 ) -> bool {
+    // What nodes hold beyond their cluster is nobody's leftover.
+    let ours = ours.without_state();
     let all: Vec<&Labels> = (ours.containers.iter().map(|c| &c.labels))
         .chain(ours.networks.iter().map(|n| &n.labels))
         .chain(ours.volumes.iter().map(|v| &v.labels))
@@ -80,7 +83,14 @@ pub(crate) fn old_images(images: &[Image], listed: &Listed) -> Vec<String> {
         })
     };
     let ours = images.iter().filter(|image| image.labels.contains_key(label::IMAGE_KEY));
-    let old = ours.filter(|image| !used(image)).skip(IMAGES_KEPT);
+    let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+    let old = ours.filter(|image| !used(image)).filter(|image| {
+        // Those of the nodes and those of the helpers, each for themselves.
+        let tag = image.tags.first().map(String::as_str).unwrap_or_default();
+        let count = kept.entry(tag.rsplit_once(':').map_or(tag, |(name, _)| name)).or_default();
+        *count += 1;
+        *count > IMAGES_KEPT
+    });
     old.flat_map(|image| image.tags.iter().cloned()).collect()
 }
 
@@ -120,6 +130,19 @@ mod tests {
             let seen = leftovers(&listed, 1000 + age, HOUR, &|_| owned);
             assert_eq!(!seen.is_empty(), gone, "{lease:?} {finished} {owned:?} {age}");
         }
+    }
+
+    #[test]
+    fn what_nodes_hold_beyond_their_cluster_is_never_a_leftover() {
+        let mut listed = listed(Lease::Keep, false, 0);
+        let wanted = Wanted { persist: true, ..wanted(1) };
+        let (name, labels) = wanted.state(1, &PLACE, &owner(), 0);
+        listed.volumes.push(Volume { name, labels });
+        let seen = leftovers(&listed, 9999, HOUR, &|_| Owned::Dead);
+        assert_eq!(seen, ["demo"], "the unfinished network goes");
+        listed.networks.clear();
+        assert!(leftovers(&listed, 9999, HOUR, &|_| Owned::Dead).is_empty());
+        assert_eq!(listed.of("demo").stored(), (vec!["h1".to_owned()], Some(PLACE)));
     }
 
     #[test]

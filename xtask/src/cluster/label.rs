@@ -9,7 +9,7 @@ pub(crate) const SCHEMA: &str = "dev.quorate.schema";
 pub(crate) const CLUSTER: &str = "dev.quorate.cluster";
 /// Host name of the node.
 pub(crate) const NODE: &str = "dev.quorate.node";
-/// `voter`, `spare`, `network`, `marker`, `cut` or `helper`.
+/// `voter`, `spare`, `network`, `marker`, `state`, `cut`, `wear` or `helper`.
 pub(crate) const ROLE: &str = "dev.quorate.role";
 /// Digest of what was wanted of the object.
 pub(crate) const SPEC: &str = "dev.quorate.spec";
@@ -26,6 +26,10 @@ pub(crate) const PORTS: &str = "dev.quorate.ports";
 /// How many nodes the cluster has, on the network and the marker.
 pub(crate) const NODES: &str = "dev.quorate.nodes";
 
+/// The subnet that a node's state knows the others by, on the volume that holds it.
+pub(crate) const SUBNET: &str = "dev.quorate.subnet";
+/// `yes` on the network of a cluster whose nodes' state outlives it.
+pub(crate) const PERSIST: &str = "dev.quorate.persist";
 /// How many nodes were to vote when the cluster was made, on the network.
 pub(crate) const VOTERS: &str = "dev.quorate.voters";
 /// Memory of each node in bytes, on the network.
@@ -36,6 +40,8 @@ pub(crate) const NANO_CPUS: &str = "dev.quorate.nano-cpus";
 pub(crate) const PEER: &str = "dev.quorate.peer";
 /// `drop` or `reject`, on a cut's volume.
 pub(crate) const MODE: &str = "dev.quorate.mode";
+/// How bad it is, on the volume of a fault that is no cut: numbers with a blank between.
+pub(crate) const AMOUNT: &str = "dev.quorate.amount";
 /// When a cut ends, in seconds of Unix time; empty when it is to be healed.
 pub(crate) const UNTIL: &str = "dev.quorate.until";
 /// The node whose timed cuts a helper ends; empty on any other helper.

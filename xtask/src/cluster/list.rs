@@ -1,5 +1,6 @@
 //! What there is: the nodes of a cluster, and all clusters.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::image::REPOSITORY;
 use crate::paths::Exit;
 use crate::ui::table;
 
-/// How often a watched status is drawn: each asks every node once.
+/// How often a watched status is printed where there is no screen: each asks every node once.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// `cluster status`.
@@ -23,6 +24,9 @@ pub(crate) async fn status(
     json: bool,
     watch: bool,
 ) -> anyhow::Result<ExitCode> {
+    if watch && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        return super::watch::watch(engine, cluster).await;
+    }
     loop {
         let ours = look::cluster(engine, cluster).await?;
         let view = look::view(engine, cluster, &ours).await;
@@ -35,8 +39,7 @@ pub(crate) async fn status(
             let code = if view.healthy() { 0 } else { Exit::FAILED };
             return Ok(ExitCode::from(code));
         }
-        let clear = if json { "" } else { "\u{1b}[H\u{1b}[2J" };
-        println!("{clear}{text}");
+        println!("{text}");
         tokio::time::sleep(WATCH).await;
     }
 }
@@ -50,11 +53,14 @@ fn human(view: &View) -> String {
 }
 
 /// `cluster ls`.
-pub(crate) async fn clusters(engine: &Engine, json: bool) -> anyhow::Result<ExitCode> {
-    let listed = look::list(engine).await?;
-    let mut rows: Vec<Row> =
-        listed.clusters().iter().map(|name| row(name, &listed.of(name))).collect();
-    rows.extend(foreign(&listed));
+pub(crate) async fn clusters(engines: &[Engine], json: bool) -> anyhow::Result<ExitCode> {
+    let mut rows: Vec<Row> = Vec::new();
+    for engine in engines {
+        let listed = look::list(engine).await?;
+        let own = listed.clusters();
+        rows.extend(own.iter().map(|name| row(name, &listed.of(name))));
+        rows.extend(foreign(&listed));
+    }
     if json {
         let clusters: Vec<_> = (rows.iter())
             .map(|r| {
@@ -97,6 +103,7 @@ fn row(name: &str, ours: &Listed) -> Row {
         .next()
         .unwrap_or_default();
     let state = match (ours.finished(), lease) {
+        _ if ours.without_state().is_empty() => "stored".to_owned(),
         (false, _) => "unfinished".to_owned(),
         (true, "keep") => "ready".to_owned(),
         (true, lease) => format!("ready ({lease})"),

@@ -50,6 +50,11 @@ pub(crate) fn marker(cluster: &str) -> String {
     format!("quorate-{cluster}-made")
 }
 
+/// Name of the volume that holds a node's state where it outlives the node.
+pub(crate) fn state(cluster: &str, node: &str) -> String {
+    format!("quorate-{cluster}-state-{node}")
+}
+
 /// The error of a verb that needs a cluster which is not there.
 pub(crate) fn no_cluster(cluster: &str) -> anyhow::Error {
     let name = if cluster == "demo" { String::new() } else { format!(" --name {cluster}") };

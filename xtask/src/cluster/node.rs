@@ -45,6 +45,7 @@ fn wanted(cluster: &str, ours: &Listed) -> Wanted {
         lease: if get(&labels, label::LEASE) == "book" { Lease::Book } else { Lease::Keep },
         agent: Agent::parse(of_first(label::AGENT)),
         internal: true,
+        persist: get(&labels, label::PERSIST) == "yes",
         memory: get(&labels, label::MEMORY).parse().unwrap_or(limits::MEMORY),
         nano_cpus: get(&labels, label::NANO_CPUS).parse().unwrap_or(limits::NANO_CPUS),
         site: Site::default(),
@@ -158,6 +159,7 @@ pub(crate) async fn remove(
         // What others are kept from reaching is given back before the address is.
         fault::heal(engine, cluster, std::slice::from_ref(host), &Ui::new(true, true)).await?;
         engine.remove_container(&container.id).await?;
+        engine.remove_volume(&name::state(cluster, host)).await?;
         ui.line("removed", host);
         let goal = if leaves { Goal::Gone(host.clone()) } else { Goal::There(Vec::new()) };
         let manner = Manner {
@@ -231,6 +233,7 @@ mod tests {
             any(3),
             any(5),
             Wanted { internal: true, ..any(3) },
+            Wanted { persist: true, ..any(3) },
             Wanted { memory: 64 << 20, nano_cpus: 1, ..any(3) },
             Wanted { agent: Agent::Manual, lease: Lease::Book, voters: 1, ..any(2) },
         ] {

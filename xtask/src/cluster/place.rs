@@ -35,6 +35,11 @@ impl Place {
         format!("{a}.{b}.{c}.{}", 10 + u16::from(number))
     }
 
+    /// Whether its addresses are loopback ones of this machine, so that nothing is published.
+    pub(crate) fn local(&self) -> bool {
+        self.subnet[0] == 127
+    }
+
     /// Published client port of the n-th node.
     pub(crate) fn port(&self, number: u8) -> u16 {
         self.ports + u16::from(number)
@@ -78,10 +83,13 @@ pub(crate) fn parse_ports(text: &str) -> Result<u16, String> {
 }
 
 /// All subnets to try for a cluster, best first: by its name, then upward, without those that the
-/// engine lists.
-pub(crate) fn subnets(cluster: &str, listed: &[String]) -> Vec<[u8; 3]> {
+/// engine lists; `local` ones are loopback addresses of this machine.
+pub(crate) fn subnets(cluster: &str, listed: &[String], local: bool) -> Vec<[u8; 3]> {
     let first = u16::from(name::hash(cluster));
-    let all = (0..PLACES).map(|step| [10, 91, ((first + step) % PLACES) as u8]);
+    let [a, b] = if local { [127, 0] } else { [10, 91] };
+    let all = (0..PLACES).map(|step| [a, b, ((first + step) % PLACES) as u8]);
+    // Everybody's loopback addresses are in 127.0.0.
+    let all = all.filter(|n| *n != [127, 0, 0]);
     all.filter(|n| !listed.iter().any(|cidr| subnet_of(cidr) == Some(*n))).collect()
 }
 
@@ -98,13 +106,17 @@ mod tests {
 
     #[test]
     fn a_cluster_is_looked_for_where_its_name_says_and_taken_places_are_passed_over() {
-        let first = subnets("demo", &[])[0];
-        assert_eq!(subnets("demo", &[])[0], first);
-        assert_eq!(subnets("demo", &[]).len(), 256);
+        let first = subnets("demo", &[], false)[0];
+        assert_eq!(subnets("demo", &[], false)[0], first);
+        assert_eq!(subnets("demo", &[], false).len(), 256);
         let [_, _, third] = first;
-        let second = subnets("demo", &[format!("10.91.{third}.0/24"), "172.17.0.0/16".to_owned()]);
+        let second =
+            subnets("demo", &[format!("10.91.{third}.0/24"), "172.17.0.0/16".to_owned()], false);
         assert_eq!(second[0], [10, 91, third.wrapping_add(1)]);
         assert_eq!(second.len(), 255);
+        let local = subnets("demo", &[], true);
+        assert!(local.len() == 255 && !local.contains(&[127, 0, 0]), "{local:?}");
+        assert!(Place { subnet: local[0], ports: 1 }.local());
 
         let base = blocks("demo", &[])[0];
         assert_eq!((base - FIRST_PORT) % PORTS_EACH, 0);

@@ -70,6 +70,9 @@ pub(crate) async fn shell(
             format!("PS1={host}:\\w# "),
         ],
     };
+    if let Some(done) = engine.interact(&container.id, &request).await {
+        return Ok(ExitCode::from(u8::try_from(done?).unwrap_or(Exit::FAILED)));
+    }
     let terminal = engine.terminal(&container.id, request).await?;
     let exec = terminal.exec.clone();
     let raw = Raw::new()?;

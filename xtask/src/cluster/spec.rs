@@ -45,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) agent: Agent,
     /// Whether the way out is cut; ports cannot be published then.
     pub(crate) internal: bool,
+    /// Whether what the nodes hold outlives them.
+    pub(crate) persist: bool,
     /// Memory of each node in bytes.
     pub(crate) memory: i64,
     /// Thousand millionths of a processor of each node.
@@ -78,6 +80,9 @@ impl Wanted {
         labels.insert(label::VOTERS.to_owned(), self.voters.to_string());
         labels.insert(label::MEMORY.to_owned(), self.memory.to_string());
         labels.insert(label::NANO_CPUS.to_owned(), self.nano_cpus.to_string());
+        if self.persist {
+            labels.insert(label::PERSIST.to_owned(), "yes".to_owned());
+        }
         spec.labels = labels;
         spec
     }
@@ -112,6 +117,7 @@ impl Wanted {
             network: name::network(&self.cluster),
             address: place.address(number),
             publish: (!self.internal).then(|| (CLIENT_PORT, place.port(number))),
+            state: self.persist.then(|| (name::state(&self.cluster, &host), STATE.to_owned())),
             memory: self.memory,
             nano_cpus: self.nano_cpus,
             labels,
@@ -123,13 +129,30 @@ impl Wanted {
     /// is made anew finds the others by those that are there. Neither is the image, which has its
     /// own label.
     pub(crate) fn node_digest(&self, number: u8, place: &Place) -> String {
-        digest(&(
+        let base = digest(&(
             self.command(number, place, &[]),
             place.address(number),
             (!self.internal).then(|| place.port(number)),
             (self.memory, self.nano_cpus),
             self.lease.as_str(),
-        ))
+        ));
+        if self.persist { digest(&(base, "persist")) } else { base }
+    }
+
+    /// The volume that holds the n-th node's state; its name and labels.
+    pub(crate) fn state(
+        &self,
+        number: u8,
+        place: &Place,
+        owner: &Owner,
+        now: u64,
+    ) -> (String, Labels) {
+        let host = name::node(number);
+        let mut labels = self.labels("state", owner, now);
+        labels.insert(label::NODE.to_owned(), host.clone());
+        labels.insert(label::SUBNET.to_owned(), place.cidr());
+        labels.insert(label::PORTS.to_owned(), place.ports.to_string());
+        (name::state(&self.cluster, &host), labels)
     }
 
     /// The volume that is made last; its name and labels.
@@ -233,6 +256,7 @@ pub(crate) mod tests {
             lease: Lease::Keep,
             agent: Agent::Running,
             internal: false,
+            persist: false,
             memory: 256 << 20,
             nano_cpus: 1_000_000_000,
             site: Site::default(),
@@ -289,11 +313,12 @@ pub(crate) mod tests {
     fn every_object_carries_every_label_that_gc_decides_on() {
         let wanted = wanted(1);
         let network = wanted.network(&PLACE, &owner(), 5).labels;
+        let state = wanted.state(1, &PLACE, &owner(), 5).1;
         let node = wanted.node(1, &PLACE, &[], &owner(), 5).labels;
         let marker = wanted.marker(&owner(), 5).1;
         let needed =
             [label::SCHEMA, label::CLUSTER, label::ROLE, label::OWNER, label::LEASE, label::MADE];
-        for labels in [network, node, marker] {
+        for labels in [network, node, marker, state] {
             assert!(needed.iter().all(|name| labels.contains_key(*name)), "{labels:?}");
         }
     }
@@ -311,6 +336,7 @@ pub(crate) mod tests {
             Wanted { memory: 1, ..base.clone() },
             Wanted { nano_cpus: 1, ..base.clone() },
             Wanted { internal: true, ..base.clone() },
+            Wanted { persist: true, ..base.clone() },
             Wanted { agent: Agent::Manual, ..base.clone() },
             Wanted { agent: Agent::Insecure, ..base.clone() },
             Wanted { lease: Lease::Book, ..base.clone() },

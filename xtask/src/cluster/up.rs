@@ -157,7 +157,7 @@ pub(crate) async fn sweep(engine: &Engine, cluster: &str) -> anyhow::Result<List
     if !gc::left_over(&ours, process::now(), gc::OLDER_THAN, &process::owned) {
         return Ok(listed);
     }
-    down::remove(engine, &ours).await?;
+    down::remove(engine, &ours.without_state()).await?;
     Ok(look::list(engine).await?)
 }
 
@@ -246,10 +246,15 @@ impl<'a> Run<'a> {
             .collect();
         let free = |base: &u16| (1..=self.wanted.nodes).all(|n| port_free(base + u16::from(n)));
         let site = &self.wanted.site;
+        let stored = listed.of(cluster).stored().1;
+        let site = &stored
+            .map_or(*site, |place| Site { subnet: Some(place.subnet), ports: Some(place.ports) });
         let blocks = site.ports.map_or_else(|| place::blocks(cluster, &taken), |ports| vec![ports]);
         let ports = blocks.into_iter().find(free).ok_or_else(|| no_ports(site))?;
-        let subnets =
-            site.subnet.map_or_else(|| place::subnets(cluster, &cidrs), |subnet| vec![subnet]);
+        let subnets = site.subnet.map_or_else(
+            || place::subnets(cluster, &cidrs, self.engine.is_local()),
+            |subnet| vec![subnet],
+        );
         for subnet in subnets {
             self.check()?;
             let place = Place { subnet, ports };
@@ -287,15 +292,29 @@ impl<'a> Run<'a> {
             }
             Step::Unpause(number) => Ok(self.engine.power(&id(*number), Power::Unpause).await?),
             Step::Make(number) => {
-                self.make(*number, place, &seeds(*number, place, steps, &ours)).await?;
+                // Who comes back with what it held knows the others, and they know it.
+                let back = self.wanted.persist && ours.stored().0.contains(&name::node(*number));
+                let seeds = if back { Vec::new() } else { seeds(*number, place, steps, &ours) };
+                self.make(*number, place, &seeds, back).await?;
                 fault::again(self.engine, &self.wanted.cluster, &[name::node(*number)]).await
             }
             Step::Network | Step::Marker => Ok(()),
         }
     }
 
-    async fn make(&self, number: u8, place: &Place, seeds: &[String]) -> anyhow::Result<()> {
+    async fn make(
+        &self,
+        number: u8,
+        place: &Place,
+        seeds: &[String],
+        back: bool,
+    ) -> anyhow::Result<()> {
         let spec = self.wanted.node(number, place, seeds, &self.owner, process::now());
+        if self.wanted.persist && !back {
+            let (name, labels) = self.wanted.state(number, place, &self.owner, process::now());
+            self.engine.create_volume(&name, &labels).await?;
+            self.remember(Object::Volume(name));
+        }
         let id = match self.engine.create_container(&spec).await {
             Ok(id) => id,
             // The lock is this user's; another one's `up` of the same name is stopped by the name.

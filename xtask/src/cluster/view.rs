@@ -8,6 +8,8 @@ use super::cut::{self, Cut};
 use super::diff::Listed;
 use super::label;
 use super::name;
+use super::spec::CLIENT_PORT;
+use super::wear::{self, Wear};
 use crate::engine::State;
 
 /// Version of the JSON that `status` prints.
@@ -65,6 +67,8 @@ pub(crate) struct View {
     pub(crate) addresses: Vec<(String, String)>,
     /// Who cannot reach whom at this time.
     pub(crate) cuts: BTreeSet<Cut>,
+    /// Whose network is bad at this time, and how.
+    pub(crate) wears: Vec<Wear>,
 }
 
 impl View {
@@ -82,6 +86,9 @@ impl View {
             })
             .collect();
         let address = |node: &Node| match (name::number(&node.node), place) {
+            (Some(n), Some(place)) if place.local() => {
+                (place.address(n), format!("{}:{CLIENT_PORT}", place.address(n)))
+            }
             (Some(n), Some(place)) => (place.address(n), format!("127.0.0.1:{}", place.port(n))),
             _ => ("-".to_owned(), "-".to_owned()),
         };
@@ -89,6 +96,7 @@ impl View {
             cluster: cluster.to_owned(),
             addresses: nodes.iter().map(address).collect(),
             voters: ours.voters().min(nodes.len()),
+            wears: wear::recorded(ours).into_iter().filter(|wear| wear.holds(now)).collect(),
             cuts: cut::recorded(ours).into_iter().filter(|cut| cut.holds(now)).collect(),
             nodes,
         }
@@ -205,12 +213,24 @@ impl View {
     }
 
     fn faults(&self, node: &Node) -> String {
-        name::number(&node.node).map_or("-".to_owned(), |n| cut::words(n, &self.cuts))
+        let Some(number) = name::number(&node.node) else { return "-".to_owned() };
+        let cuts = cut::words(number, &self.cuts);
+        match wear::words(number, &self.wears) {
+            None => cuts,
+            Some(wears) if cuts == "-" => wears,
+            Some(wears) => format!("{cuts}; {wears}"),
+        }
     }
 
     fn unreached(&self, node: &Node) -> Vec<String> {
         let of = |cut: &&Cut| name::number(&node.node) == Some(cut.node);
         self.cuts.iter().filter(of).map(|cut| name::node(cut.peer)).collect()
+    }
+
+    /// What is wrong with its network besides cuts, for JSON.
+    fn told(&self, node: &Node) -> Vec<Value> {
+        let own = |wear: &&Wear| name::number(&node.node) == Some(wear.node);
+        self.wears.iter().filter(own).map(|wear| wear.json("in force")).collect()
     }
 
     /// What `status --json` prints.
@@ -224,6 +244,7 @@ impl View {
                 "address": address,
                 "client": client,
                 "unreached": self.unreached(node),
+                "faults": self.told(node),
                 "exit": node.ended.map(|(code, _)| code),
                 "agent": node.agent,
             })
@@ -321,7 +342,25 @@ mod tests {
 
     fn view(nodes: Vec<Node>, voters: usize) -> View {
         let addresses = nodes.iter().map(|_| ("a".to_owned(), "c".to_owned())).collect();
-        View { cluster: "demo".to_owned(), nodes, voters, addresses, cuts: BTreeSet::new() }
+        View {
+            cluster: "demo".to_owned(),
+            nodes,
+            voters,
+            addresses,
+            cuts: BTreeSet::new(),
+            wears: vec![],
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_status_is_as_its_schema_says() {
+        let broken = Node { ended: Some((1, false)), ..node(2, State::Exited, Value::Null) };
+        let mut view = view(vec![running(1, "voter", Some("h1"), 1), broken], 1);
+        let kind = wear::Kind::Loss(30);
+        view.wears = vec![Wear { node: 1, kind, peers: vec![2], since: 1, until: None }];
+        let schema = super::super::schema::of("status").unwrap();
+        let told = view.json();
+        assert_eq!(super::super::schema::differs(&schema, &told, "status"), None, "{told:#}");
     }
 
     fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {

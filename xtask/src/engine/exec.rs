@@ -6,7 +6,7 @@ use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, Star
 use futures_util::{Stream, StreamExt};
 use tokio::io::AsyncWrite;
 
-use super::{Answer, Engine, EngineError};
+use super::{Answer, Backend, Engine, EngineError};
 
 /// Most output that is kept of one command; what comes after it is dropped, so that `yes` cannot
 /// eat the memory.
@@ -32,8 +32,21 @@ pub(crate) struct Terminal {
 }
 
 impl Engine {
+    /// Runs a command on this very terminal where nodes are plain processes; nothing where
+    /// [`Engine::terminal`] is for that.
+    pub(crate) async fn interact(&self, id: &str, request: &ExecRequest) -> Option<Answer<i64>> {
+        match &self.backend {
+            Backend::Docker(_) => None,
+            Backend::Local(local) => Some(local.interact(id, request).await),
+        }
+    }
+
     /// Starts a command with a terminal in a running container.
     pub(crate) async fn terminal(&self, id: &str, request: ExecRequest) -> Answer<Terminal> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(_) => return Err(no_terminal()),
+        };
         let options = CreateExecOptions {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -43,9 +56,9 @@ impl Engine {
             env: Some(request.env),
             ..Default::default()
         };
-        let exec = self.docker.create_exec(id, options).await?.id;
+        let exec = docker.create_exec(id, options).await?.id;
         let start = StartExecOptions { tty: true, ..Default::default() };
-        match self.docker.start_exec(&exec, Some(start)).await? {
+        match docker.start_exec(&exec, Some(start)).await? {
             StartExecResults::Attached { output, input } => {
                 let shown = output.map(|piece| Ok(piece?.into_bytes().to_vec()));
                 Ok(Terminal { exec, shown: Box::pin(shown), typed: input })
@@ -62,18 +75,30 @@ impl Engine {
         exec: &str,
         (width, height): (u16, u16),
     ) -> Answer<()> {
-        Ok(self.docker.resize_exec(exec, ResizeExecOptions { height, width }).await?)
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(_) => return Err(no_terminal()),
+        };
+        Ok(docker.resize_exec(exec, ResizeExecOptions { height, width }).await?)
     }
 
     /// The exit code of a terminal's command that has ended.
     pub(crate) async fn ended_terminal(&self, exec: &str) -> Answer<i64> {
-        let seen = self.docker.inspect_exec(exec).await?;
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(_) => return Err(no_terminal()),
+        };
+        let seen = docker.inspect_exec(exec).await?;
         seen.exit_code.ok_or_else(|| EngineError::other("the engine gave no exit code"))
     }
 
     /// Runs a command in a running container; gives its exit code and what it wrote. Both streams
     /// arrive, in no particular order to each other: join them inside.
     pub(crate) async fn exec(&self, id: &str, request: ExecRequest) -> Answer<(i64, Vec<u8>)> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.exec(id, request).await,
+        };
         let options = CreateExecOptions {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -81,9 +106,9 @@ impl Engine {
             env: Some(request.env),
             ..Default::default()
         };
-        let made = self.docker.create_exec(id, options).await?;
+        let made = docker.create_exec(id, options).await?;
         let mut bytes = Vec::new();
-        match self.docker.start_exec(&made.id, None::<StartExecOptions>).await? {
+        match docker.start_exec(&made.id, None::<StartExecOptions>).await? {
             StartExecResults::Attached { mut output, input: _input } => {
                 while let Some(piece) = output.next().await {
                     let piece = piece?.into_bytes();
@@ -95,9 +120,13 @@ impl Engine {
                 return Err(EngineError::other("the engine detached the command"));
             }
         }
-        let seen = self.docker.inspect_exec(&made.id).await?;
+        let seen = docker.inspect_exec(&made.id).await?;
         let code =
             seen.exit_code.ok_or_else(|| EngineError::other("the engine gave no exit code"))?;
         Ok((code, bytes))
     }
+}
+
+fn no_terminal() -> EngineError {
+    EngineError::other("a plain process has the terminal that it was started on")
 }

@@ -3,7 +3,7 @@
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
 
-use super::{Answer, Engine, EngineError};
+use super::{Answer, Backend, Engine, EngineError};
 
 /// A file or directory to put into a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,14 @@ pub(crate) struct FileEntry {
 impl Engine {
     /// Puts files below an existing folder of a container, which need not run.
     pub(crate) async fn upload(&self, id: &str, folder: &str, entries: &[FileEntry]) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.upload(id, folder, entries),
+        };
         let archive = archive(entries)
             .map_err(|e| EngineError::other(format!("the upload's archive: {e}")))?;
         let options = query::UploadToContainerOptionsBuilder::new().path(folder).build();
-        Ok(self
-            .docker
+        Ok(docker
             .upload_to_container(id, Some(options), bollard::body_full(archive.into()))
             .await?)
     }
@@ -32,8 +35,12 @@ impl Engine {
     /// Fetches a file or folder of a container as a tar archive; its names start with the last part
     /// of the path.
     pub(crate) async fn download(&self, id: &str, path: &str) -> Answer<Vec<u8>> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.download(id, path),
+        };
         let options = query::DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let mut pieces = std::pin::pin!(self.docker.download_from_container(id, Some(options)));
+        let mut pieces = std::pin::pin!(docker.download_from_container(id, Some(options)));
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece?);

@@ -5,10 +5,12 @@ use bollard::models;
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
 
-use super::{Answer, Engine, EngineError, Labels, Power};
+use super::{Answer, Backend, Engine, EngineError, Labels, Power};
 
 /// The right to change routes.
 const RIGHT: &str = "NET_ADMIN";
+/// The right to send packets of any kind, for those that measure.
+const PROBES: &str = "NET_RAW";
 /// What a helper may use: it is a shell and `ip`.
 const MEMORY: i64 = 32 << 20;
 
@@ -17,10 +19,12 @@ const MEMORY: i64 = 32 << 20;
 pub(crate) struct HelperSpec {
     /// Tag of the image.
     pub(crate) image: String,
-    /// Id of the container whose network it works in.
-    pub(crate) beside: String,
+    /// Id of the container whose network it works in; without one it has a loopback device only.
+    pub(crate) beside: Option<String>,
     /// The shell script.
     pub(crate) script: String,
+    /// Whether it sends packets to measure.
+    pub(crate) probes: bool,
     /// Its labels.
     pub(crate) labels: Labels,
 }
@@ -48,15 +52,24 @@ impl Engine {
     }
 
     async fn create_helper(&self, spec: &HelperSpec, passing: bool) -> Answer<String> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(_) => {
+                let text = "it is a plain process of this machine, whose network it shares";
+                return Err(EngineError::other(text));
+            }
+        };
         let options = query::CreateContainerOptionsBuilder::new().build();
-        Ok(self.docker.create_container(Some(options), body(spec, passing)).await?.id)
+        Ok(docker.create_container(Some(options), body(spec, passing)).await?.id)
     }
 
     async fn help_out(&self, id: &str) -> Answer<(i64, Vec<String>)> {
         self.power(id, Power::Start).await?;
         // Ends with an error for every exit code but 0; both mean that it has ended.
-        let _ended =
-            self.docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+        if let Backend::Docker(docker) = &self.backend {
+            let _ended =
+                docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+        }
         let ended = self.ended(id).await?;
         let code = ended.ok_or_else(|| EngineError::other("a helper does not end"))?.code;
         let mut lines = Vec::new();
@@ -78,9 +91,16 @@ fn body(spec: &HelperSpec, passing: bool) -> models::ContainerCreateBody {
             // So that one that sleeps ends at once when it is told to.
             init: Some(true),
             auto_remove: Some(passing),
-            network_mode: Some(format!("container:{}", spec.beside)),
+            network_mode: Some(match &spec.beside {
+                Some(beside) => format!("container:{beside}"),
+                None => "none".to_owned(),
+            }),
             cap_drop: Some(vec!["ALL".to_owned()]),
-            cap_add: Some(vec![RIGHT.to_owned()]),
+            cap_add: Some(if spec.probes {
+                vec![PROBES.to_owned()]
+            } else {
+                vec![RIGHT.to_owned()]
+            }),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             ..Default::default()
         }),

@@ -1,9 +1,11 @@
 //! What a container's main process wrote, with the engine's time stamps.
 
-use bollard::query_parameters as query;
-use futures_util::{Stream, StreamExt};
+use std::pin::Pin;
 
-use super::{Answer, Engine, EngineError};
+use bollard::query_parameters as query;
+use futures_util::{Stream, StreamExt, stream};
+
+use super::{Answer, Backend, Engine, EngineError};
 
 /// A line of a container's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,11 @@ impl Engine {
         id: &str,
         follow: bool,
         since: i32,
-    ) -> impl Stream<Item = Answer<LogLine>> + use<> {
+    ) -> Pin<Box<dyn Stream<Item = Answer<LogLine>> + Send>> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker.clone(),
+            Backend::Local(local) => return local.logs(id, follow, since),
+        };
         let options = query::LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
@@ -30,15 +36,17 @@ impl Engine {
             .follow(follow)
             .since(since)
             .build();
-        let docker = self.docker.clone();
         let id = id.to_owned();
-        futures_util::stream::once(async move { docker.logs(&id, Some(options)).boxed() })
-            .flatten()
-            .map(|piece| piece.map(|bytes| line(&bytes.into_bytes())).map_err(EngineError::from))
+        let pieces = stream::once(async move { docker.logs(&id, Some(options)).boxed() });
+        Box::pin(
+            pieces.flatten().map(|piece| {
+                piece.map(|bytes| line(&bytes.into_bytes())).map_err(EngineError::from)
+            }),
+        )
     }
 }
 
-fn line(bytes: &[u8]) -> LogLine {
+pub(super) fn line(bytes: &[u8]) -> LogLine {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\n', '\r']);
     match text.split_once(' ') {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use bollard::Docker;
 use bollard::models;
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
 
 use super::{
-    Answer, Container, ContainerSpec, Engine, EngineError, Labels, Network, NetworkSpec, State,
-    Trouble, Volume,
+    Answer, Backend, Container, ContainerSpec, Engine, EngineError, Labels, Network, NetworkSpec,
+    State, Trouble, Volume,
 };
 
 /// Most processes in a node; enough for etcd, the agent and a shell.
@@ -45,20 +46,32 @@ pub(crate) enum Power {
 impl Engine {
     /// All containers, running or not.
     pub(crate) async fn containers(&self) -> Answer<Vec<Container>> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.containers(),
+        };
         let options = query::ListContainersOptionsBuilder::new().all(true).build();
-        let listed = self.docker.list_containers(Some(options)).await?;
+        let listed = docker.list_containers(Some(options)).await?;
         Ok(listed.into_iter().map(container).collect())
     }
 
     /// All networks.
     pub(crate) async fn networks(&self) -> Answer<Vec<Network>> {
-        let listed = self.docker.list_networks(None::<query::ListNetworksOptions>).await?;
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.networks(),
+        };
+        let listed = docker.list_networks(None::<query::ListNetworksOptions>).await?;
         Ok(listed.into_iter().map(network).collect())
     }
 
     /// All volumes.
     pub(crate) async fn volumes(&self) -> Answer<Vec<Volume>> {
-        let listed = self.docker.list_volumes(None::<query::ListVolumesOptions>).await?;
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.volumes(),
+        };
+        let listed = docker.list_volumes(None::<query::ListVolumesOptions>).await?;
         let volumes = listed.volumes.unwrap_or_default();
         Ok(volumes
             .into_iter()
@@ -68,6 +81,10 @@ impl Engine {
 
     /// Makes a network and gives its id.
     pub(crate) async fn create_network(&self, spec: &NetworkSpec) -> Answer<String> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.create_network(spec),
+        };
         let pool = models::IpamConfig { subnet: Some(spec.subnet.clone()), ..Default::default() };
         let request = models::NetworkCreateRequest {
             name: spec.name.clone(),
@@ -77,41 +94,49 @@ impl Engine {
             labels: Some(spec.labels.clone().into_iter().collect()),
             ..Default::default()
         };
-        Ok(self.docker.create_network(request).await?.id)
+        Ok(docker.create_network(request).await?.id)
     }
 
     /// Makes a volume.
     pub(crate) async fn create_volume(&self, name: &str, labels: &Labels) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.create_volume(name, labels),
+        };
         let request = models::VolumeCreateRequest {
             name: Some(name.to_owned()),
             labels: Some(labels.clone().into_iter().collect()),
             ..Default::default()
         };
-        self.docker.create_volume(request).await?;
+        docker.create_volume(request).await?;
         Ok(())
     }
 
     /// Makes a container and gives its id; does not start it.
     pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Answer<String> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.create_container(spec),
+        };
         let options = query::CreateContainerOptionsBuilder::new().name(&spec.name).build();
-        Ok(self.docker.create_container(Some(options), body(spec)).await?.id)
+        Ok(docker.create_container(Some(options), body(spec)).await?.id)
     }
 
     /// Starts, stops, kills or freezes a container.
     pub(crate) async fn power(&self, id: &str, power: Power) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.power(id, power).await,
+        };
         let done = match power {
-            Power::Kill => self.kill(id).await,
-            Power::Stop => {
-                self.docker.stop_container(id, None::<query::StopContainerOptions>).await
-            }
-            Power::Start => {
-                self.docker.start_container(id, None::<query::StartContainerOptions>).await
-            }
+            Power::Kill => kill(docker, id).await,
+            Power::Stop => docker.stop_container(id, None::<query::StopContainerOptions>).await,
+            Power::Start => docker.start_container(id, None::<query::StartContainerOptions>).await,
             Power::Restart => {
-                self.docker.restart_container(id, None::<query::RestartContainerOptions>).await
+                docker.restart_container(id, None::<query::RestartContainerOptions>).await
             }
-            Power::Pause => self.docker.pause_container(id).await,
-            Power::Unpause => self.docker.unpause_container(id).await,
+            Power::Pause => docker.pause_container(id).await,
+            Power::Unpause => docker.unpause_container(id).await,
         };
         match done.map_err(EngineError::from) {
             Err(failure) if failure.trouble == Trouble::Already => Ok(()),
@@ -121,27 +146,24 @@ impl Engine {
 
     /// Sends SIGINT to a container's main process and waits until it has ended.
     pub(crate) async fn interrupt(&self, id: &str) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.interrupt(id).await,
+        };
         let options = query::KillContainerOptionsBuilder::new().signal("INT").build();
-        self.docker.kill_container(id, Some(options)).await?;
+        docker.kill_container(id, Some(options)).await?;
         // Ends with an error for every exit code but 0; both mean that it has ended.
-        let _ended =
-            self.docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
-        Ok(())
-    }
-
-    async fn kill(&self, id: &str) -> Result<(), bollard::errors::Error> {
-        let options = query::KillContainerOptionsBuilder::new().signal("KILL").build();
-        self.docker.kill_container(id, Some(options)).await?;
-        // Ends with an error for every exit code but 0; both mean that it has ended.
-        let _ended =
-            self.docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+        let _ended = docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
         Ok(())
     }
 
     /// How a container that does not run has ended; nothing when it runs.
     pub(crate) async fn ended(&self, id: &str) -> Answer<Option<Ended>> {
-        let seen =
-            self.docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.ended(id),
+        };
+        let seen = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
         let state = seen.state.unwrap_or_default();
         if state.running == Some(true) {
             return Ok(None);
@@ -155,20 +177,40 @@ impl Engine {
     /// Removes a container by force, with its anonymous volumes. One that is gone already is no
     /// error.
     pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.remove_container(id).await,
+        };
         let options = query::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        gone(self.docker.remove_container(id, Some(options)).await)
+        gone(docker.remove_container(id, Some(options)).await)
     }
 
     /// Removes a network. One that is gone already is no error.
     pub(crate) async fn remove_network(&self, id: &str) -> Answer<()> {
-        gone(self.docker.remove_network(id).await)
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.remove_network(id),
+        };
+        gone(docker.remove_network(id).await)
     }
 
     /// Removes a volume. One that is gone already is no error.
     pub(crate) async fn remove_volume(&self, name: &str) -> Answer<()> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(local) => return local.remove_volume(name),
+        };
         let options = query::RemoveVolumeOptionsBuilder::new().force(true).build();
-        gone(self.docker.remove_volume(name, Some(options)).await)
+        gone(docker.remove_volume(name, Some(options)).await)
     }
+}
+
+async fn kill(docker: &Docker, id: &str) -> Result<(), bollard::errors::Error> {
+    let options = query::KillContainerOptionsBuilder::new().signal("KILL").build();
+    docker.kill_container(id, Some(options)).await?;
+    // Ends with an error for every exit code but 0; both mean that it has ended.
+    let _ended = docker.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+    Ok(())
 }
 
 /// A removal that found nothing has reached its aim, and so has one that another caller is busy
@@ -252,6 +294,7 @@ fn host_config(spec: &ContainerSpec) -> models::HostConfig {
         pids_limit: Some(PIDS),
         init: Some(true),
         network_mode: Some(spec.network.clone()),
+        binds: spec.state.as_ref().map(|(volume, folder)| vec![format!("{volume}:{folder}")]),
         port_bindings: ports,
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),

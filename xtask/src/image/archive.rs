@@ -34,6 +34,23 @@ pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
     let layers = [tar(&contents.base)?, tar(&contents.agent)?];
     let digests = layers.each_ref().map(|layer| hex(Sha256::digest(layer)));
     let key = hex(Sha256::digest(format!("{}{}{arch}", digests[0], digests[1])))[..12].to_owned();
+    let tags = [format!("{REPOSITORY}:{key}"), format!("{REPOSITORY}:latest")];
+    let bytes = pack(contents, arch, &key, &tags)?;
+    Ok(Built { key, bytes })
+}
+
+/// The archive's bytes under a key and tags that the caller chose.
+///
+/// # Errors
+/// A path that tar cannot hold.
+pub(crate) fn pack(
+    contents: &Contents,
+    arch: &str,
+    key: &str,
+    tags: &[String],
+) -> anyhow::Result<Vec<u8>> {
+    let layers = [tar(&contents.base)?, tar(&contents.agent)?];
+    let digests = layers.each_ref().map(|layer| hex(Sha256::digest(layer)));
     let mut labels: serde_json::Map<String, serde_json::Value> =
         LABELS.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     labels.insert("dev.quorate.image-key".to_owned(), json!(key));
@@ -61,7 +78,7 @@ pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
     let config_name = format!("{}.json", hex(Sha256::digest(&config)));
     let manifest = json!([{
         "Config": config_name,
-        "RepoTags": [format!("{REPOSITORY}:{key}"), format!("{REPOSITORY}:latest")],
+        "RepoTags": tags,
         "Layers": digests.each_ref().map(|digest| format!("{digest}/layer.tar")),
     }]);
     let mut entries = Entries::new();
@@ -71,7 +88,7 @@ pub(crate) fn build(contents: &Contents, arch: &str) -> anyhow::Result<Built> {
     }
     entries.insert(config_name, Entry::File(0o644, config));
     entries.insert("manifest.json".to_owned(), Entry::File(0o644, serde_json::to_vec(&manifest)?));
-    Ok(Built { key, bytes: tar(&entries)? })
+    Ok(tar(&entries)?)
 }
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {

@@ -62,9 +62,7 @@ pub(crate) fn collect(given: &Given, arch: &str) -> anyhow::Result<Contents> {
         let Some(source) = source else { continue };
         let bytes = libraries.program(source)?;
         if target == "bin/busybox" {
-            for applet in applets(&bytes) {
-                base.insert(format!("bin/{applet}"), Entry::Link("busybox".to_owned()));
-            }
+            link_applets(&mut base, &bytes);
         }
         base.insert(target.to_owned(), Entry::File(0o755, bytes));
         inputs.push(source.clone());
@@ -81,6 +79,36 @@ pub(crate) fn collect(given: &Given, arch: &str) -> anyhow::Result<Contents> {
     agent.append(&mut libraries.take());
     inputs.extend(libraries.inputs);
     Ok(Contents { base: with_parents(base), agent: with_parents(agent), inputs })
+}
+
+/// Only these programs with what they need, below a root that has a `/tmp`.
+///
+/// # Errors
+/// As [`collect`].
+pub(crate) fn programs(chosen: &[(&PathBuf, &str)], arch: &str) -> anyhow::Result<Entries> {
+    let mut entries = Entries::new();
+    entries.insert("tmp".to_owned(), Entry::Folder(0o1777));
+    let mut libraries = Libraries::new(arch);
+    for (source, target) in chosen {
+        let bytes = libraries.program(source)?;
+        if *target == "bin/busybox" {
+            link_applets(&mut entries, &bytes);
+        }
+        entries.insert((*target).to_owned(), Entry::File(0o755, bytes));
+    }
+    entries.append(&mut libraries.take());
+    Ok(with_parents(entries))
+}
+
+/// A layer that adds nothing.
+pub(crate) fn nothing() -> Entries {
+    with_parents(Entries::from([("run".to_owned(), Entry::Folder(0o755))]))
+}
+
+fn link_applets(entries: &mut Entries, busybox: &[u8]) {
+    for applet in applets(busybox) {
+        entries.insert(format!("bin/{applet}"), Entry::Link("busybox".to_owned()));
+    }
 }
 
 /// The libraries that programs need, each once.

@@ -9,16 +9,16 @@ use crate::paths::{self, Exit};
 #[derive(clap::Args, Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Given {
     /// A Linux etcd, 3.4 or newer
-    #[arg(long, value_name = "PATH", env = "QUORATE_ETCD")]
+    #[arg(long, value_name = "PATH", env = "QUORATE_ETCD", hide_env_values = true)]
     pub(crate) etcd: Option<PathBuf>,
     /// A Linux etcdctl
-    #[arg(long, value_name = "PATH", env = "QUORATE_ETCDCTL")]
+    #[arg(long, value_name = "PATH", env = "QUORATE_ETCDCTL", hide_env_values = true)]
     pub(crate) etcdctl: Option<PathBuf>,
     /// A static Linux busybox
-    #[arg(long, value_name = "PATH", env = "QUORATE_BUSYBOX")]
+    #[arg(long, value_name = "PATH", env = "QUORATE_BUSYBOX", hide_env_values = true)]
     pub(crate) busybox: Option<PathBuf>,
     /// An agent to use instead of building one
-    #[arg(long, value_name = "PATH", env = "QUORATE_AGENT")]
+    #[arg(long, value_name = "PATH", env = "QUORATE_AGENT", hide_env_values = true)]
     pub(crate) agent: Option<PathBuf>,
 }
 

@@ -20,8 +20,13 @@ use serde_json::Value;
 
 mod chaos;
 mod faults;
+mod kept;
+mod local;
 mod nodes;
+mod screen;
 mod snapshots;
+mod wire;
+mod worn;
 
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
@@ -112,7 +117,7 @@ impl Named {
 
 impl Drop for Named {
     fn drop(&mut self) {
-        let done = self.run(&["down"]);
+        let done = self.run(&["down", "--volumes"]);
         if !done.status.success() && !std::thread::panicking() {
             panic!("down failed: {}", String::from_utf8_lossy(&done.stderr));
         }
@@ -133,8 +138,13 @@ fn engine_a_cluster_comes_up_is_unchanged_is_repaired_and_goes_without_a_trace()
     assert_eq!(demo.expect(0, &["up"]), "unchanged  3 nodes, image and spec match\n");
     assert!(start.elapsed() < Duration::from_secs(1), "unchanged took {:?}", start.elapsed());
 
-    let status: Value = serde_json::from_str(&demo.expect(0, &["status", "--json"])).unwrap();
+    let text = demo.expect(0, &["status", "--json"]);
+    let status: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(status["healthy"], true);
+    let mut check = demo.command(&["schema", "status", "--check"]);
+    let mut check = check.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(check.wait_with_output().unwrap().status.success(), "{text} is not as its schema");
     demo.expect(0, &["pause", "h2"]);
     assert!(demo.expect(1, &["status"]).contains("paused"));
     demo.expect(0, &["unpause", "h2"]);
@@ -304,6 +314,7 @@ fn without_an_engine_every_verb_says_so_at_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["cluster", "ls"])
         .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+        .env("QUORATE_LOCAL", "/nowhere/either")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(3));

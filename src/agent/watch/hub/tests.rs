@@ -324,6 +324,7 @@ fn context() -> Context {
         managed: crate::kind::Managed::default(),
         mover: crate::kind::Mover::default(),
         ways: crate::kind::Ways::default(),
+        within: None,
         cancel: CancellationToken::new(),
     }
 }

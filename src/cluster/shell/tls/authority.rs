@@ -9,6 +9,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
 };
 
+use crate::cluster::auth::ROOT;
 use crate::cluster::tls::lifetime::{AUTHORITY, Validity};
 use crate::cluster::tls::token::digest;
 use crate::cluster::tls::{Secret, names};
@@ -75,6 +76,22 @@ impl Authority {
 
 /// What the authority's certificate says. It follows from the key, so that the key is enough to
 /// issue by.
+impl Authority {
+    /// A certificate for a public key, for the one user of etcd that may do everything. It names no
+    /// host, so nobody takes its holder for a server.
+    pub(super) fn operator(&self, public: &[u8], validity: Validity) -> Result<String, String> {
+        let mut params = CertificateParams::new(Vec::new()).map_err(|why| why.to_string())?;
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::CommonName, ROOT);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        limit(&mut params, validity);
+        let issued = params.signed_by(&PublicKey(public), &self.issuer);
+        issued.map(|cert| cert.pem()).map_err(|why| why.to_string())
+    }
+}
+
 fn params(key: &KeyPair) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     let hash = digest(key.public_key_raw());

@@ -167,6 +167,10 @@ async fn fetch_key(agent: &Agent) -> Result<(), String> {
     let material = tls.material().ok_or("there is no certificate")?;
     prove(&material, &key, &tls.host)?;
     tls.set_key(key);
+    tls.take(material);
+    // A channel shows what it was opened with: from now on we act as who holds the key.
+    agent.rpc.renew();
+    agent.endpoints.renew();
     tls.save().map_err(|why| why.to_string())
 }
 

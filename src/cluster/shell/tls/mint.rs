@@ -5,9 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::authority::{self, Authority};
+use super::files::Material;
 use super::{AUTHORITY_CERT, check, folder};
 use crate::cluster::keys;
 use crate::cluster::shell::now_seconds;
+use crate::cluster::tls::Secret;
 use crate::cluster::tls::token::{NewToken, Token};
 use crate::store::{Compare, Op, Store, Txn};
 
@@ -59,4 +62,12 @@ pub async fn mint(
         true => Ok(NewToken { token: token.text(), until }),
         false => Err("the same token exists already; try again".into()),
     }
+}
+
+/// A certificate for the key of `material` by which its holder acts as etcd's `root`, for as long
+/// as the one that it takes the place of.
+pub(super) fn operator(material: &Material, key: &Secret) -> Option<String> {
+    let authority = Authority::load(material.authority.clone(), key).ok()?;
+    let public = authority::public(&material.own.as_ref()?.1).ok()?;
+    authority.operator(&public, material.validity()?).ok()
 }

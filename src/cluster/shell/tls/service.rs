@@ -26,7 +26,7 @@ use super::ask::BODY_MAX;
 use super::{check, config};
 use crate::cluster::flags::host_of;
 use crate::cluster::keys::{self, PerHost};
-use crate::cluster::shell::{Agent, now_seconds};
+use crate::cluster::shell::{Agent, auth, now_seconds};
 use crate::cluster::tls::join::{self, Grant, KeyGrant, KeyRequest, No};
 use crate::cluster::tls::lifetime::Validity;
 use crate::cluster::tls::token::{self, JoinRefusal, Judged};
@@ -176,6 +176,7 @@ async fn certificate(
         Some(token) => admit(agent, token, &request.host, &token::digest(&public)).await?,
         None => known(agent, shown, &request.host)?,
     }
+    auth::expect(agent, &request.host).await.map_err(Denied::Unable)?;
     let broken = |why: &str| Denied::Unable(why.to_owned());
     let authority = agent.tls.authority().ok_or_else(|| broken("the key is not here"))?;
     let authority = authority.map_err(|why| broken(&why))?;

@@ -1,6 +1,7 @@
 //! Rows D1 to D8: exporters against each other and against this host.
 
 use super::*;
+use crate::collect::Content;
 
 fn motd(from: &str, content: &str, revision: i64) -> Export {
     let given = [("path", "/etc/motd"), ("content", content)];

@@ -1,5 +1,7 @@
 //! Rows C11 to C13, F6, G1 and G2: order, expectations and gathering.
 
+use std::time::Duration;
+
 use super::*;
 
 fn links(found: &Collection) -> Vec<(String, String, bool)> {
@@ -160,4 +162,86 @@ fn what_is_gathered_is_segment_checked_and_a_mistake_holds_one_resource() {
     let found = site(exports, &rule).run();
     assert_eq!(found.messages.len(), 1);
     assert!(found.messages[0].starts_with("XC05 file[up]: "), "{:?}", found.messages);
+}
+
+#[test]
+fn g3_one_change_among_many_exports_is_one_judgement() {
+    let one = |n: usize| file("h1", &format!("f{n:04}"), &format!("/srv/f{n}"));
+    let mut site = files((0..1_000).map(one).collect(), &["rule: r"]);
+    let local = Local::default();
+    let mut exports: Vec<Arc<Export>> = site.exports.iter().cloned().map(Arc::new).collect();
+    let run = |site: &Try, exports: &[Arc<Export>]| {
+        let place = Site { me: &site.me, hosts: &site.hosts, policy: &site.policy, proved: None };
+        let beside = (&site.program, &local);
+        run_beside(&place, exports, &site.program.collect, beside, &site.previous)
+    };
+    assert_eq!(run(&site, &exports).resources.len(), 1_000);
+    assert_eq!(local.judged(), 1_000);
+    run(&site, &exports);
+    assert_eq!(local.judged(), 0, "nothing differs");
+    exports[500] = Arc::new(file("h1", "f0500", "/srv/other"));
+    let changed = run(&site, &exports);
+    assert_eq!(local.judged(), 1, "G3");
+    assert!(places(&changed).iter().any(|(_, path)| path == "/srv/other"));
+    exports.remove(3);
+    assert_eq!(run(&site, &exports).resources.len(), 999);
+    assert_eq!(local.judged(), 0, "one is gone");
+    exports.insert(0, Arc::new(file("h0", "new", "/srv/new")));
+    run(&site, &exports);
+    assert_eq!(local.judged(), 1, "one is new");
+    site.policy = Policy::Rules(vec![PolicyRule {
+        allow: false,
+        hosts: HostSelector::Names(vec!["h1".to_owned()]),
+        kinds: vec!["*".to_owned()],
+        names: vec!["*".to_owned()],
+        channels: vec!["*".to_owned()],
+    }]);
+    assert_eq!(run(&site, &exports).resources.len(), 1, "another policy is asked about all");
+    assert_eq!(local.judged(), 1_000);
+}
+
+#[test]
+fn what_cannot_be_gathered_now_keeps_what_was_gathered_last() {
+    let gather = "{kind: file, name: up, path: /srv/up, \
+        content: \"{% for e in exports %}{{ e.labels.role }}{% endfor %}\"}";
+    let rule = format!("collect:\n- {{rule: r, kind: kv, within: /srv/, gather: {gather}}}\n");
+    let up =
+        |host: &str, labels: &[(&str, &str)]| export(host, "kv[up]", labels, &[("value", "1")]);
+    let mut site = site(vec![up("web1", &[("role", "web")])], &rule);
+    let first = site.run();
+    assert_eq!(crate::kind::str_field(&first.resources[0].fields, "content"), Some("web"));
+    site.previous.clone_from(&first.resources);
+    site.exports.push(up("web2", &[]));
+    let held = site.run();
+    assert_eq!(held.resources, first.resources, "its last good value");
+    assert!(held.messages[0].starts_with("XC05 file[up]: "), "{:?}", held.messages);
+}
+
+#[test]
+fn a_sudden_drop_keeps_the_last_set_until_its_time_is_over_or_a_person_says_so() {
+    let one = |n: usize| file("web1", &format!("f{n}"), &format!("/srv/f{n}"));
+    let mut site =
+        files((0..10).map(one).collect(), &["rule: r, expect: {max_drop: 50%, hold: 1m}"]);
+    let local = Local::default();
+    let mut run = |count: usize, second: u64| {
+        let exports: Vec<Arc<Export>> = (0..count).map(one).map(Arc::new).collect();
+        local.at(Duration::from_secs(second));
+        let place = Site { me: &site.me, hosts: &site.hosts, policy: &site.policy, proved: None };
+        let beside = (&site.program, &local);
+        let found = run_beside(&place, &exports, &site.program.collect, beside, &site.previous);
+        site.previous.clone_from(&found.resources);
+        (found.resources.len(), found.messages)
+    };
+    assert_eq!(run(10, 0), (10, vec![]));
+    assert_eq!(run(5, 1), (5, vec![]), "half of them is permitted");
+    let (kept, messages) = run(1, 2);
+    let wanted = "XC08 rule r: 1 export, wanted at most 50 % fewer than 5 at once; holding 5";
+    assert_eq!((kept, messages), (5, vec![wanted.to_owned()]));
+    assert_eq!(local.next_look(), Some(Duration::from_secs(62)));
+    assert_eq!(run(1, 61).0, 5);
+    assert_eq!(run(1, 62), (1, vec![]), "it was held for a minute");
+    assert_eq!(run(10, 63).0, 10);
+    assert_eq!(run(0, 64).0, 10);
+    assert!(local.accept("r") && !local.accept("s"));
+    assert_eq!(run(0, 65), (0, vec![]), "a person has taken it");
 }

@@ -73,6 +73,12 @@ fn e3_a_powerful_kind_needs_an_exporter_that_proved_who_it_is() {
         channels: all(),
     }]);
     assert_eq!(ids(&site.run()), ["exec[x]"]);
+    // The store has known who writes since a revision; it was written at 1.
+    site.hosts.clear();
+    for (proved, wanted) in [(None, 0), (Some(2), 0), (Some(1), 1)] {
+        site.proved = proved;
+        assert_eq!(site.run().resources.len(), wanted, "{proved:?}");
+    }
     let unproved = EXEC.replace("[power]", "[power, unauthenticated]");
     let found = super::site(vec![exec()], &unproved).run();
     assert_eq!(ids(&found), ["exec[x]"]);
@@ -116,6 +122,36 @@ fn e5_a_policy_that_cannot_be_read_takes_nothing_new_and_takes_nothing_away() {
     assert_eq!(found.resources, site.previous);
     let wanted = ["XC14 exports: the policy cannot be read (not JSON); nothing new is taken"];
     assert_eq!(found.messages, wanted);
+}
+
+#[test]
+fn f8_nothing_of_a_host_that_is_decommissioned_is_taken() {
+    let mut site =
+        files(vec![file("web1", "a", "/etc/a"), file("web2", "b", "/etc/b")], &["rule: r"]);
+    let info = HostInfo { decommissioned: true, ..HostInfo::default() };
+    site.hosts.insert(host("web2"), info);
+    let found = site.run();
+    assert_eq!(ids(&found), ["file[a]"]);
+    assert_eq!(found.messages, ["XC14 file[b] from web2: its host is decommissioned; ignored"]);
+}
+
+#[test]
+fn e7_what_is_collected_carries_the_directory_that_it_may_not_leave() {
+    let within = |rule: &str| {
+        let rules = format!("collect:\n- {{{rule}}}\n");
+        let found = super::site(vec![file("web1", "a", "/srv/x/a")], &rules).run();
+        found.resources[0].within.as_deref().map(|path| path.display().to_string())
+    };
+    for (rule, wanted) in [
+        ("rule: r, kind: file, within: /srv/", Some("/srv")),
+        ("rule: r, kind: file, into: /srv/y/", Some("/srv/y")),
+        ("rule: r, kind: file, set: {path: \"/srv/{{ name }}\"}", Some("/srv")),
+        ("rule: r, kind: file, into: /srv/y/, within: /", None),
+        ("kind: file, pattern: /srv/z/", Some("/srv/z")),
+        ("kind: file", None),
+    ] {
+        assert_eq!(within(rule).as_deref(), wanted, "{rule}");
+    }
 }
 
 #[test]

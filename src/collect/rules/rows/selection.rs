@@ -162,7 +162,7 @@ fn b16_hosts_are_chosen_by_what_an_operator_says_about_them() {
     let mut site = files(roles(), &["where: {host_labels: {site: a}}"]);
     assert_eq!(names(&site.run()), Vec::<&str>::new(), "nothing is said about them");
     let labels = BTreeMap::from([("site".to_owned(), "a".to_owned())]);
-    site.hosts.insert(host("db1"), HostInfo { labels, authenticated: false });
+    site.hosts.insert(host("db1"), HostInfo { labels, ..HostInfo::default() });
     assert_eq!(names(&site.run()), ["b"]);
 }
 

@@ -16,19 +16,25 @@ use super::work;
 
 /// Writes `n` files into a folder, each beside its place and then renamed.
 pub(super) fn write(folder: &Path, n: usize) -> anyhow::Result<Duration> {
+    let files = files(n);
     let started = Instant::now();
-    for at in 0..n {
-        put(folder, &work::name(at), work::content(at).as_bytes())?;
+    for (name, content) in &files {
+        put(folder, name, content.as_bytes())?;
     }
     Ok(started.elapsed())
 }
 
+/// Name and content of each file: to make them up is no part of the work.
+fn files(n: usize) -> Vec<(String, String)> {
+    (0..n).map(|at| (work::name(at), work::content(at))).collect()
+}
+
 /// The same, and waits for the disk once.
 pub(super) fn write_durably(folder: &Path, n: usize) -> anyhow::Result<Duration> {
+    let written = write(folder, n)?;
     let started = Instant::now();
-    write(folder, n)?;
     nix::unistd::syncfs(File::open(folder)?).context("cannot wait for the disk")?;
-    Ok(started.elapsed())
+    Ok(written + started.elapsed())
 }
 
 /// One file, written beside its place and renamed.
@@ -43,14 +49,15 @@ pub(super) fn put(folder: &Path, name: &str, content: &[u8]) -> anyhow::Result<(
 
 /// Opens, reads and compares the `n` files of a folder.
 pub(super) fn check(folder: &Path, n: usize) -> anyhow::Result<Duration> {
+    let files = files(n);
     let started = Instant::now();
     let mut buffer = [0; 128];
-    for at in 0..n {
-        let mut file = File::open(folder.join(work::name(at)))?;
+    for (name, content) in &files {
+        let mut file = File::open(folder.join(name))?;
         let mode = file.metadata()?.mode() & 0o7777;
         let read = file.read(&mut buffer)?;
-        ensure!(buffer[..read] == *work::content(at).as_bytes(), "file {at} holds something else");
-        ensure!(mode == 0o644, "file {at} has mode {mode:o}");
+        ensure!(buffer[..read] == *content.as_bytes(), "file {name} holds something else");
+        ensure!(mode == 0o644, "file {name} has mode {mode:o}");
     }
     Ok(started.elapsed())
 }

@@ -219,6 +219,15 @@ pub(super) fn react(
     Ok(rows)
 }
 
+/// The memory of an agent at rest without any resource, in KiB.
+fn empty(agent: &Path, folder: &Path) -> anyhow::Result<f64> {
+    fs::create_dir_all(folder).context("cannot make a folder")?;
+    let mut kept = Kept::start(agent, folder, 0, "")?;
+    let rss = Process::look(kept.running.id())?.rss_kib as f64;
+    kept.running.stop()?;
+    Ok(rss)
+}
+
 /// S9: what an agent at rest does for this long.
 pub(super) fn idle(
     agent: &Path,
@@ -226,11 +235,15 @@ pub(super) fn idle(
     n: usize,
     over: Duration,
 ) -> anyhow::Result<Vec<Row>> {
+    let empty = empty(agent, &folder.join("empty"))?;
     let mut kept = Kept::start(agent, folder, n, "")?;
     let before = Process::look(kept.running.id())?;
     thread::sleep(over);
     let after = Process::look(kept.running.id())?;
     kept.running.stop()?;
+    // The agent keeps the text of its file, to see what an edit changes.
+    let text = fs::metadata(&kept.site)?.len() as f64 / 1024.0;
+    let more = after.rss_kib as f64 - empty - text;
     let row = |scenario, unit, ours, also: String| Row {
         scenario,
         n,
@@ -241,10 +254,17 @@ pub(super) fn idle(
     };
     let wakes = wakes(&before.switches, &after.switches) as f64;
     let used = (after.ticks - before.ticks) * 10;
-    let (mib, each) = (after.rss_kib as f64 / 1024.0, after.rss_kib as f64 / n as f64);
+    let (mib, each) = (after.rss_kib as f64 / 1024.0, more / n as f64);
+    let (beside, text) = (empty / 1024.0, text / 1024.0);
     Ok(vec![
         row("S9 wake-ups", "count", wakes, format!("in {over:?}, CPU {used} ms")),
-        row("S9 memory", "MiB", mib, format!("{each:.1} KiB a resource, the whole process")),
+        row("S9 memory", "MiB", mib, "the whole process".to_owned()),
+        row(
+            "S9 each",
+            "KiB",
+            each,
+            format!("besides {beside:.1} MiB without a resource and {text:.1} of YAML"),
+        ),
         row("S9 instances", "count", after.instances as f64, "of inotify".to_owned()),
     ])
 }

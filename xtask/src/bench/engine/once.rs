@@ -66,6 +66,12 @@ pub(super) fn measure(plan: &mut Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has the disk take what was written before: nobody is to wait for the work of others, such as an
+/// agent that stores who it is behind the files of the run before it.
+fn settle() {
+    nix::unistd::sync();
+}
+
 /// The first application by a tool into a new folder, and the same again.
 fn both(plan: &Plan, tool: &Tool, shape: Shape, n: usize) -> anyhow::Result<[Figure; 2]> {
     let folder = plan.fresh(tool.name)?;
@@ -74,6 +80,7 @@ fn both(plan: &Plan, tool: &Tool, shape: Shape, n: usize) -> anyhow::Result<[Fig
     let command = tool.prepare(shape, n, &folder, &target)?;
     let mut figures = [Figure::default(); 2];
     for (at, figure) in figures.iter_mut().enumerate() {
+        settle();
         *figure = figure::timed(&command, &folder.join(format!("log{at}")))?;
         limit::verify(&target, n).with_context(|| format!("{} did not do its work", tool.name))?;
     }
@@ -92,7 +99,9 @@ fn rounds(plan: &Plan, tools: &[Tool], shape: Shape, n: usize) -> anyhow::Result
     let (mut writes, mut checks) = (Vec::new(), Vec::new());
     for _ in 0..plan.times(n) {
         let folder = plan.fresh("limit")?;
+        settle();
         writes.push(limit::write(&folder, n)?);
+        settle();
         checks.push(limit::check(&folder, n)?);
         for (tool, found) in tools.iter().zip(&mut found) {
             let [apply, again] = both(plan, tool, shape, n)?;
@@ -129,15 +138,14 @@ fn flat(plan: &Plan, n: usize, peers: &[Tool]) -> anyhow::Result<[Applied; 2]> {
 fn durable(plan: &Plan, n: usize) -> anyhow::Result<Row> {
     let (mut figures, mut limits) = (Vec::new(), Vec::new());
     for _ in 0..plan.times(n) {
-        // Neither waits for what others wrote before.
-        nix::unistd::sync();
+        settle();
         limits.push(limit::write_durably(&plan.fresh("limit")?, n)?);
         let folder = plan.fresh("durable")?;
         let target = folder.join("target");
         fs::create_dir(&target)?;
         let mut command = plan.ours.prepare(Shape::Flat, n, &folder, &target)?;
         command.push("--durable".into());
-        nix::unistd::sync();
+        settle();
         figures.push(figure::timed(&command, &folder.join("log"))?);
         limit::verify(&target, n)?;
     }
