@@ -134,7 +134,7 @@ impl Publisher {
                     Err(_) => return,
                 },
                 changed = self.saying.changed() => if changed.is_err() { return },
-                Ok(()) = self.granted.changed() => {}
+                Ok(()) = self.granted.changed() => memory.clean = false,
                 () = until => {}
             }
         }
