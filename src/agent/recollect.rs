@@ -1,4 +1,5 @@
-//! What other hosts export, taken into the running graph.
+//! What other hosts export, taken into the running graph, and what the file exports, handed to who
+//! publishes it.
 //!
 //! Refuses to compile everything where only values differ: each resource of the file would be built
 //! again for each of them.
