@@ -13,6 +13,7 @@ use crate::spec::{Collected, EdgeSpec, Fields, HostSelector};
 pub mod convergence;
 pub mod explain;
 pub mod grants;
+pub mod health;
 pub mod interest;
 pub mod keys;
 pub mod listing;
@@ -20,10 +21,12 @@ pub mod offline;
 pub mod policy;
 pub mod presence;
 pub mod publish;
+pub mod purge;
 pub mod record;
 pub mod request;
 pub mod roster;
 pub mod rules;
+pub mod sealing;
 pub mod sets;
 pub mod slots;
 
@@ -93,10 +96,23 @@ impl fmt::Display for Slot {
 pub enum Content {
     /// The fields, checked against the record's digest but not yet against the kind.
     Fields(Fields),
+    /// Fields of which some can be read by some hosts only.
+    Sealed(Arc<record::Sealed>),
     /// Written by an agent with a newer form; says which (`record version 9`). Listed, ignored.
     Unknown(String),
     /// Not a record; says why. Held.
     Broken(String),
+}
+
+impl Content {
+    /// The fields that everybody may read, if there are any.
+    pub fn open(&self) -> Option<&Fields> {
+        match self {
+            Content::Fields(fields) => Some(fields),
+            Content::Sealed(sealed) => Some(&sealed.open),
+            Content::Unknown(_) | Content::Broken(_) => None,
+        }
+    }
 }
 
 /// One export of one host that is live now.
@@ -121,8 +137,6 @@ pub struct HostInfo {
     pub labels: BTreeMap<String, String>,
     /// It proved to the store who it is.
     pub authenticated: bool,
-    /// The key that fields are sealed to for it.
-    pub seal: Option<String>,
     /// Its exports are gone for good.
     pub decommissioned: bool,
 }
@@ -154,6 +168,8 @@ pub enum Code {
     Xc11,
     /// Kind or record version unknown here.
     Xc12,
+    /// Sealed to other hosts, or it cannot be opened here.
+    Xc13,
     /// The policy or the exporter excludes this host.
     Xc14,
 }
@@ -174,13 +190,14 @@ impl Code {
             Code::Xc10 => 10,
             Code::Xc11 => 11,
             Code::Xc12 => 12,
+            Code::Xc13 => 13,
             Code::Xc14 => 14,
         }
     }
 
     /// True when something that was wanted is missing, so that the agent's health is degraded.
     pub fn degrades(self) -> bool {
-        !matches!(self, Code::Xc02 | Code::Xc11 | Code::Xc12 | Code::Xc14)
+        !matches!(self, Code::Xc02 | Code::Xc11 | Code::Xc12 | Code::Xc13 | Code::Xc14)
     }
 }
 

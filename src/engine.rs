@@ -28,6 +28,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use self::end::no_result_within;
 pub use self::event::{Command, Event, Options, RunId, Timestamp, VertexId};
 pub use self::view::{Attempt, Blockage, Failure, State, Summary, VertexView};
 
@@ -75,6 +76,10 @@ pub struct Engine {
     tally: Tally,
     /// Failed vertices whose next attempt is waited for.
     awaited: usize,
+    /// Vertices that run, or will, only to look.
+    looking: usize,
+    /// One that only looked has changed something, or failed.
+    disturbed: bool,
     mode: Mode,
     /// Nothing more is to come from outside of the graph.
     complete: bool,
@@ -101,6 +106,8 @@ impl Engine {
             agenda: Agenda::default(),
             tally: Tally::default(),
             awaited: 0,
+            looking: 0,
+            disturbed: false,
             mode: Mode::Going,
             complete: true,
             quiet: Quiet::new(options.converged_after),
@@ -131,6 +138,9 @@ impl Engine {
         self.settle(now);
         let open = matches!(self.mode, Mode::Going | Mode::Paused);
         if open {
+            if std::mem::take(&mut self.disturbed) {
+                self.quiet.disturb(now, &mut self.commands);
+            }
             let quiet = self.graph.is_some() && self.complete && self.is_quiescent();
             self.quiet.update(now, quiet, &mut self.commands);
         }
@@ -161,6 +171,11 @@ impl Engine {
         let at = near.or_else(|| self.position(id))?;
         self.near = at;
         Some(at)
+    }
+
+    /// Whether a resource of the running graph was run at least once: what comes before it is done.
+    pub fn had_its_turn(&self, id: &ResourceId) -> bool {
+        self.position(id).is_some_and(|at| self.slots[at].had_its_turn())
     }
 
     /// What the graph says about this life of a resource.
@@ -237,6 +252,9 @@ impl Engine {
         let awaited = slot.is_awaited();
         self.awaited += usize::from(awaited);
         self.awaited -= usize::from(std::mem::replace(&mut slot.awaited, awaited));
+        let looking = slot.only_looks();
+        self.looking += usize::from(looking);
+        self.looking -= usize::from(std::mem::replace(&mut slot.looking, looking));
         let next = slot.next_alarm();
         self.agenda.shift(at, &mut slot.alarm, next);
     }
@@ -275,9 +293,11 @@ impl Engine {
     }
 
     /// Nothing is pending, nothing runs, and nobody has a last attempt ahead. What is blocked waits
-    /// for others, not for us; what is repeated for ever has failed until it has not.
+    /// for others, not for us; what is repeated for ever has failed until it has not. Nor is it
+    /// work to look every so often at what was right the last time.
     pub fn is_quiescent(&self) -> bool {
-        self.tally.of(State::Pending) == 0 && !self.is_anything_running() && self.awaited == 0
+        let busy = self.tally.of(State::Pending) + self.tally.of(State::Running);
+        busy == self.looking && self.draining.is_empty() && self.awaited == 0
     }
 
     /// The last that [`Command::Converged`] said.

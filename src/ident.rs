@@ -1,5 +1,5 @@
 //! Validated names: kinds, resource identities, host names, and how they are written in a store
-//! key.
+//! key; and how many of something there are, in words.
 //!
 //! Refuses to know what a kind means, where a name came from, or anything about the world.
 
@@ -131,6 +131,11 @@ pub fn encode_segment(text: &str) -> String {
 pub fn decode_segment(segment: &str) -> Option<String> {
     let text = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
     (encode_segment(&text) == segment).then_some(text)
+}
+
+/// So many of something, in words: `1 voter`, `2 voters`.
+pub fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 #[cfg(test)]

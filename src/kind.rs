@@ -114,8 +114,18 @@ pub trait Kind: Send + Sync + 'static {
     fn places(&self) -> &'static [&'static str] {
         &[]
     }
+    /// Fields whose values no message, status or log ever shows: they may be sealed when the
+    /// resource is exported.
+    fn sealable(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// What collecting it may do.
     fn power(&self) -> Power;
+    /// The fields of the resource that undoes the one with these fields, applied once when nobody
+    /// exports it any more; `None` when nothing undoes it.
+    fn inverse(&self, _fields: &Fields) -> Option<Fields> {
+        None
+    }
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
     fn build(&self, id: &ResourceId, fields: &Fields)
     -> Result<Arc<dyn Resource>, Vec<FieldError>>;
@@ -137,13 +147,13 @@ pub enum Watch {
     /// ancestors. With `children`, also what happens directly in it.
     Path {
         /// The absolute path, without a trailing slash.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Report events of direct entries too.
         children: bool,
     },
     /// A directory, as [`Watch::Path`], and everything below it at any depth; links are not
     /// followed.
-    Tree(PathBuf),
+    Tree(Arc<Path>),
     /// A key of the store; one that ends in a slash stands for everything below it.
     Key(String),
     /// A tick every so often, the first after one interval.

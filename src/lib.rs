@@ -1,5 +1,8 @@
 //! The quorate agent as a library. `ARCHITECTURE.md` maps the modules and says which may use which.
 
+// `println!` and its kin panic when nobody reads any more (`| head`).
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod agent;
 pub mod cli;
 pub mod cluster;
@@ -12,6 +15,7 @@ pub mod kind;
 pub mod matching;
 pub mod metrics;
 pub mod picture;
+pub mod seal;
 pub mod spec;
 pub mod store;
 pub mod yaml;

@@ -7,8 +7,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::ident::HostName;
+use crate::seal::PrivateKey;
 use crate::spec::{CollectRule, Fields, HostSelector, Program, ResourceSpec};
 
 mod engine;
@@ -31,12 +33,14 @@ pub struct Me {
     pub labels: BTreeMap<String, String>,
     /// What it found out about itself.
     pub facts: BTreeMap<String, String>,
+    /// What opens the fields that were sealed for it; nothing where that is not at hand.
+    pub key: Option<Arc<PrivateKey>>,
 }
 
 impl Me {
     /// A host of which only the name is known.
     pub fn new(host: HostName) -> Self {
-        Me { host, labels: BTreeMap::new(), facts: BTreeMap::new() }
+        Me { host, labels: BTreeMap::new(), facts: BTreeMap::new(), key: None }
     }
 }
 

@@ -107,8 +107,8 @@ pub struct Cluster {
     pub role: &'static str,
     /// How many members there are by role and whether they answer.
     pub members: BTreeMap<(&'static str, bool), u64>,
-    /// How many voters are wanted.
-    pub voters_wanted: u16,
+    /// How many voters are wanted, as far as it is known.
+    pub voters_wanted: Option<u16>,
     /// More than half of the voters follow one leader.
     pub quorum: bool,
 }
@@ -138,7 +138,9 @@ pub fn render(version: &str, counters: &Counters, now: &Reading) -> String {
             let up = if *up { "true" } else { "false" };
             one("quorate_cluster_members", &[("role", role), ("up", up)], n);
         }
-        one("quorate_cluster_voters_wanted", &[], &cluster.voters_wanted);
+        if let Some(wanted) = &cluster.voters_wanted {
+            one("quorate_cluster_voters_wanted", &[], wanted);
+        }
         one("quorate_cluster_quorum", &[], &u8::from(cluster.quorum));
     }
     for (kind, histogram) in &counters.took {
@@ -200,7 +202,7 @@ mod tests {
             cluster: Some(Cluster {
                 role: "voter",
                 members: [(("voter", true), 3)].into(),
-                voters_wanted: 5,
+                voters_wanted: Some(5),
                 quorum: true,
             }),
             ..Reading::default()

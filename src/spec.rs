@@ -4,6 +4,7 @@
 //! has its own form in `collect`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ pub struct Program {
 }
 
 /// A resource that the collector took from other hosts, final: rules applied, consent checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Collected {
     /// Kind and name here.
     pub id: ResourceId,
@@ -174,4 +175,19 @@ pub struct Collected {
     pub rule: Option<Arc<str>>,
     /// The directory that no way to it may leave, clean and absolute, if there is one.
     pub within: Option<Arc<Path>>,
+    /// Nobody exports it any more: it says the opposite of what it did, to be applied once.
+    pub gone: bool,
+}
+
+impl fmt::Debug for Collected {
+    /// Without the values: they may have been sealed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected")
+            .field("id", &self.id)
+            .field("fields", &self.fields.keys().collect::<Vec<_>>())
+            .field("from", &self.from)
+            .field("rule", &self.rule)
+            .field("within", &self.within)
+            .finish_non_exhaustive()
+    }
 }

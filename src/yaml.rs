@@ -25,6 +25,7 @@ mod receive;
 mod rule;
 mod scalar;
 mod schema;
+mod seal;
 mod seam;
 mod select;
 mod setting;

@@ -282,3 +282,39 @@ file[d] from db1: revision 0, channel default, auth no
     assert_eq!(none.status.code(), Some(1));
     assert!(stderr(&none).contains("file[x] is not exported"), "{}", stderr(&none));
 }
+
+#[test]
+fn who_stops_reading_is_told_nothing_and_no_command_panics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = folder.path().join("wrong.yaml");
+    std::fs::write(&wrong, SIX_MISTAKES).expect("a file");
+    let wrong = wrong.to_str().expect("a path");
+    let good = folder.path().join("good.yaml");
+    std::fs::write(&good, "graph: g\n").expect("a file");
+    let good = good.to_str().expect("a path");
+    for (args, code) in [
+        (&["completions", "bash"][..], 0),
+        (&["completions", "zsh"], 0),
+        (&["check", good], 0),
+        (&["check", wrong], 1),
+        (&["check", "--json", wrong], 1),
+        (&["schema"], 0),
+        (&["graph", good], 0),
+        (&["--help"], 0),
+        (&["status", "--prefix", "/nowhere"], 1),
+        (&["cluster", "status", "--prefix", "/nowhere"], 1),
+        (&["run", "--tmp-prefix", "yaml", wrong], 1),
+        (&["run", "--tmp-prefix", "yaml", "/nowhere"], 1),
+    ] {
+        // Pipes whose other end is closed already: each write fails.
+        let closed = || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            writer
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.args(args).stdout(closed()).stderr(closed());
+        let status = command.status().expect("the program starts");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::EXIT_FAILED;
+use super::{EXIT_FAILED, tell};
 use crate::cluster::shell::{Order, recovery};
 use crate::ident::HostName;
 
@@ -24,13 +24,15 @@ pub(super) fn start(order: &Order, folder: &Path, host: &HostName) -> u8 {
     let program = match std::env::current_exe() {
         Ok(path) => original(path),
         Err(why) => {
-            eprintln!("error: the agent cannot find its own program to start anew: {why}");
+            tell(format_args!(
+                "error: the agent cannot find its own program to start anew: {why}\n"
+            ));
             return EXIT_FAILED;
         }
     };
     tracing::info!("starting anew");
     let why = Command::new(&program).args(std::env::args_os().skip(1)).exec();
-    eprintln!("error: {} cannot be started anew: {why}", program.display());
+    tell(format_args!("error: {} cannot be started anew: {why}\n", program.display()));
     EXIT_FAILED
 }
 

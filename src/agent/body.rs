@@ -3,7 +3,7 @@
 //! Refuses to decide: it keeps the last good program, the running graph and the handles, and moves
 //! data between them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::desired::{self, Desired};
 use super::durable::{self, Durable};
 use super::exchange::{ExportsView, PublishView, Reins, StoreState};
 use super::ladder::{Signal, Stage};
+use super::later::Waiting;
 use super::receivers::{Found, Receivers};
 use super::reload::{Loaded, Reading, warn_each};
 use super::runs::{Finished, Runs};
@@ -35,7 +36,7 @@ use crate::diag;
 use crate::engine::{Command, Engine, Event, RunId, Timestamp, VertexId};
 use crate::graph::Graph;
 use crate::ident::{HostName, ResourceId};
-use crate::kind::{Context, Managed, Outbox, Outcome, Watch};
+use crate::kind::{Context, Managed, Outbox, Watch};
 use crate::matching::Me;
 use crate::metrics::Counters;
 use crate::spec::{Collected, Fields};
@@ -106,8 +107,8 @@ pub(super) struct Body {
     pub(super) store_state: StoreState,
     /// How many resources of the program are exported.
     pub(super) to_export: usize,
-    /// The last error said of each resource: the log says it once.
-    pub(super) said: HashMap<ResourceId, String>,
+    /// What will have to be done once something else has ended.
+    pub(super) notes: Notes,
 
     /// The hub has ended.
     pub(super) deaf: bool,
@@ -119,6 +120,19 @@ pub(super) struct Body {
     pub(super) stopped: bool,
     /// The order to start anew when everything has ended.
     pub(super) again: Option<Order>,
+}
+
+/// What is to be remembered until something else has ended.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// What is exported and whose turn has not come, with its place among what is published.
+    pub(super) awaited: HashMap<ResourceId, usize>,
+    /// What nobody exports any more and is being removed.
+    pub(super) leaving: BTreeSet<ResourceId>,
+    /// Runs that were given up since they took longer than this.
+    pub(super) late: HashMap<RunId, Duration>,
+    /// The last error said of each resource: the log says it once.
+    pub(super) said: HashMap<ResourceId, String>,
 }
 
 /// What the loop waits for, besides runs and time.
@@ -206,6 +220,7 @@ impl Body {
                 for finished in all {
                     self.finished(finished).await;
                 }
+                self.start_more().await;
             }
             News::Touched(all) => {
                 for touched in all {
@@ -336,14 +351,21 @@ impl Body {
                 self.watches.remove(&vertex).await;
                 self.receivers.forget(&vertex);
                 if !self.graph.vertices.contains_key(&vertex.resource) {
-                    self.said.remove(&vertex.resource);
+                    self.notes.said.remove(&vertex.resource);
                     self.runs.forget(&vertex.resource);
                 }
             }
             Command::Run { vertex, run, refresh, received } => {
-                return self.start(vertex, run, refresh, received).await;
+                self.turn_came(&vertex.resource);
+                return self.start_in_turn(Waiting { vertex, run, refresh, received }).await;
             }
-            Command::Cancel { run, .. } => self.runs.cancel(run),
+            Command::Cancel { vertex, run } => {
+                // In a hurry everything is given up, whatever its time.
+                let limit = self.engine.vertex(&vertex).and_then(|one| one.meta.timeout);
+                let late = limit.filter(|_| matches!(self.stage, Stage::Running));
+                self.notes.late.extend(late.map(|limit| (run, limit)));
+                return self.cancel(run);
+            }
             // Beyond what the clock can say is never.
             Command::WakeAt(at) => self.wake_at = self.born.checked_add(at.0),
             Command::Converged(quiet) => self.quiet = quiet,
@@ -353,13 +375,8 @@ impl Body {
     }
 
     /// Starts a run of a vertex, with what it receives; gives what that leads to at once.
-    async fn start(
-        &mut self,
-        vertex: VertexId,
-        run: RunId,
-        refresh: bool,
-        received: Fields,
-    ) -> Option<Event> {
+    pub(super) async fn start(&mut self, waiting: Waiting) -> Option<Event> {
+        let Waiting { vertex, run, refresh, received } = waiting;
         let found = self.engine.vertex(&vertex)?;
         let (apply, polled) = (!found.meta.noop, found.meta.poll.is_some());
         let (timeout, within) = (found.meta.timeout, found.origin.within());
@@ -396,38 +413,6 @@ impl Body {
         };
         self.runs.start(vertex, run, resource, context, timeout);
         armed
-    }
-
-    /// Says in the log what a run did.
-    fn say(&mut self, id: &ResourceId, result: &Result<Outcome, String>) {
-        match result {
-            Ok(Outcome::Unchanged) => {}
-            Ok(Outcome::Changed(what)) => tracing::info!("{id}: {what}"),
-            Ok(Outcome::WouldChange(what)) => tracing::info!("{id}: would be changed: {what}"),
-            Err(why) if self.said.get(id) != Some(why) => tracing::error!("{id} failed: {why}"),
-            Err(_) => {}
-        }
-        match result {
-            Err(why) => self.said.insert(id.clone(), why.clone()),
-            Ok(_) => self.said.remove(id).inspect(|_| tracing::info!("{id}: works again")),
-        };
-    }
-
-    async fn finished(&mut self, finished: Finished) {
-        let id = &finished.vertex.resource;
-        let result = match &finished.result {
-            Ok(Outcome::Unchanged) => "unchanged",
-            Ok(Outcome::Changed(_)) => "changed",
-            Ok(Outcome::WouldChange(_)) => "would-change",
-            Err(_) => "failed",
-        };
-        self.counters.ran(id.kind(), result, finished.took);
-        finished.span.in_scope(|| self.say(id, &finished.result));
-        if let Some(durable) = &mut self.durable {
-            durable.note(&finished.result, &finished.resource.hints(), &self.state_dir);
-        }
-        let Finished { vertex, run, result, sent, .. } = finished;
-        self.feed(Event::Finished { vertex, run, result, sent }).await;
     }
 
     async fn due(&mut self) {
@@ -468,7 +453,7 @@ impl Body {
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
         let view = self.known_exports();
-        self.local.at(self.born.elapsed());
+        self.tell_time(&view);
         self.runs.hand_over();
         let everywhere = self.settings.everywhere();
         match desired::compile(self.here(&everywhere), &view.exports, &self.collected) {
@@ -478,9 +463,10 @@ impl Body {
                 }
                 let Desired { graph, messages, collected, .. } = desired;
                 self.note_collected(&view, messages, collected);
-                self.publish_own();
                 self.look_outside().await;
                 self.swap(graph).await;
+                // What is ready is known of the graph that runs now.
+                self.publish_own();
             }
             Err(findings) => {
                 let report = diag::render("graph", &self.source.text, &findings, false);

@@ -14,13 +14,15 @@ use uuid::Uuid;
 
 use self::follower::{Ends, Follower, OwnView};
 use self::publisher::Publisher;
+use self::sealer::Sealer;
 use crate::collect::convergence::Said;
 use crate::collect::interest::Interest;
 use crate::collect::presence::Me;
 use crate::collect::publish::Published;
 use crate::collect::roster::Roster;
-use crate::collect::{Exports, Grants, Slot, keys};
+use crate::collect::{Exports, Grants, Slot, keys as names};
 use crate::ident::HostName;
+use crate::seal::PrivateKey;
 use crate::store::{Store, StoreError};
 
 mod bodies;
@@ -28,8 +30,11 @@ mod cache;
 mod convergence;
 mod follower;
 mod identity;
+mod keys;
 mod lifetimes;
 mod publisher;
+mod sealer;
+mod secret;
 
 /// How well this host knows what others export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -75,6 +80,9 @@ pub struct ExportsView {
     pub doubt: Option<String>,
     /// The store was read in this run.
     pub known: bool,
+    /// More of a host that is present is on its way: the rest of its set, or what stands beside its
+    /// records.
+    pub partial: bool,
 }
 
 impl Default for ExportsView {
@@ -89,6 +97,7 @@ impl Default for ExportsView {
             since: None,
             doubt: None,
             known: false,
+            partial: false,
         }
     }
 }
@@ -129,6 +138,8 @@ pub struct Exchange {
     pub said: watch::Receiver<BTreeMap<HostName, Said>>,
     /// What became of ours.
     pub published: watch::Receiver<PublishView>,
+    /// What opens the fields that others seal for this host.
+    pub key: Option<Arc<PrivateKey>>,
     cancel: CancellationToken,
     withdraw: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
@@ -154,10 +165,12 @@ pub fn start(
     let (own_views, own) = watch::channel(OwnView::default());
     let (say, saying) = watch::channel(None);
     let (hearing, said) = watch::channel(BTreeMap::new());
+    let (keys_told, keys) = watch::channel(None);
+    let key = secret::key(&state_dir);
     let following = {
         let (store, host, cancel, folder) =
             (store.clone(), host.clone(), cancel.clone(), state_dir.clone());
-        let (wanted, seen) = (wanted.clone(), exports.clone());
+        let (wanted, seen, granted) = (wanted.clone(), exports.clone(), granted.clone());
         async move {
             // A store that ends with its only user knows nothing of an earlier run.
             let lasts = store.leases_run_out();
@@ -166,7 +179,8 @@ pub fn start(
             if let Some(cached) = cached {
                 views.send_replace(cached.view);
             }
-            let ends = Ends { interest: interests, wanted, views, own: own_views, accepted };
+            let own = own_views;
+            let ends = Ends { interest: interests, wanted, views, own, accepted, granted };
             let (follower, news) = Follower::new(store.clone(), host, ends, known);
             let keeping = async {
                 if lasts {
@@ -177,15 +191,18 @@ pub fn start(
         }
     };
     let listening = convergence::run(Arc::clone(&store), hearing, cancel.clone());
+    let unlocking = keys::run(Arc::clone(&store), keys_told, cancel.clone());
+    let sealer = Sealer::new(host.clone(), key.clone(), keys);
     let (stop, leave) = (cancel.clone(), withdraw.clone());
     let publishing = async move {
         let me = Me { instance: identity::instance(&state_dir).await, run: Uuid::new_v4().into() };
         let publisher = Publisher { store, host, me, noop, wanted, own, saying, granted, view };
-        publisher.run(stop, &leave).await;
+        publisher.run(sealer, stop, &leave).await;
     };
-    let tasks = vec![tokio::spawn(following), tokio::spawn(publishing), tokio::spawn(listening)];
+    let mut tasks = vec![tokio::spawn(following), tokio::spawn(publishing)];
+    tasks.extend([tokio::spawn(listening), tokio::spawn(unlocking)]);
     let reins = Reins { interest, accept };
-    Exchange { publish, reins, exports, say, said, published, cancel, withdraw, tasks }
+    Exchange { publish, reins, exports, say, said, published, key, cancel, withdraw, tasks }
 }
 
 impl Exchange {
@@ -209,10 +226,10 @@ impl Exchange {
 pub async fn read_all(store: &dyn Store) -> Result<Exports, StoreError> {
     let mut roster = Roster::default();
     let prefixes = [
-        keys::records_prefix(),
-        keys::publishers_prefix(),
-        keys::presence_prefix(),
-        keys::hosts_prefix(),
+        names::records_prefix(),
+        names::publishers_prefix(),
+        names::presence_prefix(),
+        names::hosts_prefix(),
     ];
     for prefix in prefixes {
         let snapshot = store.range(&prefix).await?;

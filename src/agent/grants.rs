@@ -193,9 +193,8 @@ impl Body {
         if !program.collect.is_empty() || (relabelled && minds_labels(program)) {
             return self.rebuild().await;
         }
-        if program.resources.iter().any(|one| one.export.is_some()) {
-            self.publish_own();
-        }
+        // Also when it exports nothing: what an earlier run left has to go.
+        self.publish_own();
         self.exported().await;
     }
 }

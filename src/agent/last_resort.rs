@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::ladder::Stage;
 use super::start::{Heard, Signals};
+use super::tell;
 
 /// How long the loop has for its own end after the third signal: it has children to kill.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ pub(super) fn start() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("quorate-signals".to_owned());
     let listen = move || {
         let stage = runtime.block_on(killed(signals));
-        eprintln!("error: the agent does not end by itself; ending it");
+        tell("error: the agent does not end by itself; ending it\n");
         std::process::exit(i32::from(stage.exit_code(0)));
     };
     thread.spawn(listen).map(drop)

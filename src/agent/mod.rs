@@ -13,8 +13,11 @@ pub mod exchange;
 mod grants;
 mod ladder;
 mod last_resort;
+mod later;
+mod lines;
 mod metrics;
 mod operate;
+mod outcome;
 mod pieces;
 mod pool;
 mod receivers;
@@ -31,6 +34,7 @@ mod start;
 pub mod watch;
 mod watches;
 
+pub use lines::Lines;
 pub use settings::{ClusterSettings, Converged, Input, MetricsSettings, Settings, Surroundings};
 
 /// The target of the span around each run, for filters of the log.
@@ -51,6 +55,14 @@ pub const EXIT_PARTIAL: u8 = 5;
 /// after the agent came to rest if that is long.
 const IDLE_THREAD: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Says something on standard error. That nobody reads it is no failure.
+pub(crate) fn tell(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    // In one piece, so that it is not torn by what others say.
+    let written = std::io::stderr().write_all(text.to_string().as_bytes());
+    drop(written);
+}
+
 /// Runs an agent until it ends; gives its exit code. Prints what was refused.
 pub fn run(settings: Settings) -> u8 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -60,14 +72,14 @@ pub fn run(settings: Settings) -> u8 {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(failure) => {
-            eprintln!("error: the agent's threads could not be started: {failure}");
+            tell(format_args!("error: the agent's threads could not be started: {failure}\n"));
             return EXIT_FAILED;
         }
     };
     // As a task, the loop shares a thread with what wakes it more often than not.
     let agent = runtime.spawn(start::run(settings));
     let end = runtime.block_on(agent).unwrap_or_else(|failure| {
-        eprintln!("error: the agent's loop ended: {failure}");
+        tell(format_args!("error: the agent's loop ended: {failure}\n"));
         start::End::Exit(EXIT_FAILED)
     });
     // A blocking call that hangs (a dead network file system) must not keep the agent from ending.

@@ -14,8 +14,8 @@ use crate::collect::grants::{HostRecord, host_key};
 use crate::collect::listing::{self, Parts, Row, Wanted};
 use crate::collect::policy::{self, Policy};
 use crate::collect::request::{Answer, AuthRow, AuthVerb, PATIENCE, PolicyView, Request};
-use crate::collect::{Address, Grants, keys, slots};
-use crate::ident::{HostName, encode_segment};
+use crate::collect::{Address, Grants, keys, purge, slots};
+use crate::ident::{HostName, counted, encode_segment};
 use crate::store::{Compare, Op, PREFIX, Snapshot, Store, StoreError, Txn};
 
 /// How often a change is made anew when somebody else changed the same meanwhile.
@@ -85,7 +85,8 @@ impl Desk {
     }
 
     async fn read(&self, channel: Option<&str>, kind: Option<&str>) -> Result<Parts, No> {
-        let [records, publishers, presences, hosts, policy] = listing::prefixes(channel, kind);
+        let [records, publishers, presences, hosts, policy, keys] =
+            listing::prefixes(channel, kind);
         let read = |prefix: String| async move { self.store.range(&prefix).await };
         Ok(Parts {
             records: read(records).await?,
@@ -93,6 +94,7 @@ impl Desk {
             presences: read(presences).await?,
             hosts: read(hosts).await?,
             policy: read(policy).await?,
+            keys: read(keys).await?,
             proved: self.granted.borrow().proved,
         })
     }
@@ -221,7 +223,7 @@ impl Desk {
                 return Ok(Answer::Said("the policy is this already".to_owned()));
             }
             Some(value) => {
-                let rules = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
+                let rules = counted(rules, "rule");
                 let put = Op::Put { key: key.clone(), value, lease: None };
                 (put, format!("the policy has {rules}; exporters and collectors follow it"))
             }
@@ -333,13 +335,13 @@ impl Desk {
         // Whoever is there puts its own set right.
         listing.rows.retain(|row| (from.is_some() || dead(row)) && !present(&row.from));
         if !dry {
-            self.remove(&listing.rows).await?;
+            self.remove(&parts, &listing.rows).await?;
         }
         Ok(Answer::Purged(listing))
     }
 
     /// Removes records, as long as their hosts do not come back meanwhile.
-    async fn remove(&self, rows: &[Row]) -> Result<(), No> {
+    async fn remove(&self, parts: &Parts, rows: &[Row]) -> Result<(), No> {
         for of_host in rows.chunk_by(|a, b| a.from == b.from) {
             let Some(first) = of_host.first() else { continue };
             let host = name(&first.from)?;
@@ -355,13 +357,25 @@ impl Desk {
                     (row.channel.clone(), row.kind.clone(), row.name.clone());
                 keys::record(&Address { channel, kind, from: host.clone(), name })
             };
-            let bodies = format!("{PREFIX}xb/{}/", encode_segment(host.as_str()));
-            let bodies = self.store.range(&bodies).await?.entries.into_iter().map(|one| one.key);
-            let all: Vec<String> = of_host.iter().map(record).chain(bodies).collect();
-            for some in all.chunks(AT_ONCE) {
-                let then = some.iter().map(|key| Op::Delete { key: key.clone() }).collect();
-                let txn = Txn { when: vec![guard.clone()], then };
-                if !self.store.txn(txn).await?.applied {
+            let all: Vec<String> = of_host.iter().map(record).collect();
+            let gone = all.iter().map(String::as_str).collect();
+            let mut closing = purge::closing(parts, &host, &gone);
+            let named = purge::bodies(parts, &host, &gone);
+            let bodies = self.store.keys(&keys::bodies_prefix(&host)).await?.entries.into_iter();
+            let bodies: Vec<String> = bodies
+                .map(|one| one.key)
+                .filter(|key| keys::chunk_of(&host, key).is_none_or(|(of, _)| !named.contains(&of)))
+                .collect();
+            let last = all.chunks(AT_ONCE).len();
+            for (at, some) in all.chunks(AT_ONCE).chain(bodies.chunks(AT_ONCE)).enumerate() {
+                let mut then: Vec<Op> =
+                    some.iter().map(|key| Op::Delete { key: key.clone() }).collect();
+                let mut when = vec![guard.clone()];
+                if let Some((unchanged, op)) = closing.take_if(|_| at + 1 == last) {
+                    when.push(unchanged);
+                    then.push(op);
+                }
+                if !self.store.txn(Txn { when, then }).await?.applied {
                     return Err(No::Refused(format!("{host} came back meanwhile; try again")));
                 }
             }
@@ -387,6 +401,10 @@ fn exact(snapshot: Snapshot, key: &str) -> Option<(Vec<u8>, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::publish::{Own, Published, Session, plan};
+    use crate::collect::record::Life;
+    use crate::collect::roster::Roster;
+    use crate::spec::{Fields, Value};
     use crate::store::memory::MemoryStore;
 
     fn desk() -> Desk {
@@ -435,6 +453,46 @@ mod tests {
         );
         let gone = Request::Decommission { host: "web9".into(), undo: false };
         assert!(said(&desk, gone).await.starts_with("refused: no host web9 is known"));
+    }
+
+    /// Publishes for a host that is not there.
+    async fn publish(desk: &Desk, host: &HostName, wanted: &[Published]) {
+        let session =
+            Session { instance: "i".into(), run: "r".into(), session: "s".into(), at: None };
+        let plan = plan(host, &Own::default(), wanted, &session);
+        for txn in plan.bodies.into_iter().chain(plan.txns) {
+            assert!(desk.store.txn(txn).await.unwrap().applied);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_purge_of_a_part_leaves_the_rest_whole() {
+        let (desk, web1) = (desk(), HostName::parse("web1").unwrap());
+        let one = |name: &str, life, bytes: usize| {
+            let fields = Fields::from([("content", Value::Str(name.repeat(bytes)))]);
+            Published { life, ..Published::plain("default", "file", name, fields) }
+        };
+        let large = 100 << 10;
+        let wanted = [
+            one("a", Life::Session, 1),
+            one("b", Life::Session, large),
+            one("c", Life::Permanent, large),
+        ];
+        publish(&desk, &web1, &wanted).await;
+        let purge = Request::Purge { from: None, dry: false };
+        let Answer::Purged(gone) = desk.answer(purge).await else { panic!("nothing went") };
+        assert_eq!(gone.rows.iter().map(|row| &*row.name).collect::<Vec<_>>(), ["a", "b"]);
+        let mut roster = Roster::default();
+        for prefix in [keys::records_prefix(), keys::publishers_prefix()] {
+            roster.replace(&prefix, desk.store.range(&prefix).await.unwrap());
+        }
+        assert!(roster.is_complete(&web1), "nobody waits for what is gone");
+        assert_eq!(roster.exports().len(), 1);
+        let bodies = desk.store.range(&keys::bodies_prefix(&web1)).await.unwrap().entries;
+        assert_eq!(bodies.len(), 1, "that of the one that is left");
+        let purge = Request::Purge { from: Some("web1".into()), dry: false };
+        assert!(matches!(desk.answer(purge).await, Answer::Purged(_)));
+        assert_eq!(desk.store.range(PREFIX).await.unwrap().entries, []);
     }
 
     #[tokio::test]

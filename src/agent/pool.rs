@@ -28,7 +28,7 @@ const STUCK: Duration = Duration::from_millis(100);
 const TOGETHER: usize = 16;
 
 /// How old the beginning of what is finished may be before it is told although others wait.
-const SOON: Duration = Duration::from_millis(1);
+const SOON: Duration = Duration::from_millis(4);
 
 /// Work that gives a `T`, on a thread that has an `S` at hand.
 type Job<T, S> = Box<dyn FnOnce(&S) -> T + Send>;

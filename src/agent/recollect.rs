@@ -8,8 +8,11 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::desired::{self, Everywhere, Here, Recollected};
-use super::exchange::ExportsView;
+use super::exchange::{ExportsView, StoreState};
 use crate::collect::interest::Interest;
+use crate::engine::VertexId;
+use crate::ident::ResourceId;
+use crate::kind::Outcome;
 use crate::spec::Collected;
 
 impl Body {
@@ -22,7 +25,7 @@ impl Body {
     /// it.
     pub(super) async fn exported(&mut self) {
         let view = self.known_exports();
-        self.local.at(self.born.elapsed());
+        self.tell_time(&view);
         if self.source.program.collect.is_empty() {
             (self.store_state, self.seen) = (view.state, view.digest);
             return;
@@ -44,8 +47,13 @@ impl Body {
 
     /// Has what the file exports published.
     pub(super) fn publish_own(&mut self) {
-        let own = desired::exports(&self.source.program, &self.site());
+        let mut own = desired::exports(&self.source.program, &self.site());
         self.to_export = own.len();
+        self.notes.awaited.clear();
+        for (at, one) in own.iter_mut().enumerate() {
+            one.awaits = one.awaits.take().filter(|id| !self.engine.had_its_turn(id));
+            self.notes.awaited.extend(one.awaits.clone().map(|id| (id, at)));
+        }
         // What may not be exported must not be seen for a moment, either.
         let own = self.grants.complete.then_some(own);
         self.publish.send_if_modified(|before| {
@@ -54,6 +62,36 @@ impl Body {
             changed
         });
         self.hear();
+    }
+
+    /// Has what waited for the turn of this resource published.
+    pub(super) fn turn_came(&mut self, id: &ResourceId) {
+        let Some(at) = self.notes.awaited.remove(id) else { return };
+        self.publish.send_if_modified(|own| {
+            let one = own.as_mut().and_then(|own| own.get_mut(at));
+            one.is_some_and(|one| one.awaits.take().is_some())
+        });
+    }
+
+    /// Whether this run has removed what nobody exports any more, which is done once.
+    pub(super) fn is_removed_by(
+        &mut self,
+        vertex: &VertexId,
+        result: &Result<Outcome, String>,
+    ) -> bool {
+        let done = matches!(result, Ok(Outcome::Unchanged | Outcome::Changed(_)));
+        let now = done && !self.notes.leaving.is_empty() && self.engine.vertex(vertex).is_some();
+        if !now || !self.notes.leaving.remove(&vertex.resource) {
+            return false;
+        }
+        self.collected.retain(|one| one.id != vertex.resource);
+        true
+    }
+
+    /// Tells the rules what time it is, and whether all is known that they want.
+    pub(super) fn tell_time(&self, view: &ExportsView) {
+        let complete = view.state == StoreState::Live && self.hears_all();
+        self.local.at(self.born.elapsed(), complete);
     }
 
     /// Has the store followed where the rules of the file need it.
@@ -81,6 +119,8 @@ impl Body {
         for message in messages.iter().filter(|one| !self.messages.contains(one)) {
             tracing::warn!("{message}");
         }
+        let gone = collected.iter().filter(|one| one.gone);
+        self.notes.leaving = gone.map(|one| one.id.clone()).collect();
         (self.messages, self.collected) = (messages, collected);
         (self.store_state, self.seen) = (view.state, view.digest.clone());
     }

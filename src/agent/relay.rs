@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
+use super::lines::Together;
+
 /// A future that any thread may poll when it has news for it.
 pub(super) trait Turn: Send + Sync {
     /// Polls it, or has the thread that does so poll it once more. Comes back soon either way: the
@@ -90,6 +92,7 @@ impl<T: Send + 'static> Turn for Shared<T> {
             let end = {
                 let _runtime = self.runtime.enter();
                 let mut context = Context::from_waker(&task);
+                let _lines = Together::begin();
                 catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context)))
             };
             let end = match end {

@@ -130,11 +130,11 @@ impl Body {
         Arc::make_mut(&mut self.source).apply(edit, text);
         self.local = Local::default();
         self.say_changed();
-        self.publish_own();
         self.look_outside().await;
         if !Arc::ptr_eq(&graph, &self.graph) {
             self.run_graph(graph).await;
         }
+        self.publish_own();
     }
 
     fn say_changed(&self) {

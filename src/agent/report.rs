@@ -14,6 +14,7 @@ use super::exchange::{self, StoreState};
 use super::grants;
 use super::settings::Input;
 use super::socket::{Request, Topic};
+use crate::collect::health::degrades;
 use crate::collect::{convergence, offline};
 use crate::engine::{Timestamp, VertexView};
 use crate::graph::Origin;
@@ -92,6 +93,8 @@ impl Body {
             .chain(lost)
             .chain(&exports.doubt)
             .collect();
+        let held = messages.iter().filter(|one| degrades(one)).count();
+        let degraded = held > 0 || exports.doubt.is_some();
         let mut status = json!({
             "v": 1,
             "host": self.settings.host.as_str(),
@@ -120,6 +123,9 @@ impl Body {
             // How many exports the rules were asked about last: those that had changed.
             "judged": self.local.judged(),
             "messages": messages,
+            // Of what hosts exchange; resources say for themselves how they are.
+            "health": if degraded { "degraded" } else { "ok" },
+            "held": held,
             "store": {
                 "state": exports.state.as_str(),
                 "revision": exports.revision,

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::later::Later;
 use super::pool::Pool;
 use super::relay::Turn;
 use crate::engine::{RunId, VertexId};
@@ -55,6 +56,10 @@ pub(super) struct Runs {
     tasks: JoinSet<Finished>,
     /// Those that block.
     pool: Pool<Finished, Ways>,
+    /// Runs for which there was no room yet.
+    pub(super) later: Later,
+    /// How many of those that block have not been told of.
+    ready: usize,
     tokens: BTreeMap<RunId, CancellationToken>,
     /// When the last run that was not in vain ended, and how many followed one another at once.
     restless: BTreeMap<ResourceId, (Instant, u32)>,
@@ -64,7 +69,14 @@ impl Runs {
     pub(super) fn new() -> Self {
         let turns = Turns::default();
         let pool = Pool::new(move || Ways::keeping(&turns));
-        Runs { tasks: JoinSet::new(), pool, tokens: BTreeMap::new(), restless: BTreeMap::new() }
+        Runs {
+            tasks: JoinSet::new(),
+            pool,
+            later: Later::default(),
+            ready: 0,
+            tokens: BTreeMap::new(),
+            restless: BTreeMap::new(),
+        }
     }
 
     /// Has the threads that end runs poll what waits for [`Runs::next`].
@@ -93,7 +105,9 @@ impl Runs {
                 context.ways = ways.clone();
                 span.in_scope(|| block(vertex, run, resource, &context))
             };
-            if let Err(error) = self.pool.submit(run.0, job) {
+            let submitted = self.pool.submit(run.0, job);
+            self.ready += usize::from(submitted.is_ok());
+            if let Err(error) = submitted {
                 let why = format!("no thread can be started: {error}; raise the limits");
                 let (vertex, resource, span) = spare;
                 let (sent, took) = (Fields::new(), Duration::ZERO);
@@ -137,6 +151,11 @@ impl Runs {
         self.restless.remove(resource);
     }
 
+    /// How many runs wait for a thread or have one.
+    pub(super) fn ready(&self) -> usize {
+        self.ready
+    }
+
     /// Asks one run to give up.
     pub(super) fn cancel(&self, run: RunId) {
         if let Some(token) = self.tokens.get(&run) {
@@ -149,7 +168,10 @@ impl Runs {
     pub(super) async fn next(&mut self) -> Vec<Finished> {
         let ended = loop {
             tokio::select! {
-                all = self.pool.finished() => break all,
+                all = self.pool.finished() => {
+                    self.ready = self.ready.saturating_sub(all.len());
+                    break all;
+                }
                 // A task that was aborted has no run any more.
                 one = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Some(Ok(one)) = one {
@@ -187,6 +209,8 @@ impl Runs {
     /// Drops all runs at once; what they started is killed by its guards.
     pub(super) async fn kill(&mut self) {
         self.pool.clear();
+        self.later = Later::default();
+        self.ready = 0;
         self.tasks.shutdown().await;
         self.tokens.clear();
     }

@@ -11,6 +11,7 @@ use super::{EXIT_DONE, EXIT_PARTIAL};
 use crate::collect::convergence::Said;
 use crate::collect::interest::Interest;
 use crate::engine::{Event, State};
+use crate::ident::counted;
 
 impl Body {
     /// Tells the engine whether more is to come from outside of its graph, whenever that changes:
@@ -35,26 +36,29 @@ impl Body {
         }
         let ours = self.published.borrow();
         let refused = !ours.messages.is_empty() && !ours.retrying;
+        let published = ours.exports + self.notes.awaited.len();
         self.store_state == StoreState::Live
             && self.hears_all()
-            && (self.settings.noop || ours.exports >= self.to_export || refused)
+            && !self.local.is_waiting()
+            && (self.settings.noop || published >= self.to_export || refused)
     }
 
-    /// All that the rules take exports from was read.
-    fn hears_all(&self) -> bool {
+    /// All that the rules take exports from was read, and every set of it is whole.
+    pub(super) fn hears_all(&self) -> bool {
         let wanted = self.reins.interest.borrow().as_ref().map(Interest::slots);
-        wanted.is_some_and(|slots| slots.is_subset(&self.exports.borrow().slots))
+        let view = self.exports.borrow();
+        wanted.is_some_and(|slots| slots.is_subset(&view.slots)) && !view.partial
     }
 
     /// Exports of ours that are not in the store and are not tried again.
     fn unpublished(&self) -> usize {
-        let published = self.published.borrow().exports;
+        let published = self.published.borrow().exports + self.notes.awaited.len();
         if self.settings.noop { 0 } else { self.to_export.saturating_sub(published) }
     }
 
     /// Nothing waits to be done: what `converged` in the status says when no timeout was asked for.
     pub(super) fn settled(&self) -> bool {
-        self.complete && self.engine.is_quiescent()
+        self.complete && self.engine.is_quiescent() && !self.exports.has_changed().unwrap_or(false)
     }
 
     /// Tells the cluster how far this host is.
@@ -86,10 +90,10 @@ impl Body {
             tracing::info!("converged");
         }
         if bad > 0 {
-            tracing::warn!("converged, {bad} resources failed or blocked");
+            tracing::warn!("converged, {} failed or blocked", counted(bad, "resource"));
         }
         if unpublished > 0 {
-            tracing::warn!("converged, {unpublished} exports are not published");
+            tracing::warn!("converged, {} not published", counted(unpublished, "export"));
         }
         if self.settings.converged.is_some_and(|one| one.exit) {
             return self.end(if bad + unpublished == 0 { EXIT_DONE } else { EXIT_PARTIAL });

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::body::{Body, Sources};
+use super::body::{Body, Notes, Sources};
 use super::durable::Durable;
 use super::exchange::{self, Exchange};
 use super::grants;
@@ -26,7 +26,7 @@ use super::socket::Socket;
 use super::source::{self, Source};
 use super::watch::{Commands, Hub, Touched};
 use super::watches::Watches;
-use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED};
+use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, tell};
 use crate::cluster::ClusterStatus;
 use crate::cluster::shell::{self as cluster, StopMode, state};
 use crate::collect::Grants;
@@ -62,14 +62,14 @@ pub(super) async fn run(settings: Settings) -> End {
             source
         }
         Err(report) => {
-            eprint!("{report}");
+            tell(report);
             return End::Exit(EXIT_FAILED);
         }
     };
     match Agent::start(settings, source).await {
         Ok(agent) => agent.run().await,
         Err(refusal) => {
-            eprintln!("error: {}", refusal.sentence);
+            tell(format_args!("error: {}\n", refusal.sentence));
             End::Exit(refusal.code)
         }
     }
@@ -84,7 +84,7 @@ fn first_source(settings: &Settings) -> Result<Source, String> {
     };
     match loaded {
         Ok((source, warnings)) => {
-            eprint!("{warnings}");
+            tell(warnings);
             Ok(source)
         }
         Err(refused) => Err(refused.report),
@@ -212,7 +212,7 @@ impl Agent {
             local: crate::collect::Local::default(),
             granted,
             grants: Arc::default(),
-            me: crate::matching::Me::new(host),
+            me: crate::matching::Me { key: exchange.key.clone(), ..crate::matching::Me::new(host) },
             reading: Reading::default(),
             graph_error: None,
             graph: Arc::default(),
@@ -234,7 +234,7 @@ impl Agent {
             complete: true,
             store_state: Default::default(),
             to_export: 0,
-            said: std::collections::HashMap::new(),
+            notes: Notes::default(),
             deaf: false,
             stage: Stage::Running,
             code: EXIT_DONE,
@@ -264,7 +264,9 @@ impl Agent {
             self.body.runs.kill().await;
         }
         self.body.watches.stop(stage == Stage::Killed).await;
-        self.exchange.stop(self.body.settings.withdraw).await;
+        // Who leaves the cluster does not come back within its lease.
+        let leaves = stage == Stage::Stopping { leave: true };
+        self.exchange.stop(self.body.settings.withdraw || leaves).await;
         if let Membership::Cluster(handle) = self.membership {
             let (modes, wanted) = tokio::sync::watch::channel(stop_mode(stage));
             let mut stop = std::pin::pin!(handle.stop(wanted));
@@ -379,10 +381,10 @@ async fn watches(
     let mut watches = Watches::new(hub, commands);
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        watches.add_source(path).await.map_err(Refusal::failed)?;
+        watches.add_source(path.into()).await.map_err(Refusal::failed)?;
         if let Some(rules) = &settings.rules {
             let rules = std::path::absolute(rules).unwrap_or_else(|_| rules.clone());
-            watches.add_source(rules).await.map_err(Refusal::failed)?;
+            watches.add_source(rules.into()).await.map_err(Refusal::failed)?;
         }
     }
     Ok((watches, touched))

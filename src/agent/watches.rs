@@ -7,7 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
@@ -116,7 +117,7 @@ impl Watches {
     }
 
     /// Follows the graph file: looks at it every now and then when no watch is left for it.
-    pub(super) async fn add_source(&mut self, path: PathBuf) -> Result<(), String> {
+    pub(super) async fn add_source(&mut self, path: Arc<Path>) -> Result<(), String> {
         match self.hub.add(SOURCE, path, Scope::Entry).await {
             Err(error) if !error.exhausted => Err(error.message),
             result => {
@@ -218,7 +219,7 @@ impl Watches {
         watch: Watch,
         held: &mut Held,
         now: Instant,
-    ) -> Option<(PathBuf, Scope)> {
+    ) -> Option<(Arc<Path>, Scope)> {
         match watch {
             Watch::Path { path, children: false } => return Some((path, Scope::Entry)),
             Watch::Path { path, children: true } => return Some((path, Scope::Children)),

@@ -1,12 +1,14 @@
 //! `quorate check FILE`: every mistake in a graph file at once.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::agent::tell;
 use crate::diag::{self, Diagnostic, Severity};
+use crate::ident::counted;
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -38,30 +40,30 @@ pub(super) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(super::EXIT_FAILED);
         }
     };
+    let mut out = String::new();
     let errors = if args.json {
         let more = side.iter().flat_map(|(_, _, findings)| findings);
         let errors = count(&findings) + side.as_ref().map_or(0, |(.., found)| count(found));
-        println!(
-            "{}",
-            json!({"v": 1, "file": name, "errors": errors,
-            "findings": findings.iter().chain(more).map(finding).collect::<Vec<_>>()})
-        );
+        let all: Vec<_> = findings.iter().chain(more).map(finding).collect();
+        let document = json!({"v": 1, "file": name, "errors": errors, "findings": all});
+        out = format!("{document}\n");
         errors
     } else {
         let mut errors = print(&name, &text, &findings);
         if errors == 0 {
-            println!("{name}: ok");
+            out.push_str(&format!("{name}: ok\n"));
         }
         if let Some((name, text, findings)) = &side {
             let wrong = print(name, text, findings);
             if wrong == 0 {
-                println!("{name}: ok");
+                out.push_str(&format!("{name}: ok\n"));
             }
             errors += wrong;
         }
         errors
     };
-    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FAILED) }
+    let written = super::exit_after(std::io::stdout().write_all(out.as_bytes()));
+    if errors == 0 { written } else { ExitCode::from(super::EXIT_FAILED) }
 }
 
 /// A graph file's text and what there is to say about it.
@@ -82,11 +84,9 @@ fn load_rules(file: &Path) -> Result<(String, String, Vec<Diagnostic>), String> 
 pub(super) fn print(name: &str, text: &str, findings: &[Diagnostic]) -> usize {
     let errors = count(findings);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", diag::render(name, text, findings, colour));
-    match errors {
-        0 => {}
-        1 => eprintln!("{name}: 1 error"),
-        n => eprintln!("{name}: {n} errors"),
+    tell(diag::render(name, text, findings, colour));
+    if errors > 0 {
+        tell(format_args!("{name}: {}\n", counted(errors, "error")));
     }
     errors
 }

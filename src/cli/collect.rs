@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::agents::Which;
-use super::check;
+use super::{check, site};
 use crate::agent::socket::{self, Accept, Topic};
 use crate::collect::explain::{self, Explained};
-use crate::collect::{Policy, Site, offline};
+use crate::collect::offline::{self, Offline};
+use crate::collect::request::{Answer, HostRow, Request};
+use crate::collect::{HostInfo, Policy, Site};
 use crate::ident::HostName;
 use crate::matching::{Me, here};
 use crate::yaml;
@@ -25,6 +27,8 @@ Examples:
   quorate exports list --json > exports.json
   quorate collect explain --exports exports.json --graph site.yaml --on lb1
                                                            try rules without an agent
+  quorate collect explain --graph site.yaml --on lb2       try rules on what is exported now, as
+                                                           the host lb2 with its labels
 
 The exports of a file: {\"v\": 1, \"exports\": [{\"from\": HOST, \"kind\": KIND, \"name\": NAME,
 \"channel\": CHANNEL, \"labels\": {...}, \"to\": [HOST], \"fields\": {...}}, ...],
@@ -77,11 +81,11 @@ struct ExplainArgs {
     /// Exports from this file instead of those that the agent sees
     #[arg(long, value_name = "FILE", requires_all = ["graph", "on"])]
     exports: Option<PathBuf>,
-    /// The graph file whose rules are tried, with --exports
-    #[arg(long, value_name = "FILE", requires = "exports")]
+    /// The graph file whose rules are tried
+    #[arg(long, value_name = "FILE", requires = "on")]
     graph: Option<PathBuf>,
-    /// The host that the rules are tried for, with --exports
-    #[arg(long, alias = "host", value_name = "HOST", requires = "exports")]
+    /// The host that the rules of --graph are tried for; without --exports on what is exported now
+    #[arg(long, alias = "host", value_name = "HOST")]
     on: Option<String>,
     /// Print one JSON document
     #[arg(long)]
@@ -98,6 +102,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let found = match (&args.exports, &args.graph, &args.on) {
         (Some(exports), Some(graph), Some(host)) => of_files(exports, graph, host),
+        (None, Some(graph), Some(host)) => of_now(&args.which, graph, host),
+        (_, _, Some(host)) => of_host(&args.which, host),
         _ => of_agent(&args.which),
     };
     let chosen = found.and_then(|all| choose(all, args));
@@ -172,12 +178,48 @@ fn of_agent(which: &Which) -> Result<Vec<Explained>, Failure> {
     })
 }
 
+/// What the agent of this host says, if it is the one that is meant: what others collect is said in
+/// graph files that only they have.
+fn of_host(which: &Which, host: &str) -> Result<Vec<Explained>, Failure> {
+    let status = which.answer(Topic::Status).map_err(Some)?;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+    if status["host"] == host {
+        return of_agent(which);
+    }
+    Err(Some(format!(
+        "the rules of {host} are in its own graph file: name that with --graph, or ask on {host}"
+    )))
+}
+
+/// Tries the rules of a file on what is exported now.
+fn of_now(which: &Which, graph: &Path, host: &str) -> Result<Vec<Explained>, Failure> {
+    let text = which.answer(Topic::Exports).map_err(Some)?;
+    let mut site = offline::parse(&text).map_err(|why| Some(format!("the agent: {why}")))?;
+    let known = |answer| match answer {
+        Answer::Hosts(hosts) => Some(hosts),
+        _ => None,
+    };
+    let hosts = site::ask(which, &Request::Hosts).ok().and_then(known).unwrap_or_default();
+    for row in hosts {
+        let HostRow { host, labels, decommissioned, .. } = row;
+        if let Ok(host) = HostName::parse(&host) {
+            site.hosts.insert(host, HostInfo { labels, decommissioned, ..HostInfo::default() });
+        }
+    }
+    tried(&site, graph, host)
+}
+
 fn of_files(exports: &Path, graph: &Path, host: &str) -> Result<Vec<Explained>, Failure> {
-    let me = HostName::parse(host).map_err(|why| Some(format!("--on {host}: {why}")))?;
     let text = std::fs::read_to_string(exports)
         .map_err(|why| Some(format!("{}: {why}", exports.display())))?;
     let site =
         offline::parse(&text).map_err(|why| Some(format!("{}: {why}", exports.display())))?;
+    tried(&site, graph, host)
+}
+
+/// What the rules of a file make of exports on a host.
+fn tried(site: &Offline, graph: &Path, host: &str) -> Result<Vec<Explained>, Failure> {
+    let me = HostName::parse(host).map_err(|why| Some(format!("--on {host}: {why}")))?;
     let (text, findings) = check::load(graph).map_err(Some)?;
     if check::print(&graph.display().to_string(), &text, &findings) > 0 {
         return Err(None);

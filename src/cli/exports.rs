@@ -9,11 +9,13 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::agents::Which;
+use super::listing::{now_ms, span};
 use super::site::{EXIT_CODES, End, ask, document, finish, table};
 use crate::agent::socket::Topic;
 use crate::collect::listing::Row;
-use crate::collect::record::shown;
+use crate::collect::record::{sealed_to, shown};
 use crate::collect::request::{Answer, Listing, Request};
+use crate::ident::counted;
 
 mod differ;
 mod policy;
@@ -132,7 +134,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             };
             listed(which, &request).and_then(|listing| match json {
                 true => document(&serde_json::json!({"v": 1, "exports": listing})),
-                false => Ok(rows(&listing)),
+                false => Ok(rows(&listing, now_ms())),
             })
         }
         Verb::Get { export, from, json, which } => get(which, export, from.as_deref(), *json),
@@ -167,25 +169,32 @@ fn get(which: &Which, export: &str, from: Option<&str>, json: bool) -> Result<St
     }
     match json {
         true => document(&serde_json::json!({"v": 1, "exports": found})),
-        false => Ok(found.rows.iter().map(in_full).collect()),
+        false => Ok(found.rows.iter().map(|row| in_full(row, now_ms())).collect()),
     }
 }
 
 /// All that there is to say about one record.
-fn in_full(row: &Row) -> String {
+fn in_full(row: &Row, now_ms: u64) -> String {
     let id = format!("{}[{}]", shown(&row.kind), shown(&row.name));
     let mut lines = vec![
         format!("{id} from {}: {}", row.from, state(row)),
         format!("  channel   {}", shown(&row.channel)),
         format!("  to        {}", to(row)),
         format!("  lifetime  {}", row.life),
-        format!("  revision  {}, {} bytes, {}", row.revision, row.bytes, auth(row)),
+        format!(
+            "  revision  {}, {} old, {} bytes, {}",
+            row.revision,
+            age(row, now_ms),
+            row.bytes,
+            auth(row)
+        ),
     ];
     for (key, value) in &row.labels {
         lines.push(format!("  label     {}: {}", shown(key), shown(value)));
     }
     if !row.sealed.is_empty() {
-        lines.push(format!("  sealed    {} to {} hosts", row.sealed.join(", "), row.to.len()));
+        let fields: Vec<String> = row.sealed.iter().map(|field| shown(field)).collect();
+        lines.push(format!("  sealed    {}", fields.join(", ")));
     }
     for (key, value) in row.fields.iter().flatten() {
         lines.push(format!("  field     {}: {}", shown(key), shown(&value.to_string())));
@@ -195,7 +204,17 @@ fn in_full(row: &Row) -> String {
 
 fn state(row: &Row) -> String {
     let why = row.why.as_deref().map(|why| format!(" ({})", shown(why))).unwrap_or_default();
-    format!("{}{why}", row.state)
+    let sealed = match row.sealed.is_empty() {
+        true => String::new(),
+        false => format!(", {}", sealed_to(row.to.len())),
+    };
+    format!("{}{why}{sealed}", row.state)
+}
+
+/// How long ago its last change was: its host's clock against that of this one.
+fn age(row: &Row, now_ms: u64) -> String {
+    let at = row.at.map(|at| at.saturating_mul(1_000));
+    at.map_or_else(|| "-".to_owned(), |at| span(now_ms.saturating_sub(at)))
 }
 
 fn to(row: &Row) -> String {
@@ -225,17 +244,12 @@ fn purge(which: &Which, from: Option<&str>, dry: bool, json: bool) -> Result<Str
     Ok(text)
 }
 
-/// `1 export`, `2 exports`.
-fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-fn rows(listing: &Listing) -> String {
+fn rows(listing: &Listing, now_ms: u64) -> String {
     if listing.rows.is_empty() {
         return NOTHING.to_owned();
     }
     let channels = listing.rows.iter().any(|row| row.channel != "default");
-    let head = ["FROM", "KIND", "NAME", "TO", "LIFE", "STATE", "REVISION", "SIZE", "AUTH"];
+    let head = ["FROM", "KIND", "NAME", "TO", "LIFE", "STATE", "AGE", "REVISION", "SIZE", "AUTH"];
     let mut all = vec![head.map(str::to_owned)];
     for row in &listing.rows {
         let name = match channels {
@@ -243,7 +257,7 @@ fn rows(listing: &Listing) -> String {
             false => row.name.clone(),
         };
         let (revision, size) = (row.revision.to_string(), format!("{}B", row.bytes));
-        let (state, to) = (state(row), to(row));
+        let (state, age, to) = (state(row), age(row, now_ms), to(row));
         let cells = [
             row.from.as_str(),
             &row.kind,
@@ -251,6 +265,7 @@ fn rows(listing: &Listing) -> String {
             &to,
             &row.life,
             &state,
+            &age,
             &revision,
             &size,
             auth(row),
@@ -286,6 +301,7 @@ mod tests {
             life: "session".into(),
             state: state.into(),
             revision: 7,
+            at: Some(1_000),
             bytes: 312,
             ..Row::default()
         }
@@ -293,16 +309,16 @@ mod tests {
 
     #[test]
     fn each_record_is_one_line_of_a_table() {
-        let gone = Row { proved: true, to: Vec::new(), ..row("web2", "b\nc", "gone") };
+        let gone = Row { proved: true, at: None, to: Vec::new(), ..row("web2", "b\nc", "gone") };
         let listing = Listing { revision: 90, rows: vec![row("web1", "a", "live"), gone] };
-        let wanted = "FROM  KIND  NAME  TO      LIFE     STATE  REVISION  SIZE  AUTH\n\
-            web1  file  a     lb*     session  live   7         312B  no\n\
-            web2  file  b\u{fffd}c   nobody  session  gone   7         312B  rbac\n\
+        let wanted = "FROM  KIND  NAME  TO      LIFE     STATE  AGE  REVISION  SIZE  AUTH\n\
+            web1  file  a     lb*     session  live   2m   7         312B  no\n\
+            web2  file  b\u{fffd}c   nobody  session  gone   -    7         312B  rbac\n\
             2 exports from 2 hosts, revision 90; 1 gone (quorate exports purge --gone)\n";
-        assert_eq!(rows(&listing), wanted);
-        assert_eq!(rows(&Listing::default()), NOTHING);
+        assert_eq!(rows(&listing, 1_120_000), wanted);
+        assert_eq!(rows(&Listing::default(), 0), NOTHING);
         let secret = Row { channel: "keys".into(), ..row("web1", "a", "live") };
-        let text = rows(&Listing { revision: 1, rows: vec![secret] });
+        let text = rows(&Listing { revision: 1, rows: vec![secret] }, 0);
         assert!(text.contains("keys/a") && text.contains("shown as CHANNEL/NAME"), "{text}");
     }
 
@@ -316,10 +332,10 @@ mod tests {
             ..row("web1", "a", "denied")
         };
         assert_eq!(
-            in_full(&denied),
+            in_full(&denied, 1_005_000),
             "file[a] from web1: denied (policy rule 2)\n  channel   default\n  to        lb*\n  \
-             lifetime  session\n  revision  7, 312 bytes, no\n  label     role: web\n  field     \
-             content: \"x\\u001by\"\n"
+             lifetime  session\n  revision  7, 5s old, 312 bytes, no\n  label     role: web\n  \
+             field     content: \"x\\u001by\"\n"
         );
     }
 }

@@ -107,7 +107,7 @@ fn tame(text: &str) -> String {
 }
 
 /// A length of time in its largest unit.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -4,14 +4,18 @@
 //! the part that does the work, and turns the result into text and an exit code.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::agent::tell;
 
 mod agents;
 mod check;
 mod cluster;
 mod collect;
+mod complete;
 mod exports;
 mod graph;
 mod host;
@@ -102,13 +106,16 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the words that a completion script offers
+    #[command(hide = true)]
+    Complete(complete::Args),
 }
 
 /// Runs the program with these arguments (the first is its name).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = listen::with_default(args.into_iter().collect());
     if let Some(answer) = legacy::answer(&args) {
-        eprintln!("{answer}");
+        tell(format_args!("{answer}\n"));
         return ExitCode::from(EXIT_USAGE);
     }
     let cli = match Cli::try_parse_from(&args) {
@@ -126,10 +133,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Host(args) => host::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Complete(args) => complete::run(args),
         Command::Completions { shell } => {
-            let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "quorate", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let script = complete::script(shell, &mut Cli::command());
+            exit_after(std::io::stdout().write_all(script.as_bytes()))
         }
     }
 }
@@ -147,7 +154,7 @@ fn exit_after(written: std::io::Result<()>) -> ExitCode {
 
 /// Prints an error the way every command does.
 fn print_error(message: impl std::fmt::Display) {
-    eprintln!("error: {message}");
+    tell(format_args!("error: {message}\n"));
 }
 
 #[cfg(test)]

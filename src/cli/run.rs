@@ -341,7 +341,7 @@ fn start_logging(format: LogFormat) {
         .with_env_filter(filter)
         // That nobody reads the log any more is no reason to panic.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
+        .with_writer(agent::Lines::default)
         .with_target(false)
         .with_ansi(colour);
     match format {

@@ -10,6 +10,7 @@ use super::agents::Which;
 use super::listing::{self, Filter};
 use super::watch;
 use crate::agent::socket::Topic;
+use crate::ident::counted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,8 +22,9 @@ Examples:
   quorate status --watch                     again after each change, until ctrl-c
   quorate status --json --watch              one JSON document a line, for programs
 
-Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, or the graph file is \
-refused; 2 bad usage. With --watch: 0 after ctrl-c, 1 when the agent ends.";
+Exit codes: 0 all is well; 1 no agent, a resource failed or is blocked, an export is held or not \
+published, or the graph file is refused; 2 bad usage. With --watch: 0 after ctrl-c, 1 \
+when the agent ends.";
 
 /// Arguments of `status`.
 #[derive(clap::Args)]
@@ -79,7 +81,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
         return written;
     }
     let refused = status["graph"]["error"].is_string();
-    let bad = refused || count(&status, "failed") + count(&status, "blocked") > 0;
+    let bad =
+        refused || is_degraded(&status) || count(&status, "failed") + count(&status, "blocked") > 0;
     if bad { ExitCode::from(super::EXIT_FAILED) } else { ExitCode::SUCCESS }
 }
 
@@ -159,19 +162,29 @@ fn render(status: &Value) -> String {
     for message in status["messages"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         line("", message.to_owned());
     }
+    if is_degraded(status) {
+        let what = match status["held"].as_u64().unwrap_or(0) {
+            0 => "the store is not believed".to_owned(),
+            n => format!("{n} held or not published"),
+        };
+        line("health", format!("degraded: {what}"));
+    }
     line("converged", if status["converged"] == true { "yes" } else { "no" }.to_owned());
     out
+}
+
+/// Something that hosts exchange is missing here.
+fn is_degraded(status: &Value) -> bool {
+    status["health"] == "degraded"
 }
 
 fn cluster_line(cluster: &Value) -> String {
     let members = cluster["members"].as_array().map_or(&[][..], Vec::as_slice);
     let voters = members.iter().filter(|one| one["role"] == "voter").count();
     let up = members.iter().filter(|one| one["role"] == "voter" && one["up"] == true).count();
-    format!(
-        "{up} of {voters} voters up, {} wanted, leader {}",
-        cluster["desired"],
-        text(cluster, "leader")
-    )
+    // Not known without a quorum, after a start.
+    let wanted = cluster["desired"].as_u64().map(|n| format!(", {n} wanted")).unwrap_or_default();
+    format!("{up} of {} up{wanted}, leader {}", counted(voters, "voter"), text(cluster, "leader"))
 }
 
 fn member_line(member: &Value) -> String {
@@ -210,6 +223,17 @@ mod tests {
              resources  1 ok, 1 failed\n           \
              file[/a/b] failed: directory /a/ does not exist\nconverged  yes\n"
         );
+    }
+
+    #[test]
+    fn a_held_export_is_a_line_of_its_own_though_nothing_is_left_to_do() {
+        let held = "XC01 file[motd]: web1, web2 differ in content; held";
+        let shown = render(&json!({
+            "host": "h1", "converged": true, "health": "degraded", "held": 1,
+            "messages": [held], "resources": []}));
+        let end = "\nhealth     degraded: 1 held or not published\n\
+            converged  yes\n";
+        assert!(shown.contains(held) && shown.ends_with(end), "{shown}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::listing::now_ms;
 use super::status::View;
 use crate::agent::socket::{self, Topic};
+use crate::agent::tell;
 
 /// The longest line that is read, in bytes: some hundred thousand resources.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -31,7 +32,7 @@ pub(super) fn run(folder: &Path, view: &View) -> ExitCode {
     match followed {
         Ok(End::Asked) => ExitCode::SUCCESS,
         Ok(End::Agent) => {
-            eprintln!("the agent has ended");
+            tell("the agent has ended\n");
             ExitCode::from(super::EXIT_FAILED)
         }
         Ok(End::Refused(why)) => {

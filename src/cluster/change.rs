@@ -191,7 +191,7 @@ mod tests {
         }
         seen.quarantined[0].record.fails = u32::MAX;
         assert_eq!(closing(&seen, &removed, None).quarantine.map(|q| q.seconds), Some(600));
-        let asked = ChangeRecord { why: "it asked to leave".into(), ..removed };
+        let asked = ChangeRecord { why: "it is to leave".into(), ..removed };
         assert_eq!(closing(&seen, &asked, None).quarantine, None);
         assert!(closing(&seen, &change(ChangeKind::Promote, "h2", 2), None).absolved);
         assert!(PerHost::Quarantine.of("h2").ends_with("quarantine/h2"));

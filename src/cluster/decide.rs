@@ -80,7 +80,7 @@ impl Lost {
         match self {
             Lost::Foreign => "no host was asked to be this member",
             Lost::Gone => "the agent of the new member is gone",
-            Lost::Leaving => "it asked to leave",
+            Lost::Leaving => "it is to leave",
             Lost::Silent => "the new member did not become ready in time",
             Lost::Stuck => "the new member does not catch up",
         }
@@ -221,14 +221,18 @@ impl Observation {
         self.spares.iter().filter(|s| s.barred.is_none())
     }
 
-    /// How many voters to aim for: the largest odd number that is wanted and that there are hosts
-    /// for.
-    pub fn target(&self) -> usize {
+    /// How many hosts vote, or could.
+    pub fn candidates(&self) -> usize {
         let stays = |v: &&Voter| !v.dead && !v.leaving && !v.stranger;
         let staying = self.voters.iter().filter(stays).count();
         let learners = self.learners.iter().filter(|l| l.lost.is_none()).count();
-        let candidates = staying + learners + self.usable().count();
-        let most = candidates.min(usize::from(self.desired));
+        staying + learners + self.usable().count()
+    }
+
+    /// How many voters to aim for: the largest odd number that is wanted and that there are hosts
+    /// for.
+    pub fn target(&self) -> usize {
+        let most = self.candidates().min(usize::from(self.desired));
         let odd = most % 2 == 1 || most == 0 || self.allow_even;
         if odd { most } else { most - 1 }
     }

@@ -110,15 +110,26 @@ pub fn size(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Why an even number of voters is no gain.
-pub fn even(n: u16) -> Option<String> {
+/// Why an even number of voters is no gain, and how many vote instead.
+pub fn even(n: u16, to: usize) -> Option<String> {
     let odd = n.checked_sub(1).filter(|odd| n.is_multiple_of(2) && *odd > 0)?;
-    Some(format!(
-        "{n} voters can lose {} like {odd}, as one more has to agree; so {odd} vote, and one more \
-         host is wanted for {}",
-        usize::from(n) - quorum(usize::from(n)),
-        n + 1
-    ))
+    let lose = usize::from(n) - quorum(usize::from(n));
+    let instead = match to >= usize::from(n) {
+        true => format!("{odd} would be as safe and answer sooner"),
+        false => format!("so {to} vote"),
+    };
+    Some(format!("{n} voters can lose {lose} like {odd}, as one more has to agree; {instead}"))
+}
+
+/// How many hosts are missing for an odd number of voters; those that are there and could vote do
+/// not count. The same hosts are counted as for the target of the decisions.
+pub fn short(seen: &Observation) -> Option<String> {
+    let wanted = usize::from(seen.desired);
+    let more = wanted.checked_sub(seen.candidates()).filter(|more| *more > 0 && wanted % 2 == 1)?;
+    Some(match more {
+        1 => "1 more host is needed; it is taken up as soon as it joins".to_owned(),
+        _ => format!("{more} more hosts are needed; they are taken up as soon as they join"),
+    })
 }
 
 #[cfg(test)]
@@ -190,10 +201,24 @@ mod tests {
 
     #[test]
     fn an_even_number_is_explained_and_an_odd_one_is_not() {
-        assert_eq!(even(3), None);
-        let four = even(4).unwrap();
-        assert!(four.starts_with("4 voters can lose 1 like 3"), "{four}");
-        assert!(even(2).unwrap().contains("so 1 vote"));
-        assert_eq!(even(0), None);
+        assert_eq!(even(3, 3), None);
+        let four = even(4, 3).unwrap();
+        assert_eq!(four, "4 voters can lose 1 like 3, as one more has to agree; so 3 vote");
+        assert!(even(2, 1).unwrap().ends_with("so 1 vote"));
+        // Who shrinks to an even number keeps it.
+        let stay = even(4, plan(&seen(5, 0, 4)).to).unwrap();
+        assert!(stay.ends_with("3 would be as safe and answer sooner"), "{stay}");
+        assert_eq!(even(0, 0), None);
+    }
+
+    #[test]
+    fn as_many_hosts_are_missing_as_the_reasons_of_those_who_wait_say() {
+        assert_eq!(short(&seen(3, 2, 5)), None);
+        assert_eq!(short(&seen(3, 0, 4)), None);
+        assert!(short(&seen(3, 0, 5)).is_some_and(|note| note.starts_with("2 more hosts are")));
+        let one = seen(3, 1, 5);
+        assert!(short(&one).is_some_and(|note| note.starts_with("1 more host is needed")));
+        let reason = "4 voters could lose no more than 3 can; with one more host 5 would vote";
+        assert_eq!(decide(&one).held, [("h4".to_owned(), reason.to_owned())]);
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::decide::quorum;
+use crate::ident::counted;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,21 +88,20 @@ pub fn judge(found: &Found) -> Result<(), String> {
         let hosts = found.others.iter().map(|one| one.host.as_str());
         let hosts: Vec<&str> = std::iter::once(own.host.as_str()).chain(hosts).collect();
         return Err(format!(
-            "a quorum is possible: {} of {} voters can be reached ({}), and {needed} are needed; \
+            "a quorum is possible: {reached} of {} can be reached ({}), and {needed} are needed; \
              start their agents, and they find together with nothing lost",
-            reached,
-            found.voters,
+            counted(found.voters, "voter"),
             hosts.join(", ")
         ));
     }
     let ahead = found.others.iter().filter(|one| (one.term, one.index) > (own.term, own.index));
     match ahead.max_by_key(|one| (one.term, one.index)) {
         Some(best) if found.named.is_none() => Err(format!(
-            "{} is ahead: {} and {}; recover there, or here with --from {}, which gives up what \
-             only {} has",
+            "{} is ahead of this host ({}, against {}); recover there, or here with --from {}, \
+             which gives up what only {} has",
             best.host,
-            told(best),
-            told(own),
+            place(best),
+            place(own),
             own.host,
             best.host
         )),
@@ -109,16 +109,18 @@ pub fn judge(found: &Found) -> Result<(), String> {
     }
 }
 
-fn told(one: &Survivor) -> String {
-    format!("{} is at term {}, index {}", one.host, one.term, one.index)
+fn place(one: &Survivor) -> String {
+    format!("at term {} and index {}", one.term, one.index)
 }
 
 /// What a recovery came to, for people.
 pub fn sentence(own: &Survivor, voters: usize, copy: &str) -> String {
     format!(
-        "recovered from {} of {voters} voters; what was acknowledged in the last instant before \
-         the loss may be missing; the data as they were are in {copy}",
-        told(own)
+        "recovered from {}, one of {}, {}; what was acknowledged in the last instant before the \
+         loss may be missing; the data as they were are in {copy}",
+        own.host,
+        counted(voters, "voter"),
+        place(own)
     )
 }
 
@@ -170,7 +172,10 @@ mod tests {
     fn who_is_behind_recovers_only_when_named() {
         let mut behind = found(5, &[(4, 101)]);
         let said = judge(&behind).unwrap_err();
-        assert!(said.starts_with("h2 is ahead: h2 is at term 4, index 101 and h1 is at"), "{said}");
+        assert!(
+            said.starts_with("h2 is ahead of this host (at term 4 and index 101, against at"),
+            "{said}"
+        );
         behind.named = Some("h1".into());
         assert_eq!(judge(&behind), Ok(()));
         behind.named = Some("h2".into());

@@ -49,8 +49,8 @@ pub struct Cluster {
     pub created: Option<u64>,
     /// How often it was recovered from a lost quorum.
     pub epoch: Option<u64>,
-    /// How many voters are wanted.
-    pub desired: u16,
+    /// How many voters are wanted; `None` when the store has not said.
+    pub desired: Option<u16>,
     /// How many there are.
     pub voters: usize,
     /// How many of them answer.
@@ -252,7 +252,7 @@ fn cluster(facts: &Facts<'_>, view: &ClusterView) -> Cluster {
         uuid: view.uuid.clone(),
         created: records.cluster.as_ref().map(|one| one.created),
         epoch: records.cluster.as_ref().map(|one| one.epoch),
-        desired: records.size.as_ref().map_or(view.desired, |one| one.n),
+        desired: records.size.as_ref().map(|one| one.n).or(view.desired),
         voters,
         up,
         quorum: view.quorum,

@@ -13,6 +13,7 @@ use super::report::Report;
 use super::snapshot::Snapshot;
 use super::tls::token::NewToken;
 use super::told::Told;
+use crate::ident::counted;
 
 /// A request. Each is answered once, within [`Request::patience`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,20 +145,26 @@ impl Planned {
     pub fn render(&self) -> String {
         let mut lines = Vec::new();
         if let (Some(now), Some(before)) = (self.wanted, self.wanted_before) {
-            lines.push(match now == before {
-                true => format!("{now} voters are wanted"),
-                false => format!("{now} voters are wanted, {before} were"),
-            });
+            let are = if now == 1 { "is" } else { "are" };
+            let were = if before == 1 { "was" } else { "were" };
+            let mut line = format!("{} {are} wanted", counted(now.into(), "voter"));
+            if now != before {
+                line.push_str(&format!(", {before} {were}"));
+            }
+            lines.push(line);
         }
         let plan = &self.plan;
         let steps = plan.steps.iter().enumerate();
         lines.extend(steps.map(|(n, step)| format!("{:>3}. {step}", n + 1)));
         lines.push(if plan.from == plan.to {
-            format!("{} voters, can lose {}", plan.from, plan.tolerance_from)
+            format!("{}, can lose {}", counted(plan.from, "voter"), plan.tolerance_from)
         } else {
             format!(
-                "{} voters, can lose {}; in the end {}, can lose {}",
-                plan.from, plan.tolerance_from, plan.to, plan.tolerance_to
+                "{}, can lose {}; in the end {}, can lose {}",
+                counted(plan.from, "voter"),
+                plan.tolerance_from,
+                plan.to,
+                plan.tolerance_to
             )
         });
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
@@ -187,8 +194,8 @@ mod tests {
         };
         assert_eq!(
             planned.render(),
-            "3 voters are wanted, 1 were\n  1. adds h2, to follow without a vote\n  2. gives h2 a \
-             vote\n1 voters, can lose 0; in the end 3, can lose 1\nnote: a\u{fffd}b\n"
+            "3 voters are wanted, 1 was\n  1. adds h2, to follow without a vote\n  2. gives h2 a \
+             vote\n1 voter, can lose 0; in the end 3, can lose 1\nnote: a\u{fffd}b\n"
         );
     }
 }

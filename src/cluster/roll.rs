@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::report::{Cluster, HostReport, Report};
 use super::status::Role;
+use crate::ident::counted;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ pub fn may_begin(report: &Report, allow_gap: bool) -> Result<(), String> {
     };
     if cluster.tolerance == Some(0) && !allow_gap && cluster.voters < 3 {
         return Err(format!(
-            "{} voters can lose none: nothing could be written while one starts anew; --allow-gap \
-             does it all the same",
-            cluster.voters
+            "{} can lose none: nothing could be written while one starts anew; --allow-gap does it \
+             all the same",
+            counted(cluster.voters, "voter")
         ));
     }
     Ok(())
@@ -103,7 +104,7 @@ pub fn well(report: &Report, allow_gap: bool) -> Result<(), String> {
         }
     }
     if slack(cluster) < 1 && !allow_gap {
-        return Err(format!("{} voters can lose none", cluster.voters));
+        return Err(format!("{} can lose none", counted(cluster.voters, "voter")));
     }
     Ok(())
 }

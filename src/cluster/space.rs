@@ -1,16 +1,20 @@
 //! What is to be done so that the store does not fill its quota, and when it has (4.6).
 //!
-//! Refuses to act, to look at a clock, and to cure twice in a row what a cure did not mend.
+//! Refuses to act, to look at a clock, and to cure a third time in a row what two cures, the second
+//! of which leaves no history, did not mend.
 
 use std::time::Duration;
 
 /// How full the store may be before that is said, in percent of the quota.
 const WARN_PERCENT: u64 = 80;
+/// With at most so much of the quota on every disk, in percent, an alarm is about what is over.
+const ROOM_PERCENT: u64 = 97;
 /// Less than this is not worth the pause of a member.
 const WORTH: u64 = 128 << 20;
 /// How often members are looked at for that.
 const LOOK: Duration = Duration::from_secs(30);
-/// A cure that did not last is not repeated sooner: what fills the store has to be found.
+/// So long after a cure the next one is harder, and the third is none: what fills the store has to
+/// be found.
 const CURED: Duration = Duration::from_secs(600);
 /// How many revisions a cure leaves for those who watch, if there are twice as many.
 const KEPT: i64 = 1_000;
@@ -45,6 +49,15 @@ pub struct Sight {
     pub revision: i64,
 }
 
+impl Sight {
+    /// No member is so full that its alarm would come again at once.
+    fn has_room(&self) -> bool {
+        let limit = self.quota.saturating_mul(ROOM_PERCENT);
+        !self.members.is_empty()
+            && self.members.iter().all(|one| one.bytes.saturating_mul(100) <= limit)
+    }
+}
+
 /// One thing to do. All can be done again without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -72,6 +85,8 @@ pub struct Care {
 pub struct Keeper {
     looked: Option<Duration>,
     cured: Option<Duration>,
+    /// The last cure left no history.
+    drained: bool,
     warned: Option<String>,
 }
 
@@ -90,13 +105,20 @@ impl Keeper {
 
     /// The store is full: history goes, each member gives its free space back, and the alarms end.
     fn cure(&mut self, sight: &Sight, now: Duration) -> Care {
-        if self.cured.is_some_and(|cured| now.saturating_sub(cured) < CURED) {
+        let again = self.cured.is_some_and(|cured| now.saturating_sub(cured) < CURED);
+        if again && sight.has_room() {
+            // Each member raises its own alarm, and some do while others are cured already.
+            let steps = sight.full.iter().map(|id| Step::Disarm(*id)).collect();
+            return Care { steps, warning: None };
+        }
+        if again && self.drained {
             let warning = "the store is full again and takes no writes; find out what fills it, \
                 and delete what is not needed";
             return Care { steps: Vec::new(), warning: Some(warning.into()) };
         }
-        self.cured = Some(now);
-        let kept = KEPT.min(sight.revision / 2);
+        // What was left of the history may be what fills it.
+        let kept = if again { 0 } else { KEPT.min(sight.revision / 2) };
+        (self.cured, self.drained) = (Some(now), again);
         let mut steps = vec![Step::Compact(sight.revision - kept)];
         steps.extend(leader_last(sight).into_iter().map(|m| Step::Defragment(m.id)));
         steps.extend(sight.full.iter().map(|id| Step::Disarm(*id)));
@@ -190,9 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_is_cured_in_order_and_not_twice_within_ten_minutes() {
+    fn a_full_store_is_cured_in_order_then_without_history_and_not_a_third_time() {
         let mut keeper = Keeper::default();
-        let members = [usage(1, 4, 4), usage(2, 4, 4), usage(3, 4, 4)];
+        let members = [1, 2, 3].map(|id| usage(id, 2_040, 2_040));
         let full = Sight { full: vec![3, 1], ..sight(&members) };
         let care = keeper.look(&full, seconds(0));
         assert_eq!(
@@ -207,11 +229,28 @@ mod tests {
             ]
         );
         assert!(care.warning.is_some_and(|text| text.contains("takes no writes")));
-        let again = keeper.look(&full, seconds(599));
+        let harder = keeper.look(&full, seconds(1)).steps;
+        assert_eq!(harder[0], Step::Compact(50_000), "the history that was left goes, too");
+        assert_eq!(harder.len(), 6);
+        let again = keeper.look(&full, seconds(600));
         assert_eq!(again.steps, []);
         assert!(again.warning.is_some_and(|text| text.contains("full again")));
-        assert_eq!(keeper.look(&full, seconds(599)).warning, None, "it is said once");
-        assert_eq!(keeper.look(&full, seconds(600)).steps.len(), 6);
+        assert_eq!(keeper.look(&full, seconds(600)).warning, None, "it is said once");
+        assert_eq!(keeper.look(&full, seconds(601)).steps.len(), 6);
+    }
+
+    #[test]
+    fn an_alarm_that_was_raised_during_the_cure_ends_once_there_is_room() {
+        let mut keeper = Keeper::default();
+        let before = [usage(1, 2_048, 2_048), usage(2, 2_048, 2_048)];
+        let full = Sight { full: vec![1], ..sight(&before) };
+        assert_eq!(keeper.look(&full, seconds(0)).steps.last(), Some(&Step::Disarm(1)));
+        let after = [usage(1, 1_700, 1_700), usage(2, 1_700, 1_700)];
+        let late = Sight { full: vec![2], ..sight(&after) };
+        assert_eq!(
+            keeper.look(&late, seconds(1)),
+            Care { steps: vec![Step::Disarm(2)], warning: None }
+        );
     }
 
     #[test]

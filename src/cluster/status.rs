@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::quorum;
 use super::when;
+use crate::ident::counted;
 
 /// What this host is in the cluster at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,8 +85,8 @@ pub struct ClusterView {
     pub uuid: String,
     /// The host whose etcd leads.
     pub leader: Option<String>,
-    /// How many voters are wanted.
-    pub desired: u16,
+    /// How many voters are wanted; `None` as long as the store has not said.
+    pub desired: Option<u16>,
     /// More than half of the voters answer and follow one leader.
     pub quorum: bool,
     /// Why something wanted is not being done, if anything is.
@@ -122,7 +123,7 @@ impl ClusterView {
             .collect();
         let needed = quorum(voters);
         let missing = gone.join(", ");
-        let state = format!("{present} of {voters} voters up");
+        let state = format!("{present} of {} up", counted(voters, "voter"));
         if voters == 0 || (gone.is_empty() && self.quorum) {
             return None;
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::decide::{Lost, Observation, Voter, quorum};
 use super::plan::{self, Plan};
+use crate::ident::counted;
 
 /// What is known when a request is judged.
 pub struct Known<'a> {
@@ -67,10 +68,10 @@ impl Known<'_> {
         if self.seen.has_quorum() {
             return Ok(());
         }
-        let (up, n) = (self.seen.up(), self.seen.voters.len());
+        let (up, voters) = (self.seen.up(), counted(self.seen.voters.len(), "voter"));
         Err(format!(
-            "no quorum: {up} of {n} voters answer, and nothing can be changed; see \
-                     `quorate cluster status`"
+            "no quorum: {up} of {voters} answer, and nothing can be changed; see `quorate cluster \
+             status`"
         ))
     }
 
@@ -91,10 +92,10 @@ impl Known<'_> {
         }
         let left = self.seen.up().saturating_sub(usize::from(voter.up));
         Err(format!(
-            "without {} only {left} of {} voters would answer, and {} are needed; bring back who \
-             is silent first",
+            "without {} only {left} of {} would answer, and {} are needed; bring back who is \
+             silent first",
             voter.host,
-            n - 1,
+            counted(n - 1, "voter"),
             quorum(n - 1)
         ))
     }
@@ -185,8 +186,11 @@ fn fewer(plan: &Plan) -> Vec<String> {
     let lost = plan.tolerance_to < plan.tolerance_from;
     let note = || {
         format!(
-            "afterwards {} voters can lose {}, before {} could lose {}",
-            plan.to, plan.tolerance_to, plan.from, plan.tolerance_from
+            "afterwards {} can lose {}, before {} could lose {}",
+            counted(plan.to, "voter"),
+            plan.tolerance_to,
+            plan.from,
+            plan.tolerance_from
         )
     };
     lost.then(note).into_iter().collect()

@@ -2,7 +2,7 @@
 //!
 //! Refuses to give a host a label that nobody gave it: a record that cannot be read says nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -41,9 +41,6 @@ pub struct HostRecord {
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The key that fields are sealed to for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seal: Option<String>,
     /// Its exports are gone for good, whatever it says.
     #[serde(default, skip_serializing_if = "is_false")]
     pub decommissioned: bool,
@@ -59,7 +56,7 @@ fn is_false(flag: &bool) -> bool {
 impl Default for HostRecord {
     fn default() -> Self {
         let (labels, rest) = (BTreeMap::new(), BTreeMap::new());
-        HostRecord { v: VERSION, labels, seal: None, decommissioned: false, rest }
+        HostRecord { v: VERSION, labels, decommissioned: false, rest }
     }
 }
 
@@ -130,6 +127,17 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// The hosts that were taken out of service.
+    pub fn decommissioned(&self) -> BTreeSet<HostName> {
+        let gone = self.hosts.iter().filter(|(_, info)| info.decommissioned);
+        gone.map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Whether a host was taken out of service.
+    pub fn is_decommissioned(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_some_and(|info| info.decommissioned)
+    }
+
     /// What the site says of a host.
     pub fn labels(&self, host: &HostName) -> BTreeMap<String, String> {
         self.hosts.get(host).map(|info| info.labels.clone()).unwrap_or_default()
@@ -204,8 +212,8 @@ impl Known {
         let policy = self.entries.get(&policy::key());
         let host = |(key, entry): (&String, &Entry)| {
             let record = HostRecord::decode(&entry.value)?;
-            let HostRecord { labels, seal, decommissioned, .. } = record;
-            Some((host_of(key)?, HostInfo { labels, seal, decommissioned, authenticated: false }))
+            let HostRecord { labels, decommissioned, .. } = record;
+            Some((host_of(key)?, HostInfo { labels, decommissioned, authenticated: false }))
         };
         Grants {
             complete: self.hosts && self.policy,
@@ -228,7 +236,7 @@ mod tests {
     fn what_is_said_of_a_host_comes_back_with_what_newer_versions_say() {
         let host = HostName::parse("web1").unwrap();
         assert_eq!(host_of(&host_key(&host)), Some(host));
-        let text = r#"{"v":1,"labels":{"role":"web"},"seal":"age1x","newer":[1]}"#;
+        let text = r#"{"v":1,"labels":{"role":"web"},"newer":[1]}"#;
         let mut record = HostRecord::decode(text.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(record.encode()).unwrap(), text);
         record.label(&BTreeMap::from([("dc".into(), "a".into())]), &["role".into()]).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::collect::roster::Wanting;
-use crate::collect::{Content, DEFAULT_CHANNEL, Export, Slot};
+use crate::collect::{DEFAULT_CHANNEL, Export, Slot};
 use crate::matching::{Filter, Me, Subject, is_among};
 use crate::spec::rule::Own;
 use crate::spec::{CollectRule, Fields, FullRule};
@@ -85,10 +85,7 @@ fn may_take(rule: &FullRule, filter: &Filter, export: &Export, me: &Me) -> bool 
         channel: &address.channel,
         labels: &export.labels,
         host_labels: &no_labels,
-        fields: match &export.content {
-            Content::Fields(fields) => fields,
-            _ => &none,
-        },
+        fields: export.content.open().unwrap_or(&none),
     };
     filter.may_hold(&subject, me)
 }
@@ -96,7 +93,7 @@ fn may_take(rule: &FullRule, filter: &Filter, export: &Export, me: &Me) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::Address;
+    use crate::collect::{Address, Content};
     use crate::ident::HostName;
     use crate::spec::HostSelector;
     use crate::yaml;

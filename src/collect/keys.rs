@@ -1,5 +1,5 @@
 //! The keys of the exchange: `x/CHANNEL/KIND/FROM/NAME`, `xb/FROM/SHA256/NNNN`, `xo/FROM`,
-//! `s/FROM`, `s/FROM/DURATION` and `h/HOST`, to text and back.
+//! `s/FROM`, `s/FROM/DURATION`, `sk/HOST` and `h/HOST`, to text and back.
 //!
 //! Refuses to take a key that it would not have written: what is not ours is not guessed at.
 
@@ -20,6 +20,8 @@ const BODY: &str = "xb";
 const HOST: &str = "h";
 /// What a host says about its convergence.
 const CONVERGENCE: &str = "conv";
+/// The key that a host shows for others to seal by.
+const SEAL: &str = "sk";
 
 /// A key of the exchange, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +133,22 @@ pub fn convergence(from: &HostName) -> String {
 /// Whose convergence a key is about.
 pub fn convergence_of(key: &str) -> Option<HostName> {
     host(key.strip_prefix(PREFIX)?.strip_prefix(CONVERGENCE)?.strip_prefix('/')?)
+}
+
+/// The prefix of all keys that hosts show for others to seal by.
+pub fn seal_keys_prefix() -> String {
+    format!("{PREFIX}{SEAL}/")
+}
+
+/// Where a host shows the key for others to seal by.
+pub fn seal_key(host: &HostName) -> String {
+    format!("{PREFIX}{SEAL}/{}", encode_segment(host.as_str()))
+}
+
+/// Whose seal key stands here.
+pub fn seal_key_of(key: &str) -> Option<HostName> {
+    let found = host(key.strip_prefix(&seal_keys_prefix())?)?;
+    (seal_key(&found) == key).then_some(found)
 }
 
 /// The meaning of a full key; `None` when it is none of the exchange, or not in our form.

@@ -12,6 +12,7 @@ use super::keys::{self, Key};
 use super::policy::{self, Policy, Ruling};
 use super::record::{self, Life, Presence, Publisher, json_fields};
 use super::request::{HostRow, Listing};
+use super::sealing::Keys;
 use super::{Address, Content};
 use crate::ident::{HostName, encode_segment};
 use crate::spec::HostSelector;
@@ -40,6 +41,9 @@ pub struct Row {
     pub why: Option<String>,
     /// The revision of its last change.
     pub revision: i64,
+    /// When that was, in seconds since 1970 by its host's clock, as far as it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
     /// Its size in the store.
     pub bytes: usize,
     /// The store knew who wrote it.
@@ -68,18 +72,21 @@ pub struct Parts {
     pub hosts: Snapshot,
     /// The policy, if there is one.
     pub policy: Snapshot,
+    /// The keys that hosts show for others to seal by.
+    pub keys: Snapshot,
     /// What was written from this revision on was written by who it says.
     pub proved: Option<i64>,
 }
 
 /// The prefixes of [`Parts`], in their order, with that of the records narrowed.
-pub fn prefixes(channel: Option<&str>, kind: Option<&str>) -> [String; 5] {
+pub fn prefixes(channel: Option<&str>, kind: Option<&str>) -> [String; 6] {
     [
         records_prefix(channel, kind),
         format!("{PREFIX}xo/"),
         keys::presence_prefix(),
         hosts_prefix(),
         policy::key(),
+        keys::seal_keys_prefix(),
     ]
 }
 
@@ -96,6 +103,8 @@ fn records_prefix(channel: Option<&str>, kind: Option<&str>) -> String {
 struct Hosts {
     sessions: BTreeMap<HostName, String>,
     present: BTreeMap<HostName, Option<String>>,
+    /// Hosts whose exports live for so many seconds longer than they, and still do.
+    kept: BTreeSet<(HostName, u64)>,
     said: BTreeMap<HostName, HostRecord>,
 }
 
@@ -112,6 +121,9 @@ impl Hosts {
                 Some(Key::Presence(host)) => {
                     let presence = Presence::decode(&entry.value);
                     hosts.present.insert(host, presence.map(|one| one.session));
+                }
+                Some(Key::Lifetime(host, seconds)) => {
+                    hosts.kept.insert((host, seconds));
                 }
                 _ => {}
             }
@@ -131,7 +143,7 @@ impl Hosts {
 
 /// The hosts, by name.
 pub fn hosts(parts: &Parts) -> Vec<HostRow> {
-    let hosts = Hosts::of(parts);
+    let (hosts, keys) = (Hosts::of(parts), Keys::of(parts.keys.clone()));
     let mut counts: BTreeMap<HostName, usize> = BTreeMap::new();
     for entry in &parts.records.entries {
         if let Some(Key::Record(address)) = keys::parse(&entry.key) {
@@ -146,7 +158,7 @@ pub fn hosts(parts: &Parts) -> Vec<HostRow> {
             host: host.to_string(),
             present: hosts.present.contains_key(host),
             decommissioned: said.decommissioned,
-            sealable: said.seal.is_some(),
+            sealable: keys.get(host, parts.proved).is_some(),
             labels: said.labels,
             exports: counts.get(host).copied().unwrap_or_default(),
         }
@@ -184,18 +196,23 @@ pub fn list(parts: &Parts, wanted: Wanted<'_>) -> Listing {
         let decoded = record::decode(&address.kind, &entry.value);
         let said = hosts.said.get(&address.from).cloned().unwrap_or_default();
         let ruling = judge.ruling(&address, &said.labels);
-        let in_session = decoded.life == Life::Session;
+        let lives = match decoded.life {
+            Life::Permanent => true,
+            Life::Session => hosts.is_live(&address.from),
+            Life::For(seconds) => {
+                hosts.is_live(&address.from)
+                    || hosts.kept.contains(&(address.from.clone(), seconds))
+            }
+        };
         let (state, why) = match (&decoded.content, ruling) {
             _ if said.decommissioned => ("decommissioned", None),
-            _ if in_session && !hosts.is_live(&address.from) => ("gone", None),
+            _ if !lives => ("gone", None),
             (Content::Unknown(why) | Content::Broken(why), _) => ("unreadable", Some(why.clone())),
             (_, Ruling::Denied(rule)) => ("denied", Some(format!("policy rule {rule}"))),
             _ => ("live", None),
         };
-        let fields = match &decoded.content {
-            Content::Fields(fields) if in_full => Some(json_fields(fields)),
-            _ => None,
-        };
+        let fields = decoded.content.open().filter(|_| in_full).map(json_fields);
+        let sealed = decoded.seal.map(|seal| seal.fields).unwrap_or_default();
         let Address { channel, kind, from, name } = address;
         rows.push(Row {
             from: from.to_string(),
@@ -207,10 +224,11 @@ pub fn list(parts: &Parts, wanted: Wanted<'_>) -> Listing {
             state: state.to_owned(),
             why,
             revision: entry.revision,
+            at: decoded.at,
             bytes: entry.value.len(),
             proved: parts.proved.is_some_and(|since| entry.revision >= since),
             labels: decoded.labels,
-            sealed: Vec::new(),
+            sealed: sealed.into_iter().collect(),
             fields,
         });
     }
@@ -267,10 +285,39 @@ mod tests {
             fields: Fields::from([("content", Value::Str("x".to_owned()))]),
             labels: BTreeMap::new(),
             to: HostSelector::Names(vec!["lb*".to_owned()]),
+            seal: None,
         };
         let value = record::encode("file", &record);
         let address = Address { channel, kind, from, name: name.to_owned() };
         entry(keys::record(&address), value, revision)
+    }
+
+    #[test]
+    fn an_export_with_a_duration_lives_so_long_beyond_its_host_and_no_longer() {
+        let mut parts = parts();
+        parts.records.entries = vec![record("web2", "long", Life::For(600), 8)];
+        let state = |parts: &Parts| list(parts, Wanted::default()).rows.remove(0).state;
+        assert_eq!(state(&parts), "gone", "web2 has another session now");
+        let kept = keys::lifetime(&HostName::parse("web2").unwrap(), 600);
+        parts.presences.entries.push(entry(kept, b"{}".to_vec(), 5));
+        assert_eq!(state(&parts), "live");
+        let other = keys::lifetime(&HostName::parse("web2").unwrap(), 60);
+        parts.presences.entries.pop();
+        parts.presences.entries.push(entry(other, b"{}".to_vec(), 5));
+        assert_eq!(state(&parts), "gone", "another duration");
+    }
+
+    #[test]
+    fn a_host_that_shows_a_key_can_be_sealed_to() {
+        let mut parts = parts();
+        let key = crate::seal::PrivateKey::parse(&format!("x25519-seed:{}", "01".repeat(32)));
+        let key = key.unwrap().public();
+        let at = keys::seal_key(&HostName::parse("web1").unwrap());
+        parts.keys.entries = vec![entry(at, crate::collect::sealing::encode(&key), 60)];
+        let sealable = |parts: &Parts| hosts(parts).iter().filter(|one| one.sealable).count();
+        assert_eq!(sealable(&parts), 1);
+        parts.keys.entries[0].revision = 40;
+        assert_eq!(sealable(&parts), 0, "written before the store knew who writes");
     }
 
     fn parts() -> Parts {
@@ -280,6 +327,7 @@ mod tests {
             instance: name.to_owned(),
             run: "r".to_owned(),
             session: format!("{name}-1"),
+            at: None,
         };
         let publisher = |name: &str| {
             entry(keys::publisher(&host(name)), Publisher::new(&session(name), 1).encode(), 5)
@@ -303,6 +351,7 @@ mod tests {
             presences: at(vec![presence("web1", "web1-1"), presence("web2", "web2-2")]),
             hosts: at(vec![entry(format!("{PREFIX}h/web3"), said, 3)]),
             policy: at(vec![entry(policy::key(), denies.to_vec(), 4)]),
+            keys: at(Vec::new()),
             proved: Some(50),
         }
     }

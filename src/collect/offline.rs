@@ -2,13 +2,13 @@
 //!
 //! Refuses a document that it does not understand to its last key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::record::{json_fields, values};
+use super::record::{Seal, Sealed, json_fields, values};
 use super::{Address, Content, DEFAULT_CHANNEL, Export, HostInfo};
 use crate::ident::HostName;
 use crate::spec::HostSelector;
@@ -50,6 +50,16 @@ struct One {
     fields: serde_json::Map<String, Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unreadable: Option<String>,
+    /// The names of fields that only these hosts can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<Names>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    fields: BTreeSet<String>,
+    to: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,7 +86,14 @@ pub fn parse(text: &str) -> Result<Offline, String> {
         let from = host(&one.from)?;
         let content = match (one.unreadable, values(one.fields)) {
             (Some(why), _) => Content::Broken(why),
-            (None, Ok(fields)) => Content::Fields(fields),
+            (None, Ok(open)) => match one.sealed {
+                None => Content::Fields(open),
+                Some(Names { fields, to }) => {
+                    let keys = to.into_iter().map(|host| (host, String::new())).collect();
+                    let (seal, bytes) = (Seal { fields, keys }, String::new());
+                    Content::Sealed(Arc::new(Sealed { open, seal, bytes }))
+                }
+            },
             (None, Err(content)) => content,
         };
         let address = Address { channel: one.channel, kind: one.kind, from, name: one.name };
@@ -103,10 +120,11 @@ fn host(name: &str) -> Result<HostName, String> {
 /// Such a document of these exports.
 pub fn write(exports: &[Arc<Export>]) -> String {
     let one = |export: &Arc<Export>| {
-        let (fields, unreadable) = match &export.content {
-            Content::Fields(fields) => (json_fields(fields), None),
-            Content::Unknown(what) => (serde_json::Map::new(), Some(what.clone())),
-            Content::Broken(why) => (serde_json::Map::new(), Some(why.clone())),
+        let fields = export.content.open().map(json_fields).unwrap_or_default();
+        let (unreadable, sealed) = match &export.content {
+            Content::Fields(_) => (None, None),
+            Content::Sealed(sealed) => (None, Some(names(&sealed.seal))),
+            Content::Unknown(why) | Content::Broken(why) => (Some(why.clone()), None),
         };
         let to = match &export.to {
             to if to.is_everybody() => None,
@@ -125,11 +143,16 @@ pub fn write(exports: &[Arc<Export>]) -> String {
             to,
             fields,
             unreadable,
+            sealed,
         }
     };
     let exports = exports.iter().map(one).collect();
     let document = Document { v: 1, exports, hosts: BTreeMap::new() };
     serde_json::to_string(&document).expect("maps have text keys and writing to memory cannot fail")
+}
+
+fn names(seal: &Seal) -> Names {
+    Names { fields: seal.fields.clone(), to: seal.keys.keys().cloned().collect() }
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ fn read(bytes: &[u8]) -> Result<Policy, String> {
     let rule = |one: WireRule| {
         let hosts: HostSelector = of_wire(one.hosts).map_err(|why| match why {
             Content::Broken(why) | Content::Unknown(why) => why,
-            Content::Fields(_) => String::new(),
+            Content::Fields(_) | Content::Sealed(_) => String::new(),
         })?;
         let WireRule { allow, kinds, names, channels, .. } = one;
         Ok(PolicyRule { allow, hosts, kinds, names, channels })

@@ -23,6 +23,7 @@ impl Me {
             instance: self.instance.clone(),
             run: self.run.clone(),
             session: session.to_owned(),
+            at: None,
         }
     }
 }

@@ -13,67 +13,26 @@ use crate::collect::record::{
     self, BODY_BYTES_MAX, Body, Life, Publisher, RECORD_BYTES_MAX, Record,
 };
 use crate::collect::sets::Sum;
-use crate::collect::{Address, Slot, keys};
+use crate::collect::{Address, keys};
 use crate::ident::{HostName, NAME_BYTES_MAX};
 use crate::spec::{Fields, HostSelector};
 use crate::store::{Compare, Op, Txn};
 
 pub use crate::collect::record::Session;
+use parts::{parts, size};
+pub use published::{Published, Sealing};
 pub use wanted::wanted;
 
+mod awaiting;
 mod bodies;
+mod parts;
+mod published;
 mod wanted;
 
 /// Operations of one transaction: etcd takes 128; one is the publisher's, one the presence's.
 pub const OPS_MAX: usize = 126;
 /// Keys and values of one transaction: etcd takes 1.5 MiB with everything around them.
 pub const BYTES_MAX: usize = 1 << 20;
-
-/// One export that this host wants in the store.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Published {
-    /// The routing scope.
-    pub channel: String,
-    /// The kind.
-    pub kind: String,
-    /// The name that it is published under.
-    pub name: String,
-    /// The fields of the published copy.
-    pub fields: Fields,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Who may collect it.
-    pub to: HostSelector,
-    /// How long it lives.
-    pub life: Life,
-    /// Why it cannot be published: a line `CODE SUBJECT: TEXT`.
-    pub problem: Option<String>,
-}
-
-impl Published {
-    /// One for everybody that lives as long as its host is there.
-    pub fn plain(channel: &str, kind: &str, name: &str, fields: Fields) -> Self {
-        Published {
-            channel: channel.to_owned(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            fields,
-            labels: BTreeMap::new(),
-            to: HostSelector::everybody(),
-            life: Life::Session,
-            problem: None,
-        }
-    }
-
-    fn digest(&self) -> String {
-        record::digest_of(&self.fields, &self.labels, &self.to)
-    }
-
-    /// Where it is published.
-    pub fn slot(&self) -> Slot {
-        Slot::new(&self.channel, &self.kind)
-    }
-}
 
 /// One record of this host in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +43,14 @@ pub struct OwnRecord {
     pub life: Life,
     /// The digest of its fields; `None` when it cannot be read.
     pub digest: Option<String>,
+    /// The body that its fields stand in, if not in the record.
+    pub body: Option<String>,
     /// The revision of its last change.
     pub revision: i64,
+    /// Some of its fields are sealed.
+    pub sealed: bool,
+    /// It has to be written again, whatever it says.
+    pub doubted: bool,
 }
 
 /// What the store holds of this host, whoever wrote it.
@@ -102,11 +67,17 @@ pub struct Own {
 }
 
 impl Own {
-    /// Takes what was written before this revision for something that nobody can read, so that it
-    /// is written again: since then the store knows who writes.
+    /// Has what was written before this revision written again: since then the store knows who
+    /// writes.
     pub fn doubt_before(&mut self, since: i64) {
         let old = self.records.values_mut().filter(|record| record.revision < since);
-        old.for_each(|record| record.digest = None);
+        old.for_each(|record| record.doubted = true);
+    }
+
+    /// A record of which some fields are sealed, with its digest.
+    fn sealed(&self, address: &Address) -> Option<(&OwnRecord, &str)> {
+        let known = self.records.get(address).filter(|known| known.sealed)?;
+        Some((known, known.digest.as_deref()?))
     }
 }
 
@@ -141,6 +112,25 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
     let mut named = BTreeSet::new();
     let mut exports = 0;
     for (address, export) in &wanted {
+        if export.awaits.is_some() {
+            let Some((sum, body)) = writer.stays(address) else { continue };
+            gone.remove(address);
+            exports += 1;
+            named.extend(body);
+            sums.entry(address.slot().to_string()).or_default().add(sum);
+            continue;
+        }
+        if let Sealing::Waits(why) = &export.sealing {
+            messages.push(why.clone());
+            if let Some((known, digest)) = own.sealed(address) {
+                named.extend(known.body.clone());
+                gone.remove(address);
+                exports += 1;
+                let sum = sums.entry(address.slot().to_string()).or_default();
+                sum.add(Sum::of(&address.name, known.life, digest));
+            }
+            continue;
+        }
         let value = match writer.record(export) {
             Ok(Written { value, body: None }) => value,
             Ok(Written { value, body: Some((body, bytes)) }) => {
@@ -187,12 +177,7 @@ fn sorted<'a>(
 ) -> BTreeMap<Address, &'a Published> {
     let mut sorted: BTreeMap<Address, &Published> = BTreeMap::new();
     for export in wanted {
-        let address = Address {
-            channel: export.channel.clone(),
-            kind: export.kind.clone(),
-            from: me.clone(),
-            name: export.name.clone(),
-        };
+        let address = export.address(me);
         if let Some(problem) = &export.problem {
             messages.push(format!("{problem}; not exported"));
         } else if let Some(why) = bad_name(&export.name) {
@@ -201,8 +186,11 @@ fn sorted<'a>(
         } else if export.channel.is_empty() || export.kind.is_empty() {
             let id = address.id();
             messages.push(format!("XE01 {id}: its channel or kind is empty; not exported"));
+        } else if matches!(export.sealing, Sealing::Wanted(_)) {
+            let id = address.id();
+            messages.push(format!("XE06 {id}: its fields were not sealed; not exported"));
         } else if let Some(first) = sorted.get(&address) {
-            if *first != export {
+            if !first.says_as(export) {
                 let id = address.id();
                 messages
                     .push(format!("XE04 {id}: exported twice with different values; first stays"));
@@ -256,11 +244,12 @@ impl Writer<'_> {
     fn record(&self, export: &Published) -> Result<Written, String> {
         let record = Record {
             generation: self.generation,
-            session: self.session.session.clone(),
+            session: record::stamp(self.session),
             life: export.life,
             fields: export.fields.clone(),
             labels: export.labels.clone(),
             to: export.to.clone(),
+            seal: export.seal().cloned(),
         };
         // What is large is not written twice only to see that.
         if export.fields.values().map(bodies::texts).sum::<usize>() <= RECORD_BYTES_MAX {
@@ -293,6 +282,7 @@ impl Writer<'_> {
     fn is_there(&self, address: &Address, digest: &str, life: Life) -> bool {
         self.own.records.get(address).is_some_and(|known| {
             known.digest.as_deref() == Some(digest)
+                && !known.doubted
                 && known.life == life
                 && known.generation <= self.generation
         })
@@ -342,52 +332,14 @@ impl Writer<'_> {
         };
         let record = Record {
             generation: self.generation,
-            session: self.session.session.clone(),
+            session: record::stamp(self.session),
             life: Life::Session,
             fields: Fields::new(),
             labels: BTreeMap::new(),
             to: HostSelector::everybody(),
+            seal: None,
         };
         Op::Put { key: key.to_owned(), value: record::encode(&kind, &record), lease: None }
-    }
-}
-
-/// Cuts the operations into transactions. The first one writes a record of the new generation, so
-/// that collectors hold on to the previous set from there to the end.
-fn parts(mut set: Set, reserve: usize, marker: impl Fn(&str) -> Op) -> Vec<Vec<Op>> {
-    let mut at_the_end = None;
-    if set.puts.is_empty() {
-        if let Some(kept) = set.kept.pop() {
-            set.puts.push(kept);
-        } else if let Some(Op::Delete { key }) = set.deletes.pop() {
-            set.puts.push(marker(&key));
-            at_the_end = Some(Op::Delete { key });
-        }
-    }
-    let reserve = reserve + at_the_end.as_ref().map_or(0, size);
-    let mut parts: Vec<Vec<Op>> = vec![Vec::new()];
-    let mut bytes = reserve;
-    for op in set.puts.into_iter().chain(set.deletes) {
-        let full = parts.last().is_some_and(|part| part.len() + 1 >= OPS_MAX);
-        if full || bytes + size(&op) > BYTES_MAX {
-            parts.push(Vec::new());
-            bytes = reserve;
-        }
-        bytes += size(&op);
-        if let Some(part) = parts.last_mut() {
-            part.push(op);
-        }
-    }
-    if let Some(part) = parts.last_mut() {
-        part.extend(at_the_end);
-    }
-    parts
-}
-
-fn size(op: &Op) -> usize {
-    match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { key } => key.len(),
     }
 }
 

@@ -7,19 +7,23 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 
 use crate::collect::Content;
 use crate::spec::{Fields, HostSelector, Value};
 
 pub use crate::spec::rule::Lifetime as Life;
 pub use body::{BODY_BYTES_MAX, Body, CHUNK_BYTES, content_of, pieces};
+pub use digest::{About, digest, digest_of};
 pub use said::{Presence, Publisher, Session, is_decommissioned};
+pub use sealed::{HOSTS_MAX, SEALED, Seal, Sealed, words as sealed_to};
 
 mod body;
+mod digest;
 mod said;
+mod sealed;
 mod to;
 
+use digest::{digest_with, sha256};
 use to::terms;
 pub(super) use to::{To, of_wire, to_wire};
 
@@ -30,6 +34,8 @@ const VERSION: u64 = 1;
 const VERSION_WITH_TERMS: u64 = 2;
 /// The form of records that live for a duration, or whose fields stand elsewhere.
 const VERSION_WITH_MORE: u64 = 3;
+/// The form of records of which some fields are sealed.
+const VERSION_WITH_SEAL: u64 = 4;
 /// The version of every kind's field table.
 const SCHEMA: u64 = 1;
 /// The longest record, in bytes.
@@ -42,16 +48,18 @@ pub const GENERATION_MAX: u64 = 1 << 53;
 pub struct Record {
     /// The generation of the host's set that it came with.
     pub generation: u64,
-    /// The session that wrote it; for listing.
+    /// The session that wrote it, and when; for listing. See [`written_at`].
     pub session: String,
     /// How long it lives.
     pub life: Life,
-    /// What it says.
+    /// What it says; the sealed bytes are among them.
     pub fields: Fields,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Who may collect it.
     pub to: HostSelector,
+    /// What of it is sealed, and for whom.
+    pub seal: Option<Seal>,
 }
 
 /// A record as it was read.
@@ -67,10 +75,14 @@ pub struct Decoded {
     pub content: Content,
     /// Where its fields stand, if not in the record: they have to be read before it says anything.
     pub body: Option<Body>,
+    /// What of it is sealed, and for whom.
+    pub seal: Option<Seal>,
     /// Its labels; none when it cannot be read.
     pub labels: BTreeMap<String, String>,
     /// Who may collect it. When that cannot be read, nothing else can.
     pub to: HostSelector,
+    /// When its host wrote it, by that host's clock, as far as it says so.
+    pub at: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -85,6 +97,8 @@ struct Written<'a> {
     labels: Option<&'a BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<To>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<&'a Seal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<BTreeMap<&'a str, Wire<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,29 +141,17 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("maps have text keys and writing to memory cannot fail")
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
-        text.push_str(&format!("{byte:02x}"));
+/// Fields as canonical JSON.
+pub(super) fn fields_json(fields: &Fields) -> Vec<u8> {
+    json(&wire_fields(fields))
+}
+
+/// The fields that these bytes are as JSON, if they are.
+pub(super) fn fields_of(bytes: &[u8]) -> Option<Fields> {
+    match serde_json::from_slice(bytes) {
+        Ok(Json::Object(map)) => values(map).ok(),
+        _ => None,
     }
-    text
-}
-
-/// The digest of fields: of their canonical JSON, with the algorithm in front.
-pub fn digest(fields: &Fields) -> String {
-    sha256(&json(&wire_fields(fields)))
-}
-
-/// The digest of all that a record says. That of one without terms is the digest of its fields.
-pub fn digest_of(fields: &Fields, labels: &BTreeMap<String, String>, to: &HostSelector) -> String {
-    digest_with(digest(fields), labels, to)
-}
-
-fn digest_with(fields: String, labels: &BTreeMap<String, String>, to: &HostSelector) -> String {
-    if labels.is_empty() && to.is_everybody() {
-        return fields;
-    }
-    sha256(&json(&(fields, labels, to_wire(to))))
 }
 
 /// The bytes of a record of this kind.
@@ -165,14 +167,17 @@ pub fn encode_apart(kind: &str, record: &Record) -> (Vec<u8>, Body, Vec<u8>) {
 }
 
 fn written(kind: &str, record: &Record, body: Option<&Body>) -> Vec<u8> {
-    let plain = record.labels.is_empty() && record.to.is_everybody();
+    let about = About { labels: &record.labels, to: &record.to, seal: record.seal.as_ref() };
+    let plain = record.labels.is_empty() && record.to.is_everybody() && record.seal.is_none();
     let more = body.is_some() || matches!(record.life, Life::For(_));
     json(&Written {
         v: match plain {
+            _ if record.seal.is_some() => VERSION_WITH_SEAL,
             _ if more => VERSION_WITH_MORE,
             true => VERSION,
             false => VERSION_WITH_TERMS,
         },
+        seal: about.seal,
         labels: (!plain).then_some(&record.labels),
         to: (!plain).then(|| to_wire(&record.to)),
         schema: format!("{kind}@{SCHEMA}"),
@@ -183,10 +188,23 @@ fn written(kind: &str, record: &Record, body: Option<&Body>) -> Vec<u8> {
         body: body.map(|body| body.digest.clone()),
         size: body.map(|body| body.size),
         digest: match body {
-            Some(body) => digest_with(body.digest.clone(), &record.labels, &record.to),
-            None => digest_of(&record.fields, &record.labels, &record.to),
+            Some(body) => digest_with(body.digest.clone(), about),
+            None => digest_of(&record.fields, about),
         },
     })
+}
+
+/// What a record says of who wrote it and when. Agents that know of no time read it as one text.
+pub fn stamp(session: &Session) -> String {
+    match session.at {
+        Some(at) => format!("{}@{at}", session.session),
+        None => session.session.clone(),
+    }
+}
+
+/// When a record says that it was written, in seconds since 1970 by its host's clock.
+fn written_at(session: &str) -> Option<u64> {
+    session.rsplit_once('@')?.1.parse().ok()
 }
 
 /// Reads a record of this kind. Never fails: what is wrong is in the content.
@@ -211,8 +229,10 @@ fn unreadable(content: Content) -> Decoded {
         digest: None,
         content,
         body: None,
+        seal: None,
         labels: BTreeMap::new(),
         to: HostSelector::everybody(),
+        at: None,
     }
 }
 
@@ -222,33 +242,38 @@ fn read(kind: &str, bytes: &[u8]) -> Result<Decoded, Content> {
     let version = map.remove("v");
     let form = match &version {
         Some(Json::Number(version)) => match version.as_u64() {
-            Some(form @ VERSION..=VERSION_WITH_MORE) => form,
+            Some(form @ VERSION..=VERSION_WITH_SEAL) => form,
             _ => return Err(Content::Unknown(format!("record version {version}"))),
         },
         _ => return Err(broken("the record has no version")),
     };
     let schema = text(&mut map, "schema")?;
     let life = life(form, &text(&mut map, "life")?)?;
-    text(&mut map, "session")?;
+    let at = written_at(&text(&mut map, "session")?);
     let generation = generation(&mut map)?;
     let declared = text(&mut map, "digest")?;
     let with_terms = map.contains_key("labels") || map.contains_key("to");
-    let apart = form == VERSION_WITH_MORE && map.contains_key("body");
+    let apart = form >= VERSION_WITH_MORE && map.contains_key("body");
     let said = if apart { Said::Apart(body::named(&mut map)?) } else { Said::of(&mut map)? };
     let (labels, to) = match form {
-        VERSION_WITH_TERMS => terms(&mut map)?,
+        VERSION_WITH_TERMS | VERSION_WITH_SEAL => terms(&mut map)?,
         VERSION_WITH_MORE if with_terms => terms(&mut map)?,
         _ => (BTreeMap::new(), HostSelector::everybody()),
+    };
+    let seal = match form {
+        VERSION_WITH_SEAL => Some(sealed::named(&mut map, &to)?),
+        _ => None,
     };
     if let Some(key) = map.keys().next() {
         return Err(broken(format!("the record has the unknown key `{}`", shown(key))));
     }
-    let checked = check_schema(kind, &schema).and_then(|()| said.check(&declared, &labels, &to));
+    let about = About { labels: &labels, to: &to, seal: seal.as_ref() };
+    let checked = check_schema(kind, &schema).and_then(|()| said.check(&declared, about));
     let (content, body, digest) = match checked {
         Err(content) => (content, None, None),
         Ok((content, body)) => (content, body, Some(declared)),
     };
-    Ok(Decoded { generation, life, digest, content, body, labels, to })
+    Ok(Decoded { generation, life, digest, content, body, seal, labels, to, at })
 }
 
 /// What a record says, or where.
@@ -266,20 +291,20 @@ impl Said {
     }
 
     /// The content, if its digest is the declared one.
-    fn check(
-        self,
-        declared: &str,
-        labels: &BTreeMap<String, String>,
-        to: &HostSelector,
-    ) -> Result<(Content, Option<Body>), Content> {
+    fn check(self, declared: &str, about: About<'_>) -> Result<(Content, Option<Body>), Content> {
         let (found, content, body) = match self {
             Said::Here(fields) => {
                 let fields = values(fields)?;
-                (digest(&fields), Content::Fields(fields), None)
+                let found = digest(&fields);
+                let content = match about.seal {
+                    Some(seal) => seal.content(fields),
+                    None => Content::Fields(fields),
+                };
+                (found, content, None)
             }
             Said::Apart(body) => (body.digest.clone(), body.unread(), Some(body)),
         };
-        if digest_with(found, labels, to) != declared {
+        if digest_with(found, about) != declared {
             return Err(broken("the digest is not that of the fields"));
         }
         Ok((content, body))
@@ -303,7 +328,7 @@ fn check_schema(kind: &str, schema: &str) -> Result<(), Content> {
 
 fn life(form: u64, text: &str) -> Result<Life, Content> {
     match Life::parse(text) {
-        Some(Life::For(_)) | None if form != VERSION_WITH_MORE => {}
+        Some(Life::For(_)) | None if form < VERSION_WITH_MORE => {}
         Some(life) => return Ok(life),
         None => {}
     }

@@ -103,6 +103,18 @@ impl Roster {
         open.map(|(name, host)| (name, host.present.is_some()))
     }
 
+    /// These hosts and no others were taken out of service. True when the live exports differ.
+    pub fn decommission(&mut self, gone: &BTreeSet<HostName>) -> bool {
+        let before = self.hosts.iter().filter(|(_, host)| host.decommissioned);
+        let before: BTreeSet<HostName> = before.map(|(name, _)| name.clone()).collect();
+        for name in before.symmetric_difference(gone) {
+            let host = self.touch(name);
+            let now = gone.contains(name);
+            (host.informed, host.decommissioned) = (now, now);
+        }
+        self.settle()
+    }
+
     /// Takes the records of a host as they are. True when the live exports differ.
     pub fn accept(&mut self, name: &HostName) -> bool {
         if let Some(host) = self.hosts.get_mut(name) {
@@ -193,11 +205,6 @@ impl Roster {
         self.hosts.get(host)?.present.as_ref()
     }
 
-    /// Whether an operator has taken this host out of service.
-    pub fn is_decommissioned(&self, host: &HostName) -> bool {
-        self.hosts.get(host).is_some_and(|host| host.decommissioned)
-    }
-
     /// The durations for which `host` keeps exports alive beyond its presence, with their leases.
     pub fn lifetimes(&self, host: &HostName) -> BTreeMap<u64, Option<LeaseId>> {
         self.hosts.get(host).map(|host| host.lifetimes.clone()).unwrap_or_default()
@@ -251,6 +258,7 @@ impl Roster {
                     generation: decoded.generation,
                     digest: decoded.digest,
                     body: decoded.body,
+                    seal: decoded.seal,
                     waits: false,
                     export: Arc::new(Export {
                         address: address.clone(),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use crate::collect::policy::{Judge, Policy, Ruling};
-use crate::collect::{Code, Collection, DEFAULT_CHANNEL, Export, HostInfo};
+use crate::collect::{Code, Collection, Content, DEFAULT_CHANNEL, Export, HostInfo};
 use crate::ident::HostName;
 use crate::kind::{self, Kind};
 use crate::matching::{Me, is_among};
@@ -25,16 +25,20 @@ mod expect;
 mod fields;
 mod full;
 mod gather;
+mod gone;
 mod judged;
 mod legacy;
 mod one;
 mod settle;
 mod shrinking;
+mod sorted;
 mod told;
+mod waiting;
 
 use candidate::{Candidate, Verdict};
 use full::Ready;
 use one::One;
+use sorted::Sorted;
 use told::{Trace, held, subject};
 
 pub(super) use told::{Explain, explain};
@@ -194,24 +198,10 @@ impl<'a> Rules<'a> {
             let edges = edges::of(&self.all, &resources);
             return Collection { resources, edges, held: Vec::new(), messages };
         }
-        let (mut candidates, mut held) = (Vec::new(), Vec::new());
-        let mut counts = vec![0_usize; self.all.len()];
-        let mut gathered: Vec<Vec<&Export>> = vec![Vec::new(); self.all.len()];
-        for (export, verdicts) in exports.iter().zip(verdicts) {
-            for verdict in &**verdicts {
-                match verdict {
-                    Verdict::Taken(at, candidate) => {
-                        counts[*at] += 1;
-                        candidates.push(candidate.clone());
-                    }
-                    Verdict::Gathered(at) => {
-                        counts[*at] += 1;
-                        gathered[*at].push(export);
-                    }
-                    Verdict::Held(reason) => held.push(reason.clone()),
-                }
-            }
-        }
+        let epoch = place.local.judgements.epoch();
+        let waiting = place.local.waiting.of(self, exports, verdicts, epoch);
+        let sorted = Sorted::of(self.all.len(), exports, verdicts, &waiting);
+        let Sorted { mut candidates, mut held, counts, gathered } = sorted;
         for (rule, exports) in self.all.iter().zip(gathered) {
             if let Rule::Full(rule) = rule
                 && let Some(gather) = &rule.gather
@@ -231,7 +221,8 @@ impl<'a> Rules<'a> {
         expect::apply(self, &counts, place, &mut candidates, &mut messages);
         expect::freeze(self, place, &held, &mut candidates);
         candidates.sort_by(|a, b| (&a.id, &a.from).cmp(&(&b.id, &b.from)));
-        let resources = settle::settle(self.kinds, candidates, place, &mut held);
+        let mut resources = settle::settle(self.kinds, candidates, place, &mut held);
+        gone::remove(self, place, &held, &mut resources);
         let (resources, edges) = edges::apply(&self.all, resources, place.program, &mut messages);
         held.sort();
         messages.extend(held.iter().map(|reason| reason.message.clone()));
@@ -294,13 +285,21 @@ impl<'a> Rules<'a> {
             Ruling::Silent => trace.say("policy", "allow (no rule is about it)"),
         }
         let me = self.site.me;
+        let opened = one::opened(export, me);
+        if let Content::Sealed(sealed) = &export.content {
+            trace.say("sealed", format!("{}, {}", sealed.seal.names(), sealed.seal.words()));
+        }
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err((code, text)) => return ignored(code, &text),
+        };
         if !is_among(&export.to, &me.host, &me.labels) {
             trace.say("to", format!("not for {}", me.host));
             return ignored(Code::Xc14, &format!("not for {}; ignored", me.host));
         }
         trace.say("to", told::to_us(&export.to, me));
         let authenticated = self.is_proved(export);
-        let one = One { kind, export, host_labels, authenticated, ruling };
+        let one = One { kind, export, host_labels, authenticated, ruling, opened };
         self.ask(&one, trace)
     }
 

@@ -27,7 +27,7 @@ fn file(name: &str, path: &str) -> Published {
 
 /// What the store holds after `from` published this.
 fn published(from: &str, exports: &[Published]) -> Vec<Change> {
-    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into() };
+    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into(), at: None };
     let plan = plan(&host(from), &Own::default(), exports, &session);
     let mut changes = vec![entry(keys::presence(&host(from)), Presence::new("i", "s").encode())];
     for op in plan.txns.into_iter().flat_map(|txn| txn.then) {
@@ -89,11 +89,13 @@ fn any_garbage() -> impl Strategy<Value = Change> {
                     fields,
                     labels: BTreeMap::new(),
                     to: crate::spec::HostSelector::everybody(),
+                    seal: None,
                 },
             )
         }),
         (0..9u64).prop_map(|generation| {
-            let session = Session { instance: "x".into(), run: "x".into(), session: "x".into() };
+            let session =
+                Session { instance: "x".into(), run: "x".into(), session: "x".into(), at: None };
             Publisher::new(&session, generation).encode()
         }),
     ];

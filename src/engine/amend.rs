@@ -75,6 +75,7 @@ impl Engine {
         }
         self.agenda.shift(at, &mut old.alarm, None);
         self.awaited -= usize::from(old.awaited);
+        self.looking -= usize::from(old.looking);
         self.tally.shift(old.state, State::Pending);
         let slot = &mut self.slots[at];
         slot.held = self.draining.contains_key(&slot.id.resource);

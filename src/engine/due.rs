@@ -45,7 +45,7 @@ impl Engine {
             let next = due.after(every);
             // Times that were missed are not made up for.
             slot.poll = Some(if come(next) { now.after(every) } else { next });
-            slot.stir(now);
+            slot.look(now);
         }
     }
 

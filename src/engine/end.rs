@@ -2,6 +2,8 @@
 //!
 //! Refuses to start anything.
 
+use std::time::Duration;
+
 use super::slot::{Phase, Run};
 use super::{Engine, RunId, Timestamp, VertexId};
 use crate::kind::Outcome;
@@ -26,6 +28,11 @@ pub(super) struct End {
     pub(super) sent: Fields,
 }
 
+/// What is wrong with a run that took longer than this.
+pub fn no_result_within(limit: Duration) -> String {
+    format!("no result within {} ms", limit.as_millis())
+}
+
 impl Engine {
     pub(super) fn finished(&mut self, now: Timestamp, end: End) {
         if self.drained(&end) {
@@ -40,6 +47,9 @@ impl Engine {
         self.locks.release(&slot.vertex.meta.sema);
         slot.phase = Phase::Idle;
         slot.seen = ended.seen;
+        let looked = std::mem::take(&mut slot.looks);
+        let as_before = matches!(end.result, Ok(Outcome::Unchanged | Outcome::WouldChange(_)));
+        self.disturbed |= looked && (ended.late || !as_before);
         let in_vain = matches!(end.result, Ok(Outcome::Unchanged));
         if let (true, Some(bucket)) = (ended.echo && !in_vain, &mut slot.bucket) {
             // It was no echo, or not only that.
@@ -103,8 +113,8 @@ impl Engine {
     fn late(&mut self, now: Timestamp, at: usize, ended: &Run, outcome: &Outcome) {
         let slot = &mut self.slots[at];
         slot.tick |= slot.counts_as_change(ended, outcome);
-        let limit = slot.vertex.meta.timeout.unwrap_or_default().as_millis();
-        self.failed(now, at, ended, format!("no result within {limit} ms"));
+        let limit = slot.vertex.meta.timeout.unwrap_or_default();
+        self.failed(now, at, ended, no_result_within(limit));
     }
 
     /// Ends the wait for a run of a vertex that left the graph. Its result concerns nobody, but

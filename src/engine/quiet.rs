@@ -30,6 +30,14 @@ impl Quiet {
         if self.converged { None } else { Some(self.since?.after(self.after?)) }
     }
 
+    /// Something was done although all was quiet: the hold begins anew.
+    pub(super) fn disturb(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        self.since = self.since.map(|_| now);
+        if std::mem::take(&mut self.converged) {
+            commands.push(Command::Converged(false));
+        }
+    }
+
     pub(super) fn update(&mut self, now: Timestamp, quiet: bool, commands: &mut Vec<Command>) {
         let Some(after) = self.after else { return };
         if !quiet {

@@ -103,6 +103,10 @@ pub(super) struct Slot {
     pub(super) alarm: Option<Timestamp>,
     /// Its place among those who wait for locks.
     pub(super) ticket: Option<Ticket>,
+    /// All that it is to run for is that it looks every so often, and all was right the last time.
+    pub(super) looks: bool,
+    /// It is counted among those.
+    pub(super) looking: bool,
     /// It is counted among those whose next attempt is waited for.
     pub(super) awaited: bool,
     /// Failed, blocked or new since its last good run: its next one gives failed successors
@@ -145,6 +149,8 @@ impl Slot {
             retries: Retries::default(),
             alarm: None,
             ticket: None,
+            looks: false,
+            looking: false,
             awaited: false,
             troubled: true,
             last: None,
@@ -170,6 +176,11 @@ impl Slot {
         self.tick = old.owes_tick();
     }
 
+    /// It was run, or is being run.
+    pub(super) fn had_its_turn(&self) -> bool {
+        self.seen > 0 || matches!(self.phase, Phase::Running(_))
+    }
+
     /// There is a reason to run that no finished run has seen.
     pub(super) fn is_dirty(&self) -> bool {
         self.events != self.seen
@@ -184,7 +195,7 @@ impl Slot {
     /// vertex begins to count its attempts anew.
     pub(super) fn prompt(&mut self) {
         self.events += 1;
-        self.stirred = false;
+        (self.stirred, self.looks) = (false, false);
         self.retries.at = None;
         if matches!(self.last, Some(Err(_))) {
             self.retries.used = 0;
@@ -201,9 +212,22 @@ impl Slot {
         }
     }
 
+    /// Its time has come to look, as it does every so often.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        let rests = matches!(self.state, State::Ok | State::WouldChange) && !self.wants();
+        self.stir(now);
+        self.looks = rests;
+    }
+
+    /// It runs, or will, and only looks: that is no work that anybody waits for.
+    pub(super) fn only_looks(&self) -> bool {
+        self.looks && matches!(self.derive(), State::Pending | State::Running)
+    }
+
     /// Something happened to what it manages: a reason to run, once there is a token for it.
     pub(super) fn stir(&mut self, now: Timestamp) {
         self.tick |= self.ticks;
+        self.looks = false;
         match &self.phase {
             _ if self.bucket.is_none() => self.prompt_by_event(),
             // Whether a run has an echo is known at its end.
@@ -218,10 +242,10 @@ impl Slot {
 
     /// Lets what happened lead to a run, if there is a token for it.
     pub(super) fn admit(&mut self, now: Timestamp) {
-        let echo = std::mem::take(&mut self.echo);
+        let (echo, looks) = (std::mem::take(&mut self.echo), self.looks);
         if self.stirred && (echo || self.bucket.as_mut().is_none_or(|bucket| bucket.take(now))) {
             self.prompt_by_event();
-            self.echoed = echo;
+            (self.echoed, self.looks) = (echo, looks);
         }
     }
 

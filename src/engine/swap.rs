@@ -138,9 +138,9 @@ impl Engine {
         self.ready.clear();
         self.locks.forget_queues();
         self.agenda.forget_slots();
-        self.awaited = 0;
+        (self.awaited, self.looking) = (0, 0);
         for slot in &mut self.slots {
-            (slot.alarm, slot.awaited) = (None, false);
+            (slot.alarm, slot.awaited, slot.looking) = (None, false, false);
         }
         self.stale = self.slots.iter().enumerate().map(|(at, slot)| (slot.rank, at)).collect();
     }

@@ -100,7 +100,7 @@ fn program(names: &[&str], edges: &[(&str, &str)]) -> Program {
 fn collected(name: &str) -> Collected {
     let from = vec![HostName::parse("h2").unwrap()];
     let (fields, meta) = (Fields::new(), Arc::default());
-    Collected { id: id(name), fields, meta, from, rule: None, within: None }
+    Collected { id: id(name), fields, meta, from, rule: None, within: None, gone: false }
 }
 
 fn compiled(program: &Program, collected: &[Collected]) -> Compiled {

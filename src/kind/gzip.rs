@@ -139,7 +139,7 @@ impl Gzip {
 #[async_trait]
 impl Resource for Gzip {
     fn watches(&self) -> Vec<Watch> {
-        let path = |path: &PathBuf| Watch::Path { path: path.clone(), children: false };
+        let path = |path: &PathBuf| Watch::Path { path: path.as_path().into(), children: false };
         match &self.from {
             Source::File(input) => vec![path(&self.path), path(input)],
             Source::Content(_) => vec![path(&self.path)],
@@ -212,7 +212,7 @@ mod tests {
         fs::write(&input, "short").unwrap();
         changed(gzip.run(&cx).await);
         assert_eq!(unpacked(&path), b"short");
-        let path = |path: &PathBuf| Watch::Path { path: path.clone(), children: false };
+        let path = |path: &PathBuf| Watch::Path { path: path.as_path().into(), children: false };
         assert_eq!(gzip.watches(), [path(&dir.path().join("out.gz")), path(&input)]);
     }
 

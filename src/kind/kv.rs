@@ -62,6 +62,13 @@ impl Kind for KvKind {
         Power::Content
     }
 
+    /// The key goes.
+    fn inverse(&self, fields: &Fields) -> Option<Fields> {
+        let mut inverse = fields.clone();
+        inverse.retain(|name, _| matches!(name, "key" | "mapped"));
+        Some(inverse)
+    }
+
     fn build(
         &self,
         id: &ResourceId,

@@ -18,7 +18,7 @@ use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
 };
 use crate::ident::ResourceId;
-use crate::spec::Fields;
+use crate::spec::{Fields, Value};
 
 /// The longest file, in bytes: it is held in memory twice.
 const FILE_MAX: u64 = 16 << 20;
@@ -63,12 +63,23 @@ impl Kind for LineKind {
     }
 
     /// The file may be anything, `/etc/passwd` for instance.
+    fn sealable(&self) -> &'static [&'static str] {
+        &["content"]
+    }
+
     fn places(&self) -> &'static [&'static str] {
         &["file"]
     }
 
     fn power(&self) -> Power {
         Power::Powerful
+    }
+
+    /// The line goes.
+    fn inverse(&self, fields: &Fields) -> Option<Fields> {
+        let mut inverse = fields.clone();
+        inverse.insert("state", Value::Str("absent".to_owned()));
+        Some(inverse)
     }
 
     fn build(
@@ -198,7 +209,7 @@ fn converge(at: At<'_>, wanted: &Wanted, apply: bool) -> Result<Outcome, String>
 #[async_trait]
 impl Resource for Line {
     fn watches(&self) -> Vec<Watch> {
-        vec![Watch::Path { path: self.path.clone(), children: false }]
+        vec![Watch::Path { path: self.path.as_path().into(), children: false }]
     }
 
     fn hints(&self) -> Hints {
@@ -285,7 +296,7 @@ mod tests {
         let remove = build("line", "x", &fields).unwrap();
         assert_eq!(changed(remove.run(&context()).await), "line removed");
         assert_eq!(fs::read(&path).unwrap(), b"\xff\ntwo\n");
-        assert_eq!(remove.watches(), [Watch::Path { path, children: false }]);
+        assert_eq!(remove.watches(), [Watch::Path { path: path.into(), children: false }]);
     }
 
     #[test]

@@ -237,8 +237,8 @@ impl Read for Exact {
 #[async_trait]
 impl Resource for Tar {
     fn watches(&self) -> Vec<Watch> {
-        let archive = Watch::Path { path: self.path.clone(), children: false };
-        let inputs = self.inputs.values().map(|path| Watch::Tree(path.clone()));
+        let archive = Watch::Path { path: self.path.as_path().into(), children: false };
+        let inputs = self.inputs.values().map(|path| Watch::Tree(path.as_path().into()));
         [archive].into_iter().chain(inputs).collect()
     }
 
@@ -397,7 +397,7 @@ mod tests {
         }
         assert!(build("tar", "/a", &[("format", "zip")]).is_err());
         let watches = build_values("tar", "/a.tar", &[list(&[a])]).unwrap().watches();
-        let archive = Watch::Path { path: "/a.tar".into(), children: false };
+        let archive = Watch::Path { path: Path::new("/a.tar").into(), children: false };
         assert_eq!(watches, [archive, Watch::Tree(a.into())]);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Picture, plain};
+use crate::ident::counted;
 
 /// The widest column of names; longer ones push what follows to the right.
 const NAMES_WIDTH_MAX: usize = 60;
@@ -46,10 +47,6 @@ pub fn text(picture: &Picture) -> String {
         let _written = writeln!(out, "{}", format!("  {id}{gap}  {facts}").trim_end());
     }
     out
-}
-
-fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn width(text: &str) -> usize {

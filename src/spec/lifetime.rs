@@ -3,6 +3,7 @@
 //! Refuses to know when its time begins.
 
 use std::fmt;
+use std::time::Duration;
 
 /// How long an export lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,17 @@ pub fn seconds(text: &str) -> Option<u64> {
     let (count, unit) = UNITS.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, s)))?;
     let digits = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
     count.parse::<u64>().ok().filter(|_| digits)?.checked_mul(*unit)
+}
+
+/// Reads a duration as [`seconds`] does, or in milliseconds: `300ms`.
+pub fn duration(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().ok().map(Duration::from_millis)
+        }
+        Some(_) => None,
+        None => seconds(text).map(Duration::from_secs),
+    }
 }
 
 impl Lifetime {

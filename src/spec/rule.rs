@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use super::{Meta, Value};
 use crate::diag::Span;
 use crate::ident::ResourceId;
 
-pub use super::lifetime::{Lifetime, seconds};
+pub use super::lifetime::{Lifetime, duration, seconds};
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct FullRule {
     pub gone: Gone,
     /// How many exports there should be.
     pub expect: Expect,
+    /// When what changes is taken; at once without it.
+    pub wait: Option<Wait>,
     /// These run before what it makes.
     pub after: Vec<Reference>,
     /// These run after what it makes.
@@ -86,6 +89,7 @@ impl FullRule {
             conflict: Conflict::Hold,
             gone: Gone::Forget,
             expect: Expect::default(),
+            wait: None,
             after: Vec::new(),
             before: Vec::new(),
             notify: Vec::new(),
@@ -253,6 +257,24 @@ pub enum Gone {
     Forget,
     /// It is managed as it was last.
     Freeze,
+    /// The opposite of it is applied once.
+    Remove,
+}
+
+/// How long what changes for a rule may go on changing before it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// It is taken when nothing has changed for so long,
+    pub quiet: Duration,
+    /// and at the latest so long after the first change.
+    pub max: Duration,
+}
+
+impl Wait {
+    /// The longest that a rule may wait: an hour.
+    pub const MAX: Duration = Duration::from_secs(3_600);
+    /// How many times longer than `quiet` it waits at most when it does not say.
+    pub const TIMES: u32 = 10;
 }
 
 /// How many exports a rule expects.
@@ -310,16 +332,27 @@ pub struct Terms {
     pub set: BTreeMap<String, Value>,
     /// The fields that are published; all that are set without it.
     pub only: Option<Vec<String>>,
+    /// The fields that only the hosts in `to` can read.
+    pub seal: BTreeSet<String>,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// It is published once what comes before it here is done; otherwise as soon as it is declared.
+    pub when_ready: bool,
 }
 
 static USUAL: LazyLock<Arc<Terms>> = LazyLock::new(Arc::default);
+static READY: LazyLock<Arc<Terms>> =
+    LazyLock::new(|| Arc::new(Terms { when_ready: true, ..Terms::default() }));
 
 impl Terms {
-    /// Those of an export of which nothing is said. All copies are one.
+    /// Those of a name with the mark `@@` of which nothing is said. All copies are one.
     pub fn usual() -> Arc<Terms> {
         Arc::clone(&USUAL)
+    }
+
+    /// Those of `export: true`. All copies are one.
+    pub fn ready() -> Arc<Terms> {
+        Arc::clone(&READY)
     }
 }
 
@@ -332,7 +365,9 @@ impl Default for Terms {
             labels: BTreeMap::new(),
             set: BTreeMap::new(),
             only: None,
+            seal: BTreeSet::new(),
             lifetime: Lifetime::Session,
+            when_ready: false,
         }
     }
 }

@@ -122,6 +122,8 @@ struct Draft {
     hidden: Option<(bool, Span)>,
     exported: Option<(bool, Span)>,
     terms: Option<Terms>,
+    /// Where it says `when: ready`.
+    ready: Option<Span>,
     hosts: Option<HostSelector>,
     fields: Fields,
     field_spans: Vec<(&'static str, Span)>,
@@ -158,6 +160,7 @@ impl Draft {
             "export" => {
                 if let super::node::Data::Map(entries) = &value.data {
                     self.terms = Some(terms::read(kind, entries, sink));
+                    self.ready = terms::says_ready(entries);
                     self.exported = Some((true, value.span));
                 } else {
                     self.exported =
@@ -199,10 +202,23 @@ impl Draft {
             let found = Diagnostic::error(at, message);
             sink.add(found.with_help("add `export: true`, or remove the resource"));
         }
-        exported.then(|| Export {
-            hidden,
-            terms: self.terms.clone().map_or_else(Terms::usual, Arc::new),
-        })
+        if let (true, Some(at)) = (hidden, self.ready) {
+            let message = "a hidden resource has no place in the graph to be ready at";
+            sink.add(Diagnostic::error(at, message).with_help("remove `when`, or `hidden`"));
+        }
+        exported.then(|| Export { hidden, terms: self.terms_of(hidden) })
+    }
+
+    /// The terms as they hold: what is hidden waits for nothing.
+    fn terms_of(&self, hidden: bool) -> Arc<Terms> {
+        match (&self.terms, hidden) {
+            (None, true) => Terms::usual(),
+            (None, false) => Terms::ready(),
+            (Some(terms), _) => {
+                let when_ready = terms.when_ready && !hidden;
+                Arc::new(Terms { when_ready, ..terms.clone() })
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::node::{Data, Entry, Node};
 use super::program::{self, refuse_kind};
-use super::{Sink, collect, meta, scalar, select, setting, terms, unbuilt};
+use super::{Sink, collect, meta, scalar, select, setting, terms};
 use crate::diag::{Diagnostic, Span, suggest};
 use crate::ident::ResourceId;
 use crate::kind::Kind;
@@ -14,12 +14,13 @@ use crate::matching::{Globs, Scope, Template};
 use crate::spec::FullRule;
 use crate::spec::rule::{Conflict, Consent, Expect, Gather, Gone, Own, Reference, Take, seconds};
 
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 24] = [
     "rule", "hosts", "kind", "channel", "self", "where", "final", "take", "drop", "as", "into",
     "set", "unset", "meta", "within", "allow", "conflict", "gone", "expect", "after", "before",
-    "notify", "gather",
+    "notify", "gather", "wait",
 ];
 
+mod wait;
 mod whole;
 
 /// Whether an item of `collect` is a full rule: it has another key than a legacy one.
@@ -27,7 +28,7 @@ pub(super) fn is_full(item: &Node) -> bool {
     match &item.data {
         Data::Map(entries) => entries.iter().any(|entry| {
             let key = entry.key.text.as_ref();
-            !collect::KEYS.contains(&key) && (KEYS.contains(&key) || unbuilt::rule(key))
+            !collect::KEYS.contains(&key) && KEYS.contains(&key)
         }),
         _ => false,
     }
@@ -156,6 +157,7 @@ impl Reader<'_> {
             "conflict" => self.conflict(rule, value),
             "gone" => self.gone(rule, value),
             "expect" => self.expect(rule, value),
+            "wait" => rule.wait = self.wait(value),
             "after" => rule.after = self.references(key, value),
             "before" => rule.before = self.references(key, value),
             "notify" => rule.notify = self.references(key, value),
@@ -165,7 +167,6 @@ impl Reader<'_> {
                     format!("{lead}: `pattern` stands in a rule of `kind` and `pattern` only");
                 self.sink.add(Diagnostic::error(at, message).with_help("use `into` or `within`"));
             }
-            _ if unbuilt::rule(key) => self.say(at, format!("`{key}` is not built yet")),
             _ => {
                 let found = Diagnostic::error(at, format!("{lead}: unknown key `{key}`"));
                 self.sink.add_with_hint(found, || suggest(key, KEYS, "known keys"));
@@ -194,9 +195,9 @@ impl Reader<'_> {
         match scalar::text("gone", value, self.sink).as_deref() {
             Some("forget") | None => {}
             Some("freeze") => rule.gone = Gone::Freeze,
-            Some("remove") => self.say(value.span, "`gone: remove` is not built yet"),
+            Some("remove") => rule.gone = Gone::Remove,
             Some(other) => {
-                self.say(value.span, format!("`gone` is forget or freeze, not `{other}`"));
+                self.say(value.span, format!("`gone` is forget, freeze or remove, not `{other}`"));
             }
         }
     }
@@ -291,10 +292,6 @@ impl Reader<'_> {
                 "max" => number(self.sink).map(|n| n.map(|n| expect.max = Some(n))),
                 "max_drop" | "hold" => {
                     self.shrinking(&key.text, value, &mut expect);
-                    continue;
-                }
-                name if unbuilt::rule(name) => {
-                    self.say(key.span, format!("`{name}` is not built yet"));
                     continue;
                 }
                 name => {

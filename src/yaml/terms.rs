@@ -2,16 +2,16 @@
 //!
 //! Refuses what would not be published as it says.
 
-use super::node::{Entry, Node};
-use super::{Sink, program, scalar, select, setting, unbuilt};
-use crate::diag::{Diagnostic, suggest};
+use super::node::{Data, Entry, Node};
+use super::{Sink, program, scalar, seal, select, setting};
+use crate::diag::{Diagnostic, Span, suggest};
 use crate::kind::Kind;
 use crate::matching::{Scope, Template};
 use crate::spec::Terms;
 use crate::spec::rule::Lifetime;
 
-pub(super) const KEYS: [&str; 8] =
-    ["to", "channel", "as", "labels", "set", "only", "lifetime", "when"];
+pub(super) const KEYS: [&str; 9] =
+    ["to", "channel", "as", "labels", "set", "only", "seal", "lifetime", "when"];
 
 /// How many labels an export may have.
 const LABELS_MAX: usize = 32;
@@ -22,9 +22,9 @@ const LABEL_MAX: usize = 128;
 /// The longest channel, in bytes.
 const CHANNEL_MAX: usize = 32;
 
-/// The terms that a map gives.
+/// The terms that a map gives. Published when ready, unless it says otherwise.
 pub(super) fn read(kind: &dyn Kind, entries: &[Entry], sink: &mut Sink) -> Terms {
-    let mut terms = Terms::default();
+    let mut terms = (*Terms::ready()).clone();
     for Entry { key, value } in entries {
         let name = key.text.as_ref();
         match name {
@@ -67,11 +67,8 @@ pub(super) fn read(kind: &dyn Kind, entries: &[Entry], sink: &mut Sink) -> Terms
                 }
                 terms.only = Some(only);
             }
+            "seal" => terms.seal = seal::read(kind, value, sink),
             "lifetime" | "when" => time(name, value, &mut terms, sink),
-            _ if unbuilt::rule(name) => {
-                let message = format!("`{name}` of an export is not built yet");
-                sink.add(Diagnostic::error(key.span, message).with_help("remove it"));
-            }
             _ => {
                 let message = format!("unknown key `{name}` in `export`");
                 let found = Diagnostic::error(key.span, message);
@@ -79,7 +76,17 @@ pub(super) fn read(kind: &dyn Kind, entries: &[Entry], sink: &mut Sink) -> Terms
             }
         }
     }
+    if !terms.seal.is_empty() {
+        seal::check(&terms, entries, sink);
+    }
     terms
+}
+
+/// Where these say that it is published when it is ready.
+pub(super) fn says_ready(entries: &[Entry]) -> Option<Span> {
+    let is = |value: &Node| matches!(&value.data, Data::Scalar { text, .. } if text == "ready");
+    let found = entries.iter().find(|one| &*one.key.text == "when" && is(&one.value));
+    found.map(|one| one.value.span)
 }
 
 /// How long it lives, and from when on.
@@ -90,8 +97,8 @@ fn time(name: &str, value: &Node, terms: &mut Terms, sink: &mut Sink) {
         ("lifetime", None, _) => {
             ("`session`, `permanent` or a duration", "a duration is for instance `10m`, 10s to 30d")
         }
-        (_, _, "declared") => return,
-        _ => ("`declared`", "`when: ready` is not built yet"),
+        (_, _, "ready" | "declared") => return terms.when_ready = text == "ready",
+        _ => ("`ready` or `declared`", "`ready` waits for what comes before the resource here"),
     };
     let message = format!("`{name}` is {words}, not `{text}`");
     sink.add(Diagnostic::error(value.span, message).with_help(help));

@@ -31,9 +31,6 @@ const FIELDS: [(&str, &[&str]); 3] = [
 /// Meta parameters.
 const META: [&str; 4] = ["dollar", "realize", "reset", "reverse"];
 
-/// Keys of a full collect rule, and of what stands below them.
-const RULE: [&str; 2] = ["seal", "wait"];
-
 pub(super) fn kind(name: &str) -> bool {
     KINDS.contains(&name)
 }
@@ -45,10 +42,6 @@ pub(super) fn field(kind: &str, name: &str) -> bool {
 
 pub(super) fn meta(name: &str) -> bool {
     META.contains(&name)
-}
-
-pub(super) fn rule(name: &str) -> bool {
-    RULE.contains(&name)
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ fn the_size_grows_and_shrinks_step_by_step_under_a_writer_that_loses_nothing() {
         let said = hosts[1].cluster(&["size", n]);
         assert_eq!(said.code, 0, "{}", said.all());
         println!("size {n}: {:?}\n{}", started.elapsed(), said.out);
-        assert!(said.out.ends_with(&format!("done: {n} voters\n")), "{}", said.all());
+        let voters = if n == "1" { "voter" } else { "voters" };
+        assert!(said.out.ends_with(&format!("done: {n} {voters}\n")), "{}", said.all());
         let report = hosts[0].until("the size", |report| up(report).to_string() == n);
         assert_eq!(report["cluster"]["voters"].to_string(), n, "{report}");
     }

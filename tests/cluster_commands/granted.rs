@@ -101,6 +101,7 @@ async fn impersonate(store: &EtcdStore) {
         "s/h2",
         "xb/h2/00/0000",
         "conv/h2",
+        "sk/h2",
         "host/h2",
         "h/h1",
         "p/exports",
@@ -178,6 +179,12 @@ fn e6_with_users_no_host_writes_for_another_one_and_the_cluster_goes_on() {
     wait("all exporters are known", || match by_auth(&hosts[1], "rbac") {
         3 => Ok(()),
         n => Err(format!("{n} of 3: {}", hosts[1].ask(&["exports", "list"]).all())),
+    });
+
+    // So are the keys that they show for others to seal by.
+    wait("all keys count again", || {
+        let listed = hosts[1].ask(&["host", "list"]).all();
+        if listed.matches(" key ").count() == 3 { Ok(()) } else { Err(listed) }
     });
 
     // A change reaches everybody, and a restarted host comes back.
@@ -263,13 +270,44 @@ fn b14_labels_that_an_operator_gives_decide_at_once_what_exists_and_who_takes_wh
         there(name);
     }
     let listed = good(host.ask(&["host", "list"])).out;
-    assert!(listed.contains("h1    present  2        -     dc=a role=web"), "{listed}");
+    assert!(listed.contains("h1    present  2        key   dc=a role=web"), "{listed}");
     good(host.ask(&["host", "label", "h1", "role=db"]));
     there("for-all-db");
     wait("one is for others", || {
         let explained = host.ask(&["collect", "explain", "file[for-web]"]).out;
         if explained.contains("not for h1") { Ok(()) } else { Err(explained) }
     });
+}
+
+#[test]
+fn e8_a_host_on_its_own_opens_what_it_seals_for_itself_and_shows_it_nowhere() {
+    let host = alone(
+        "resources:
+  file:
+  - name: secret
+    path: /x/secret
+    content: hunter2
+    hidden: true
+    export: {to: [h1], seal: [content]}
+collect:
+- {rule: r, kind: file, into: DIR/out/}
+",
+    );
+    wait("it is opened", || match out(&host, "secret") {
+        Some(text) if text == "hunter2" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    for words in [
+        &["exports", "list", "--json"][..],
+        &["exports", "get", "file[secret]"],
+        &["collect", "explain", "file[secret]"],
+        &["status", "--json"],
+    ] {
+        let said = good(host.ask(words)).all();
+        assert!(!said.contains("hunter2"), "{words:?}: {said}");
+    }
+    let listed = good(host.ask(&["exports", "list"])).out;
+    assert!(listed.contains("live, sealed to 1 host"), "{listed}");
 }
 
 /// Two exports, both taken.

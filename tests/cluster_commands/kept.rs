@@ -46,12 +46,13 @@ fn a_survivor_recovers_with_its_agent_running_and_the_lost_ones_join_again() {
     let said = hosts[0].cluster(&["recover", "--lost-quorum"]);
     println!("recovered after {:?}: {}", started.elapsed(), said.all());
     assert_eq!(said.code, 0, "{}", said.all());
-    assert!(said.out.starts_with("recovered from h1 is at term"), "{}", said.out);
+    assert!(said.out.starts_with("recovered from h1, one of 3 voters, at term "), "{}", said.out);
     assert!(said.out.contains("may be missing"), "{}", said.out);
-    let report = hosts[0].until("one voter", |report| {
-        up(report) == 1 && report["cluster"]["quorum"] == true && report["cluster"]["epoch"] == 1
-    });
-    assert_eq!(report["cluster"]["voters"], 1, "{report}");
+    // It waited until the cluster can be written to.
+    let report = hosts[0].cluster(&["status", "--json"]).json();
+    let cluster = &report["cluster"];
+    assert_eq!((&cluster["quorum"], &cluster["voters"]), (&true.into(), &1.into()), "{report}");
+    hosts[0].until("one voter", |report| up(report) == 1 && report["cluster"]["epoch"] == 1);
     assert_eq!(get(&hosts[0], "a").as_deref(), Some("kept"));
     assert_eq!(archives(&hosts[0], "before-recover"), 1);
     // Members of before are told that they were removed, and join as new ones.

@@ -40,7 +40,7 @@ fn what_would_stop_all_writing_is_not_rolled_unless_that_is_allowed() {
     let hosts = hosts(1, 1);
     let said = hosts[0].cluster(&["roll"]);
     assert_eq!(said.code, 3, "{}", said.all());
-    assert!(said.err.contains("1 voters can lose none"), "{}", said.err);
+    assert!(said.err.contains("1 voter can lose none"), "{}", said.err);
     let dry = hosts[0].cluster(&["roll", "--allow-gap", "--dry-run"]);
     assert_eq!(dry.out, "would start anew: h1\n", "{}", dry.all());
     let before = hosts[0].cluster(&["status", "--json"]).json();

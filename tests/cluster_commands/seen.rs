@@ -1,5 +1,7 @@
 //! `cluster status` and `cluster explain`: what is there, and why nothing happens.
 
+use serde_json::Value;
+
 use super::hosts::{Host, hosts, of, up};
 
 #[test]
@@ -67,11 +69,17 @@ fn without_a_quorum_the_survivor_says_who_is_missing_and_what_to_do() {
     assert!(said.err.starts_with("error: nothing is decided: "), "{}", said.err);
     // Started again alone, its etcd serves no client, and is counted all the same.
     hosts[0].kill();
-    hosts[0].join(3, None);
+    hosts[0].join(5, None);
     hosts[0].until("it counts itself", |report| {
         let note = report["cluster"]["note"].as_str().unwrap_or_default();
         note.starts_with("waiting for quorum: 1 of 3 voters up, 1 more needed (missing h")
     });
+    // How many are wanted is in the store, which nobody can ask: not what this agent was told.
+    let said = hosts[0].cluster(&["status"]);
+    assert_eq!(said.code, 1, "{}", said.all());
+    let wanted = "\nvoters     1 of 3 up, how many are wanted is not known\n";
+    assert!(said.out.contains(wanted), "{}", said.out);
+    assert_eq!(hosts[0].cluster(&["status", "--json"]).json()["cluster"]["desired"], Value::Null);
 }
 
 #[test]

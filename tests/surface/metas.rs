@@ -94,6 +94,30 @@ echo \
                       try >> DIR/tries; test -e DIR/good\n    meta: {retry: 3, delay: 400}\n";
 
 #[test]
+fn poll2_who_looks_every_second_converges_within_one_that_has_to_be_quiet() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  file:\n  - {name: DIR/f, content: x, meta: {poll: 1}}\n",
+    );
+    let mut agent = site.agent(&["--converged-timeout", "1", "yaml", "DIR/site.yaml"]);
+    assert_eq!(agent.end(20).code(), Some(0), "{}", agent.log());
+}
+
+#[test]
+fn timeout1_the_log_says_how_long_a_run_may_take_that_took_longer() {
+    let site = Site::new();
+    site.write(
+        "site.yaml",
+        "graph: g\nresources:\n  exec:\n  - {name: slow, cmd: sleep 60, meta: {timeout: 300}}\n",
+    );
+    let mut agent = site.agent(&["--converged-timeout", "0", "yaml", "DIR/site.yaml"]);
+    assert_eq!(agent.end(20).code(), Some(5), "{}", agent.log());
+    let log = agent.log();
+    assert!(log.contains("exec[slow] failed: no result within 300 ms"), "{log}");
+}
+
+#[test]
 fn retry1_there_are_one_and_three_attempts_apart_and_then_it_has_failed() {
     let site = Site::new();
     site.write("site.yaml", TRYING);

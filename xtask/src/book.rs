@@ -4,11 +4,11 @@
 //! cluster, `judge` compares what came back, `bless` writes it down, and `render` makes pages of
 //! what is written down. Building never runs a command, and running never builds.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::paths;
 use block::Action;
 use campaign::Options;
 use library::Library;
@@ -32,6 +32,7 @@ mod junit;
 pub(crate) mod library;
 mod links;
 mod live;
+mod machine;
 mod made;
 #[cfg(test)]
 mod mutation_tests;
@@ -58,6 +59,9 @@ mod topology;
 /// What `book` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// The book in this folder: src/SUMMARY.md and what it names; by default quorate's own
+    #[arg(long, global = true, value_name = "DIR")]
+    book: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -106,11 +110,14 @@ enum Verb {
 
 /// Runs it.
 pub(crate) fn run(args: Args, program: &clap::Command) -> anyhow::Result<ExitCode> {
-    let library = Library::new(paths::root());
+    let library = match &args.book {
+        Some(folder) => Library::at(folder)?,
+        None => Library::own(),
+    };
     match args.verb {
         Verb::Verify(options) => {
             let pages = library.pages()?;
-            let full = options.chapter.is_empty() && options.block.is_none();
+            let full = options.chapter.is_empty();
             let chosen = campaign::chosen(&pages, &options)?;
             prose(&chosen, program)?;
             campaign::verify(&library, &chosen, &options, full)
@@ -125,12 +132,12 @@ pub(crate) fn run(args: Args, program: &clap::Command) -> anyhow::Result<ExitCod
         Verb::Serve { build, addr, live: false } => {
             let code = build::run(&library, &build)?;
             if code == ExitCode::SUCCESS {
-                serve::run(&build.folder()?, &addr, &serve::News::default())?;
+                serve::run(&build.folder(&library)?, &addr, &serve::News::default())?;
             }
             Ok(code)
         }
         Verb::List { json } => list(&library, json),
-        Verb::Preprocess { words } => build::preprocess(&library, words.get(1).map(String::as_str)),
+        Verb::Preprocess { words } => build::preprocess(words.get(1).map(String::as_str)),
     }
 }
 
@@ -146,9 +153,13 @@ fn prose(pages: &[library::Page], program: &clap::Command) -> anyhow::Result<()>
     problem::refuse(&wrong)
 }
 
-/// One line per block: chapter, name, where, what.
+/// One line per block: chapter, name, where, what, how long it took last, and what it needs.
 fn list(library: &Library, json: bool) -> anyhow::Result<ExitCode> {
+    // How long it will take is what it took last.
+    let stamp = provenance::last(library);
     for page in library.pages()? {
+        let needs = page.chapter.header.needs.iter().map(|need| need.name());
+        let needs: Vec<&str> = needs.collect();
         for block in &page.chapter.blocks {
             let what = match &block.action {
                 Action::NotRun(_) => "not run",
@@ -158,14 +169,20 @@ fn list(library: &Library, json: bool) -> anyhow::Result<ExitCode> {
                 Action::File(_) => "file",
                 Action::Topology { .. } | Action::Timeline { .. } => "picture",
                 Action::Made { .. } => "made",
+                Action::Provenance => "provenance",
             };
             let (chapter, label, place) = (&page.chapter.name, block.label(), block.place_name());
+            let took = stamp.as_ref().and_then(|stamp| stamp.elapsed.get(&label));
             if json {
                 let line = serde_json::json!({"chapter": chapter, "block": label, "node": place,
-                    "what": what, "file": &*block.at.file, "line": block.at.line});
+                    "what": what, "file": &*block.at.file, "line": block.at.line, "needs": needs,
+                    "seconds": took});
                 println!("{line}");
             } else {
-                println!("{chapter:<20} {label:<32} {place:<10} {what:<11} {}", block.at);
+                let took = took.map_or_else(|| "-".to_owned(), |took| format!("{took:.1} s"));
+                let needs = needs.join(",");
+                let line = format!("{label:<32} {place:<10} {what:<11} {took:>7}  {}", block.at);
+                println!("{chapter:<20} {line} {needs}");
             }
         }
     }

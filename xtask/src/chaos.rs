@@ -29,6 +29,7 @@ use self::history::{Op, Verdict};
 use self::schedule::{Action, Event};
 use crate::lab::{Lab, STATE};
 use crate::paths::{self, Exit};
+use crate::ui::counted;
 
 /// How long a cluster may take from the beginning of its repair until it is healthy.
 const CONVERGED: Duration = Duration::from_secs(15);
@@ -313,9 +314,9 @@ fn line(seed: u64, events: &[Event], outcome: &Outcome) -> String {
     let writes = outcome.ops.iter().filter(|op| !matches!(op.act, history::Act::Read { .. }));
     let writes = writes.count();
     format!(
-        "seed {seed:<4} {:2} faults  {writes:5} writes  {:5} reads  lost {}  twice {}  stale {}  \
+        "seed {seed:<4} {:>9}  {writes:5} writes  {:5} reads  lost {}  twice {}  stale {}  \
          largest gap {:4.1} s  converged {}",
-        events.len(),
+        counted(events.len(), "fault"),
         outcome.ops.len() - writes,
         verdict.lost.len(),
         verdict.twice.len(),

@@ -13,7 +13,7 @@ use crate::engine::{Engine, Power};
 use crate::image;
 use crate::interrupt::Stop;
 use crate::paths::Exit;
-use crate::ui::{Ui, table};
+use crate::ui::{Ui, counted, table};
 
 mod args;
 mod choose;
@@ -246,7 +246,8 @@ async fn bring_up(
     }
     let steps = diff::plan(&wanted, &listed).map_err(|c| c.into_error(&wanted.cluster))?;
     if steps.is_empty() {
-        ui.line("unchanged", &format!(" {} nodes, image and spec match", wanted.nodes));
+        let nodes = counted(wanted.nodes.into(), "node");
+        ui.line("unchanged", &format!(" {nodes}, image and spec match"));
         if global.json {
             println!(
                 "{}",
@@ -306,7 +307,8 @@ fn print_plan(
     if json {
         println!("{}", serde_json::json!({"schema": 1, "cluster": wanted.cluster, "steps": lines}));
     } else if lines.is_empty() {
-        println!("unchanged  {} nodes, image and spec match", wanted.nodes);
+        let nodes = counted(wanted.nodes.into(), "node");
+        println!("unchanged  {nodes}, image and spec match");
     }
     if !json {
         lines.iter().for_each(|line| println!("would {line}"));

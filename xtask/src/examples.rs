@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::book::campaign::{self, Options};
 use crate::book::library::{Library, Page};
-use crate::paths::{self, Exit};
+use crate::paths::Exit;
 
 /// What `examples` takes.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ enum Verb {
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Verb::Run { names, list, options } = args.verb;
-    let library = Library::new(paths::root());
+    let library = Library::own();
     let known = library.examples()?;
     if list {
         known.iter().for_each(|name| println!("{name}"));

@@ -8,6 +8,19 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+/// As `std::println!`, which panics when nobody reads any more (`| head`): what is being made or
+/// removed must not stop for that.
+macro_rules! println {
+    () => { crate::ui::say(&mut std::io::stdout(), format_args!("")) };
+    ($($text:tt)*) => { crate::ui::say(&mut std::io::stdout(), format_args!($($text)*)) };
+}
+
+/// As `std::eprintln!`, for the same reason.
+macro_rules! eprintln {
+    () => { crate::ui::say(&mut std::io::stderr(), format_args!("")) };
+    ($($text:tt)*) => { crate::ui::say(&mut std::io::stderr(), format_args!($($text)*)) };
+}
+
 mod bench;
 mod book;
 mod chaos;

@@ -93,6 +93,7 @@ fn run_kind(kind: &Kind, etcd: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     if let (true, Some(etcd)) = (kind.etcd, etcd) {
         command.env("QUORATE_ETCD", etcd);
     }
+    command.envs(kind.more);
     let mut child =
         command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let stdout = child.stdout.take().context("the child's output is not a pipe")?;

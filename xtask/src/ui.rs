@@ -9,6 +9,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often a bar turns; people see it live, and it costs nothing.
 const TICK: Duration = Duration::from_millis(120);
 
+/// Writes a line; that nobody reads it is no failure.
+pub(crate) fn say(out: &mut impl Write, line: std::fmt::Arguments<'_>) {
+    // In one piece: what several threads say is not to be mixed.
+    let written = out.write_all(format!("{line}\n").as_bytes());
+    drop(written);
+}
+
+/// So many of something, in words: `1 node`, `2 nodes`.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// Where progress goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ui {
@@ -31,9 +43,7 @@ impl Ui {
     /// A finished line: what it is about, and what there is to say.
     pub(crate) fn line(&self, about: &str, text: &str) {
         if !self.silent {
-            // A reader that went away (`| head`) must not stop what is being made or removed.
-            let written = writeln!(std::io::stdout(), "{about:<10}{text}");
-            drop(written);
+            println!("{about:<10}{text}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! What was collected from, kept in the state folder: a host that starts while the store is gone
 //! goes on with it, and knows a store that was emptied or replaced.
 //!
-//! Refuses to be read by other users, and to matter when it is damaged: then there is none.
+//! Refuses to be read by other users, to hold anything that was sealed in another form, and to
+//! matter when it is damaged: then there is none.
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -94,14 +95,19 @@ fn export(one: &One) -> Option<Arc<Export>> {
 
 fn written(view: &ExportsView, store: Option<u64>) -> Written {
     let one = |export: &Arc<Export>| {
-        let Content::Fields(fields) = &export.content else { return None };
+        let (fields, seal) = match &export.content {
+            Content::Fields(fields) => (fields.clone(), None),
+            Content::Sealed(sealed) => (sealed.fields(), Some(sealed.seal.clone())),
+            Content::Unknown(_) | Content::Broken(_) => return None,
+        };
         let record = Record {
             generation: 0,
             session: String::new(),
             life: Life::Session,
-            fields: fields.clone(),
+            fields,
             labels: export.labels.clone(),
             to: export.to.clone(),
+            seal,
         };
         let address = &export.address;
         Some(One {

@@ -19,7 +19,7 @@ use crate::collect::interest::Interest;
 use crate::collect::keys::{self, Key};
 use crate::collect::publish::{Own, Published};
 use crate::collect::roster::{Present, Roster};
-use crate::collect::{Exports, Slot};
+use crate::collect::{Exports, Grants, Slot};
 use crate::ident::HostName;
 use crate::store::follow::{Follow, follow};
 use crate::store::{Change, LeaseId, Store};
@@ -49,8 +49,6 @@ pub(super) struct OwnView {
     pub(super) present: Option<Present>,
     /// Durations for which exports outlive the presence.
     pub(super) lifetimes: BTreeMap<u64, Option<LeaseId>>,
-    /// An operator has taken this host out of service.
-    pub(super) decommissioned: bool,
 }
 
 /// What a part is about.
@@ -58,7 +56,6 @@ pub(super) struct OwnView {
 enum Of {
     Publishers,
     Presences,
-    Hosts,
     /// What all hosts export in a slot.
     Slot(Slot),
     /// What this host exports in a slot.
@@ -75,6 +72,9 @@ struct Part {
     /// The store answers.
     answers: bool,
     revision: i64,
+    /// What was known before it was asked for: parts are read side by side, so only an answer that
+    /// is older than this is doubted.
+    since: Option<Known>,
     _following: DropGuard,
 }
 
@@ -100,6 +100,8 @@ pub(super) struct Ends {
     pub(super) own: watch::Sender<OwnView>,
     /// Counts the times that a person took the store as it is.
     pub(super) accepted: watch::Receiver<u64>,
+    /// What the site says of hosts, which is followed elsewhere.
+    pub(super) granted: watch::Receiver<Arc<Grants>>,
 }
 
 pub(super) struct Follower {
@@ -159,9 +161,10 @@ impl Follower {
 
     /// Follows until cancelled.
     pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>, cancel: CancellationToken) {
-        for of in [Of::Publishers, Of::Presences, Of::Hosts] {
+        for of in [Of::Publishers, Of::Presences] {
             self.follow(of);
         }
+        self.granted();
         self.interested();
         self.follow_own();
         loop {
@@ -171,8 +174,13 @@ impl Follower {
                 Some(news) = news.recv() => self.take(news),
                 Ok(()) = self.ends.interest.changed() => self.interested(),
                 Ok(()) = self.ends.wanted.changed() => self.follow_own(),
+                Ok(()) = self.ends.granted.changed() => {
+                    self.granted();
+                    self.tell();
+                }
                 Ok(()) = self.ends.accepted.changed() => {
                     (self.known, self.doubt) = (None, None);
+                    self.parts.values_mut().for_each(|part| part.since = None);
                     self.tell();
                 }
                 (digest, content) = self.fetching.next() => {
@@ -193,7 +201,6 @@ impl Follower {
         let prefix = match &of {
             Of::Publishers => keys::publishers_prefix(),
             Of::Presences => keys::presence_prefix(),
-            Of::Hosts => keys::hosts_prefix(),
             Of::Slot(slot) => keys::slot_prefix(slot),
             Of::Own(slot) => keys::own_prefix(slot, &self.host),
         };
@@ -216,9 +223,23 @@ impl Follower {
                 }
             }
         });
-        let part =
-            Part { prefix, number, complete: false, answers: false, revision: 0, _following };
+        let part = Part {
+            prefix,
+            number,
+            complete: false,
+            answers: false,
+            revision: 0,
+            since: self.known,
+            _following,
+        };
         self.parts.insert(of, part);
+    }
+
+    /// Takes out of service the hosts of which the site says so.
+    fn granted(&mut self) {
+        let grants = Arc::clone(&self.ends.granted.borrow_and_update());
+        let gone = grants.decommissioned();
+        self.behind |= self.roster.decommission(&gone);
     }
 
     /// Follows the slots that the rules need now, and no others.
@@ -270,7 +291,7 @@ impl Follower {
             Follow::Reset(snapshot) => {
                 (part.complete, part.answers, part.revision) = (true, true, snapshot.revision);
                 let now = Known { store: self.store.identity(), revision: snapshot.revision };
-                let doubt = self.known.and_then(|known| doubt(known, now));
+                let doubt = part.since.and_then(|known| doubt(known, now));
                 self.doubt = self.doubt.take().or(doubt);
             }
             Follow::Changes(batch) => {
@@ -279,7 +300,7 @@ impl Follower {
             }
             Follow::Lost(error) => {
                 tracing::debug!(%error, prefix, "the store is lost");
-                part.answers = false;
+                (part.answers, part.since) = (false, self.known);
             }
         }
         let ours = !matches!(of, Of::Slot(_)) && self.take_own(&prefix, &message);
@@ -373,7 +394,6 @@ impl Follower {
             own: self.own.own(&self.host),
             present: self.own.present(&self.host).cloned(),
             lifetimes: self.own.lifetimes(&self.host),
-            decommissioned: self.own.is_decommissioned(&self.host),
         });
     }
 
@@ -405,19 +425,20 @@ impl Follower {
         let slots: BTreeSet<Slot> = self.shown_parts().filter_map(read).collect();
         let news = (self.behind && doubt.is_none()).then(|| self.roster.exports());
         self.behind &= doubt.is_some();
-        let told = Told { state, revision, slots, doubt };
+        let partial = self.roster.incomplete().any(|(_, present)| present);
+        let told = Told { state, revision, slots, doubt, partial };
         self.show(told, news);
     }
 
     fn show(&self, told: Told, news: Option<Exports>) {
-        let Told { state, revision, slots, doubt } = told;
+        let Told { state, revision, slots, doubt, partial } = told;
         let (hosts, digest) = match &doubt {
             None => (self.roster.present_hosts(), self.roster.digest()),
             Some(_) => (Vec::new(), String::new()),
         };
         self.ends.views.send_if_modified(|view| {
             let first = !view.known && doubt.is_none();
-            let same = view.slots == slots
+            let same = (&view.slots, view.partial) == (&slots, partial)
                 && (doubt.is_some() || (&view.hosts, &view.digest) == (&hosts, &digest));
             if news.is_none() && !first && same && view.state == state && view.doubt == doubt {
                 return false;
@@ -432,7 +453,7 @@ impl Follower {
                 (view.hosts, view.digest, view.known) = (hosts, digest, true);
                 view.revision = revision;
             }
-            (view.slots, view.doubt, view.state) = (slots, doubt, state);
+            (view.slots, view.doubt, view.state, view.partial) = (slots, doubt, state, partial);
             if let Some(exports) = news {
                 view.exports = exports;
             } else if first {
@@ -449,6 +470,7 @@ struct Told {
     revision: i64,
     slots: BTreeSet<Slot>,
     doubt: Option<String>,
+    partial: bool,
 }
 
 /// Why a store is not the one that was known.

@@ -16,15 +16,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::PublishView;
 use super::follower::OwnView;
 use super::lifetimes::Lifetimes;
+use super::sealer::Sealer;
+use super::{PublishView, unix_now};
 use crate::collect::convergence::Said;
 use crate::collect::presence::{Me, Rival, Standing, standing};
-use crate::collect::publish::{Own, Plan, Published, plan};
+use crate::collect::publish::{Own, Plan, Published, Session, plan};
 use crate::collect::record::{Life, Presence, shown};
 use crate::collect::{Grants, Slot, keys};
-use crate::ident::HostName;
+use crate::ident::{HostName, counted};
 use crate::store::{Compare, LeaseId, Op, Store, StoreError, Txn};
 
 /// How long a host's exports outlive it: long enough for a restart or an upgrade of the agent.
@@ -77,9 +78,14 @@ type Next = Option<Instant>;
 
 impl Publisher {
     /// Publishes until cancelled.
-    pub(super) async fn run(mut self, cancel: CancellationToken, withdraw: &AtomicBool) {
+    pub(super) async fn run(
+        mut self,
+        mut sealer: Sealer,
+        cancel: CancellationToken,
+        withdraw: &AtomicBool,
+    ) {
         let mut memory = Memory::default();
-        self.keep(&mut memory, &cancel).await;
+        self.keep(&mut memory, &mut sealer, &cancel).await;
         if self.noop || !withdraw.load(Ordering::Acquire) {
             return;
         }
@@ -90,21 +96,24 @@ impl Publisher {
         }
     }
 
-    async fn keep(&mut self, memory: &mut Memory, cancel: &CancellationToken) {
+    async fn keep(&mut self, memory: &mut Memory, sealer: &mut Sealer, cancel: &CancellationToken) {
         loop {
             let own_differs = self.own.has_changed().unwrap_or(false);
             let differs = own_differs
                 || self.wanted.has_changed().unwrap_or(false)
-                || self.granted.has_changed().unwrap_or(false);
+                || self.granted.has_changed().unwrap_or(false)
+                || sealer.differs();
             memory.clean &= !differs;
             let mut own = self.own.borrow_and_update().clone();
-            if let Some(since) = self.granted.borrow_and_update().proved {
+            let since = self.granted.borrow_and_update().proved;
+            if let Some(since) = since {
                 own.own.doubt_before(since);
             }
             let wanted = self.wanted.borrow_and_update().clone();
+            let wanted = wanted.and_then(|wanted| sealer.seal(wanted, since));
             let saying = self.saying.borrow_and_update().clone();
             let step = async {
-                match self.step(memory, &own, wanted.as_deref(), saying).await {
+                match self.step(memory, sealer, &own, wanted.as_deref(), saying).await {
                     Ok(next) => next,
                     Err(error) => {
                         self.failed(&error);
@@ -135,6 +144,7 @@ impl Publisher {
                 },
                 changed = self.saying.changed() => if changed.is_err() { return },
                 Ok(()) = self.granted.changed() => memory.clean = false,
+                () = sealer.changed() => memory.clean &= !sealer.seals(),
                 () = until => {}
             }
         }
@@ -144,6 +154,7 @@ impl Publisher {
     async fn step(
         &self,
         memory: &mut Memory,
+        sealer: &mut Sealer,
         own: &OwnView,
         wanted: Option<&[Published]>,
         saying: Option<Said>,
@@ -152,7 +163,7 @@ impl Publisher {
         if !own.current || memory.is_ahead_of(own) {
             return Ok(next);
         }
-        if own.decommissioned {
+        if self.granted.borrow().is_decommissioned(&self.host) {
             let host = &self.host;
             let text = format!("XE03 exports of {host}: the host is decommissioned");
             self.say(0, vec![format!("{text}; nothing is published")]);
@@ -176,6 +187,7 @@ impl Publisher {
                 }
                 memory.session = Some(session.clone());
                 let guard = Compare::Revision(keys::presence(&self.host), revision);
+                let shown = self.show_key(sealer, &guard).await?;
                 let mut lives = None;
                 if let Some(wanted) = wanted {
                     lives = self.live(memory, own, wanted, &guard).await?;
@@ -189,10 +201,23 @@ impl Publisher {
                     Some(said) => self.say_converged(memory, lease, revision, said).await?,
                     None => None,
                 };
-                Ok(memory.refresh.into_iter().chain(again).chain(lives).min())
+                Ok(memory.refresh.into_iter().chain(again).chain(lives).chain(shown).min())
             }
             Standing::Free { replaces } => self.claim(memory, own, wanted, replaces).await,
         }
+    }
+
+    /// Lets others know by which key they may seal for this host.
+    async fn show_key(&self, sealer: &mut Sealer, guard: &Compare) -> Result<Next, StoreError> {
+        if self.noop {
+            return Ok(None);
+        }
+        let since = self.granted.borrow().proved;
+        let (put, again) = sealer.show(since);
+        if let Some(put) = put {
+            ask(self.store.txn(Txn { when: vec![guard.clone()], then: vec![put] })).await?;
+        }
+        Ok(again)
     }
 
     /// Says how far this host is, as long as its presence is that of `revision`. A host that comes
@@ -302,7 +327,8 @@ impl Publisher {
             }
         };
         let own = Own { bodies, ..own.own.clone() };
-        Ok(plan(&self.host, &own, wanted, &self.me.session(session)))
+        let session = Session { at: Some(unix_now()), ..self.me.session(session) };
+        Ok(plan(&self.host, &own, wanted, &session))
     }
 
     /// Keeps alive what lives longer than this host is present.
@@ -477,9 +503,5 @@ fn taken(host: &HostName, by: &Rival) -> String {
 }
 
 fn would(verb: &str, count: usize) -> Option<String> {
-    match count {
-        0 => None,
-        1 => Some(format!("would {verb} 1 export")),
-        _ => Some(format!("would {verb} {count} exports")),
-    }
+    (count > 0).then(|| format!("would {verb} {}", counted(count, "export")))
 }

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::collect::publish::Sealing;
 use crate::collect::{Address, Content, Export, Slot, keys};
 use crate::matching::Me;
-use crate::spec::{CollectRule, Fields, Value};
+use crate::spec::{CollectRule, Fields, HostSelector, Value};
 use crate::store::memory::MemoryStore;
 use crate::store::{Committed, LeaseId, Op, Snapshot, StoreError, Txn, Watched};
 
@@ -141,9 +142,9 @@ impl Site {
 
     fn start_in(&self, folder: &str, name: &str, noop: bool) -> Exchange {
         let folder = self.folder.path().join(folder);
-        // Nobody says anything about the site.
-        let granted = watch::channel(Arc::default()).1;
-        let exchange = start(self.store.clone(), host(name), folder, noop, granted);
+        let store: Arc<dyn Store> = self.store.clone();
+        let granted = crate::agent::grants::start(&store, None, &folder);
+        let exchange = start(store, host(name), folder, noop, granted);
         exchange.reins.interest.send_replace(Some(interest(name, &["file"])));
         exchange
     }
@@ -251,6 +252,8 @@ async fn a_restart_within_the_lease_goes_unnoticed() {
     let one = site.start("h1", &[published("a", "1")]);
     let two = site.start("h2", &[]);
     shows(&two, &["h1 a 1"]).await;
+    // Each shows its key once it is there.
+    sleep(Duration::from_secs(1)).await;
     one.stop(false).await;
     sleep(Duration::from_secs(30)).await;
     let revision = site.revision().await;
@@ -670,6 +673,7 @@ async fn a_forged_record_that_names_too_much_is_held_where_it_is_read() {
         instance: "i".into(),
         run: "r".into(),
         session: "s".into(),
+        at: None,
     };
     let publisher = Op::Put {
         key: keys::publisher(&host("evil")),
@@ -787,4 +791,127 @@ async fn an_empty_store_is_not_believed_until_a_person_does_f5() {
     two.reins.accept.send_modify(|count| *count += 1);
     shows(&two, &[]).await;
     is(&two, StoreState::Live).await;
+}
+
+/// An export of which the content is for these hosts alone.
+fn sealed_for(hosts: &[&str], content: &str) -> Published {
+    let names = BTreeSet::from(["content".to_owned()]);
+    Published {
+        to: HostSelector::Names(hosts.iter().map(|name| (*name).to_owned()).collect()),
+        sealing: Sealing::Wanted(names),
+        ..published("a", content)
+    }
+}
+
+/// What the store holds of the only export, when it is sealed to these hosts.
+async fn sealed(site: &Site, hosts: &[&str]) -> Option<Vec<u8>> {
+    let found = site.store.inner.range(&keys::records_prefix()).await.unwrap().entries;
+    let [entry] = found.as_slice() else { return None };
+    let seal = crate::collect::record::decode("file", &entry.value).seal?;
+    seal.keys.keys().eq(hosts).then(|| entry.value.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sealed_export_waits_for_keys_and_is_sealed_anew_for_another_key_and_not_at_a_restart() {
+    let site = Site::new();
+    let one = site.start("h1", &[sealed_for(&["h2"], "secret")]);
+    says(&one, "XE06 file[a]: h2 has shown no key; held until it has one").await;
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(sealed(&site, &["h2"]).await, None);
+    let began = Instant::now();
+    let two = site.start("h2", &[]);
+    shows_count(&two, 1).await;
+    assert!(began.elapsed().as_secs() < 1, "the key is an event");
+    let first = sealed(&site, &["h2"]).await.unwrap();
+    one.publish.send_replace(Some(vec![sealed_for(&["h2", "h3"], "secret")]));
+    says(&one, "h3 has shown no key").await;
+    sleep(Duration::from_secs(30)).await;
+    let stays = sealed(&site, &["h2"]).await;
+    assert_eq!(stays, Some(first), "a third host takes nothing from the second");
+    let three = site.start("h3", &[]);
+    shows_count(&three, 1).await;
+    sleep(Duration::from_secs(30)).await;
+    let both = sealed(&site, &["h2", "h3"]).await.unwrap();
+    one.stop(false).await;
+    let (revision, tried) = (site.revision().await, site.store.tried.lock().unwrap().len());
+    let one = site.start("h1", &[sealed_for(&["h2", "h3"], "secret")]);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(one.published.borrow().exports, 1);
+    assert_eq!(site.revision().await, revision, "nothing is written");
+    assert_eq!(site.store.tried.lock().unwrap().len(), tried, "nor tried");
+    two.stop(false).await;
+    std::fs::remove_file(site.folder.path().join("h2/seal.key")).unwrap();
+    let _two = site.start("h2", &[]);
+    sleep(Duration::from_secs(30)).await;
+    assert_ne!(sealed(&site, &["h2", "h3"]).await.unwrap(), both, "for the new key");
+    one.publish.send_replace(Some(vec![published("a", "open")]));
+    shows(&one, &["h1 a open"]).await;
+    one.publish.send_replace(Some(vec![sealed_for(&["h9"], "secret")]));
+    shows(&one, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_site_says_of_hosts_is_followed_once_by_each_agent() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    shows(&one, &["h1 a 1"]).await;
+    let hosts = keys::hosts_prefix();
+    let reads = site.store.read.lock().unwrap().iter().filter(|read| **read == hosts).count();
+    assert_eq!(reads, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_else_writes_the_key_of_a_host_is_overruled_without_being_driven_by_it() {
+    let site = Site::new();
+    let one = site.start("h1", &[]);
+    let key = keys::seal_key(&host("h1"));
+    let stored = async || {
+        let found = site.store.inner.range(&key).await.unwrap().entries;
+        found.first().map(|entry| entry.value.clone())
+    };
+    let ours = crate::collect::sealing::encode(&one.key.as_ref().unwrap().public());
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stored().await, Some(ours.clone()));
+    let before = site.store.tried.lock().unwrap().len();
+    for _ in 0..100 {
+        let put = Op::Put { key: key.clone(), value: b"{}".to_vec(), lease: None };
+        site.store.inner.txn(Txn { when: vec![], then: vec![put] }).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    let tried = site.store.tried.lock().unwrap().len() - before;
+    assert!((2..=8).contains(&tried), "{tried} times in five seconds");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stored().await, Some(ours));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_sealed_export_comes_in_pieces_which_stay_while_it_waits_for_a_key() {
+    let site = Site::new();
+    let large = "x".repeat(300_000);
+    let two = site.start("h2", &[]);
+    let one = site.start("h1", &[sealed_for(&["h2"], &large)]);
+    let opened = |view: &ExportsView| {
+        let export = view.exports.first()?;
+        let Content::Sealed(content) = &export.content else { return None };
+        let me = Me { key: two.key.clone(), ..Me::new(host("h2")) };
+        let fields = crate::collect::sealing::open(export, content, &me).ok()?;
+        fields.get("content").cloned()
+    };
+    let mut seen = two.exports.clone();
+    let wanted = Some(Value::Str(large.clone()));
+    let found = timeout(PATIENCE, seen.wait_for(|view| opened(view) == wanted)).await.is_ok();
+    assert!(found, "{:?}", two.exports.borrow().exports.len());
+    let pieces = async || site.store.inner.range("/quorate/1/xb/").await.unwrap().entries.len();
+    let before = pieces().await;
+    assert!(before >= 1);
+    one.publish.send_replace(Some(vec![sealed_for(&["h2", "h9"], "another")]));
+    says(&one, "h9 has shown no key").await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(pieces().await, before);
+    assert_eq!(opened(&two.exports.borrow()), wanted, "what is there stays");
+    one.publish.send_replace(Some(vec![sealed_for(&["h2"], "small")]));
+    let small = Some(Value::Str("small".to_owned()));
+    timeout(PATIENCE, seen.wait_for(|view| opened(view) == small)).await.unwrap().unwrap();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(pieces().await, 0);
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{Refusal, WatchError};
 use super::ids::Ids;
@@ -115,10 +116,11 @@ impl Dir {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Want {
-    path: Box<Path>,
+    path: Arc<Path>,
     scope: Scope,
     /// The directories below the path that are known by now, of a tree.
-    found: BTreeSet<PathBuf>,
+    #[expect(clippy::box_collection, reason = "ten thousand have none")]
+    found: Option<Box<BTreeSet<PathBuf>>>,
 }
 
 impl Want {
@@ -161,9 +163,9 @@ impl Book {
     /// Wants `path`, absolute and clean, to be watched for `id` as far as `scope` says. Replaces
     /// what the id wanted before; returns whom that helped, as [`Book::remove`]. The orders that
     /// follow have to be carried out.
-    pub(super) fn add(&mut self, id: u64, path: PathBuf, scope: Scope) -> BTreeSet<u64> {
+    pub(super) fn add(&mut self, id: u64, path: Arc<Path>, scope: Scope) -> BTreeSet<u64> {
         let helped = self.remove(id);
-        let want = Want { path: path.into_boxed_path(), scope, found: BTreeSet::new() };
+        let want = Want { path, scope, found: None };
         if let Some(deepest) = want.deepest() {
             self.ask_for(deepest);
         }
@@ -260,7 +262,7 @@ impl Book {
         if let Some(deepest) = want.deepest() {
             freed |= self.unasked(deepest);
         }
-        for path in &want.found {
+        for path in want.found.iter().flat_map(|found| found.iter()) {
             freed |= self.unfound(id, path);
         }
         if freed { self.retry_starved() } else { BTreeSet::new() }
@@ -294,7 +296,9 @@ impl Book {
         let owners = self.dirs.get(parent).map(|dir| dir.all.clone()).unwrap_or_default();
         for id in owners {
             let Some(want) = self.wants.get_mut(&id) else { continue };
-            if want.scope != Scope::Tree || !want.found.insert(child.clone()) {
+            if want.scope != Scope::Tree
+                || !want.found.get_or_insert_default().insert(child.clone())
+            {
                 continue;
             }
             let dir = self.dirs.entry(child.clone()).or_insert_with(|| {
@@ -326,7 +330,7 @@ impl Book {
         let owners = self.dirs.get(path).map(|dir| dir.all.clone()).unwrap_or_default();
         for id in owners {
             let Some(want) = self.wants.get_mut(&id) else { continue };
-            if want.found.remove(path) {
+            if want.found.as_mut().is_some_and(|found| found.remove(path)) {
                 self.unfound(id, path);
             }
         }
@@ -430,7 +434,8 @@ impl Book {
                 Some(refusal) => return Some(WatchError::of(path, refusal)),
             }
         }
-        let mut below = want.found.iter().filter_map(|path| Some((path, self.refused(path)?)));
+        let found = want.found.iter().flat_map(|found| found.iter());
+        let mut below = found.filter_map(|path| Some((path, self.refused(path)?)));
         deepest.or_else(|| below.next().map(|(path, refusal)| WatchError::of(path, refusal)))
     }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use nix::dir::{Dir, Type};
@@ -61,7 +62,7 @@ pub struct Wanted {
     /// Who is told.
     pub id: u64,
     /// Clean and absolute.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// How much of it.
     pub scope: Scope,
 }
@@ -83,7 +84,7 @@ impl HubHandle {
     /// is armed: every later change is told. On an error, which names the cause and the next step,
     /// as much as possible is watched, and a later [`Touched`] without an error says when it is
     /// complete.
-    pub async fn add(&self, id: u64, path: PathBuf, scope: Scope) -> Result<(), WatchError> {
+    pub async fn add(&self, id: u64, path: Arc<Path>, scope: Scope) -> Result<(), WatchError> {
         let errors = self.add_all(vec![Wanted { id, path, scope }]).await;
         errors.into_iter().flatten().next().map_or(Ok(()), Err)
     }

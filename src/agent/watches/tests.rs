@@ -21,7 +21,7 @@ async fn add(
     path: &str,
     now: Instant,
 ) -> Result<(), String> {
-    let wanted = vec![Watch::Path { path: path.into(), children: false }];
+    let wanted = vec![Watch::Path { path: Path::new(path).into(), children: false }];
     watches.add_all(vec![(vertex.clone(), wanted)], now).await.remove(0).1
 }
 
@@ -60,7 +60,7 @@ async fn of_many_each_gets_its_own_answer() {
     let refused = || Some(WatchError { message: "no".to_owned(), exhausted: false });
     let hub = HubHandle::answering(move |path| if path == "/two" { refused() } else { None });
     let mut watches = on(hub);
-    let entry = |path: &str| Watch::Path { path: path.into(), children: false };
+    let entry = |path: &str| Watch::Path { path: Path::new(path).into(), children: false };
     let wanted = vec![
         (vertex("one"), vec![entry("/one"), Watch::Key("k".to_owned())]),
         (vertex("none"), Vec::new()),
@@ -78,7 +78,7 @@ async fn of_many_each_gets_its_own_answer() {
 async fn a_healthy_watch_does_not_clear_the_error_of_another() {
     let mut watches = on(HubHandle::answering(|_| None));
     let one = vertex("one");
-    let entry = |path: &str| Watch::Path { path: path.into(), children: false };
+    let entry = |path: &str| Watch::Path { path: Path::new(path).into(), children: false };
     let wanted = vec![entry("/a"), entry("/b"), entry("/c")];
     let now = Instant::now();
     watches.add_all(vec![(one.clone(), wanted)], now).await;
@@ -101,7 +101,7 @@ async fn of_two_refused_watches_of_a_vertex_neither_hides_the_other() {
     let hub = HubHandle::answering(|path| (path != "/c").then(|| path.to_owned().into()));
     let mut watches = on(hub);
     let one = vertex("one");
-    let entry = |path: &str| Watch::Path { path: path.into(), children: false };
+    let entry = |path: &str| Watch::Path { path: Path::new(path).into(), children: false };
     let wanted = vec![(one.clone(), vec![entry("/a"), entry("/b"), entry("/c")])];
     let answers = watches.add_all(wanted, Instant::now()).await;
     assert_eq!(answers, [(one.clone(), Err("/a".to_owned()))]);
@@ -137,7 +137,7 @@ async fn a_timer_that_is_armed_anew_ticks_once_at_its_new_interval() {
 async fn a_vertex_with_commands_is_watched_when_all_of_them_were_started() {
     let mut watches = on(HubHandle::answering(|_| None));
     let one = vertex("one");
-    let entry = Watch::Path { path: "/a".into(), children: false };
+    let entry = Watch::Path { path: Path::new("/a").into(), children: false };
     let command = || Watch::Command(crate::kind::process::Line::default());
     let wanted = vec![(one.clone(), vec![command(), entry, command()])];
     assert_eq!(watches.add_all(wanted, Instant::now()).await, [], "nobody waits for them");
@@ -162,7 +162,7 @@ async fn a_vertex_with_commands_is_watched_when_all_of_them_were_started() {
 async fn a_graph_file_that_cannot_be_watched_is_looked_at_until_it_can() {
     let mut watches = on(HubHandle::answering(|_| exhausted()));
     let begin = Instant::now();
-    watches.add_source("/graph.yaml".into()).await.unwrap();
+    watches.add_source(Path::new("/graph.yaml").into()).await.unwrap();
     let first = watches.next_tick().unwrap();
     assert!(first >= begin + POLL);
     assert!(!watches.source_due(begin) && watches.source_due(first));

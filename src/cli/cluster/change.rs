@@ -13,6 +13,7 @@ use crate::cluster::plan;
 use crate::cluster::report::Report;
 use crate::cluster::request::{Answer, Planned, Request};
 use crate::cluster::when;
+use crate::ident::counted;
 
 const SIZE: &str = "\
 Examples:
@@ -149,7 +150,7 @@ pub(super) fn size(args: &Size) -> Result<u8, End> {
             seen.quorum && seen.voters == to && seen.pending.is_none() && !learns
         })
     })?;
-    finished(&args.wait, &planned, &format!("{to} voters"))
+    finished(&args.wait, &planned, &counted(to, "voter"))
 }
 
 fn is_learner(host: &crate::cluster::report::HostReport) -> bool {

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{End, ask_in};
-use crate::agent::EXIT_TIME;
 use crate::agent::socket::{self, Topic};
+use crate::agent::{EXIT_TIME, tell};
 use crate::cluster::report::Report;
 use crate::cluster::request::{Answer, Request};
+use crate::ident::counted;
 
 /// How a wait ended.
 pub(super) enum Waited {
@@ -54,7 +55,7 @@ pub(super) fn until(
         }
         let now = under_way(&report);
         if progress && now != said {
-            eprintln!("{now}");
+            tell(format_args!("{now}\n"));
             said = now;
         }
     }
@@ -62,7 +63,7 @@ pub(super) fn until(
 
 fn under_way(report: &Report) -> String {
     let Some(cluster) = &report.cluster else { return "no cluster is seen".to_owned() };
-    let state = format!("{} of {} voters up", cluster.up, cluster.voters);
+    let state = format!("{} of {} up", cluster.up, counted(cluster.voters, "voter"));
     match &cluster.pending {
         Some(ticket) => format!("{state}; {} {}: {}", ticket.kind.doing(), ticket.host, ticket.why),
         None => state,

@@ -124,14 +124,20 @@ fn through_the_agent(
         }
         wait(deadline, patience.timeout)?;
     };
-    // The agent is wanted back whatever came of it.
-    while socket::ask(folder, Topic::Status).is_err() {
+    // The agent is wanted back whatever came of it, and its cluster when it was founded anew.
+    while !socket::ask(folder, Topic::Status).is_ok_and(|told| !outcome.done || serves(&told)) {
         wait(deadline, patience.timeout)?;
     }
     match outcome.done {
         true => Ok(outcome.said),
         false => Err(End::refused(outcome.said)),
     }
+}
+
+/// Whether a status tells of a cluster that can be written to.
+fn serves(status: &str) -> bool {
+    let status: serde_json::Value = serde_json::from_str(status).unwrap_or_default();
+    status["cluster"]["quorum"] == true
 }
 
 fn wait(deadline: Instant, seconds: u64) -> Result<(), End> {

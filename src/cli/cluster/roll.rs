@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{EXIT_CODES, End, ask_in, print, print_json};
-use crate::agent::EXIT_TIME;
+use crate::agent::{EXIT_TIME, tell};
 use crate::cli::agents::Which;
 use crate::cluster::report::Report;
 use crate::cluster::request::{Answer, Request};
@@ -83,7 +83,7 @@ fn go(args: &Args, folder: &Path, before: &BTreeMap<String, u64>) -> Result<Vec<
             Next::Done => return Ok(done),
             Next::Restart(host) if done.last() != Some(&host) => {
                 if !args.json {
-                    eprintln!("{host} starts anew");
+                    tell(format_args!("{host} starts anew\n"));
                 }
                 ask_in(folder, &Request::Restart { host: host.clone() })?;
                 done.push(host);
@@ -100,7 +100,7 @@ fn go(args: &Args, folder: &Path, before: &BTreeMap<String, u64>) -> Result<Vec<
             return Err(End { code: EXIT_TIME, sentence: sentence + &done.join(", ") });
         }
         if !args.json && why != said {
-            eprintln!("{why}");
+            tell(format_args!("{why}\n"));
             said = why;
         }
         std::thread::sleep(LOOK);

@@ -2,7 +2,7 @@
 //!
 //! Refuses to publish anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -15,8 +15,8 @@ use crate::cli::check;
 use crate::cli::site::{End, ask, document};
 use crate::collect::Policy;
 use crate::collect::listing;
-use crate::collect::publish::{self, Published};
-use crate::collect::record::{json_fields, shown};
+use crate::collect::publish::{self, Published, Sealing};
+use crate::collect::record::{json_fields, sealed_to, shown};
 use crate::collect::request::{Answer, Request};
 use crate::ident::HostName;
 use crate::matching::Me;
@@ -25,7 +25,7 @@ use crate::yaml;
 /// One difference.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// `+`, `~`, `-` or `!`.
+    /// `+`, `~`, `-`, `!`, or `?` where that cannot be told.
     mark: char,
     kind: String,
     name: String,
@@ -76,20 +76,31 @@ fn differences(wanted: &[Published], own: &Listing) -> Vec<Difference> {
             say('+', at, format!("to {}", listing::to(&one.to).join(",")));
             continue;
         };
-        let new = json_fields(&one.fields);
+        let seal = match &one.sealing {
+            Sealing::Wanted(seal) => seal.clone(),
+            _ => BTreeSet::new(),
+        };
+        let mut new = json_fields(&one.fields);
+        new.retain(|name, _| !seal.contains(name));
         let old = row.fields.clone().unwrap_or_default();
-        let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+        let names: BTreeSet<&String> = new.keys().chain(old.keys()).collect();
         let fields = names.into_iter().filter(|name| new.get(*name) != old.get(*name));
         let mut what: Vec<&str> = fields.map(String::as_str).collect();
         for (name, differs) in [
             ("to", listing::to(&one.to) != row.to),
             ("labels", one.labels != row.labels),
             ("lifetime", one.life.to_string() != row.life),
+            ("seal", !seal.iter().eq(&row.sealed)),
         ] {
             what.extend(differs.then_some(name));
         }
         if !what.is_empty() {
             say('~', at, what.join(", "));
+        } else if !seal.is_empty() {
+            // Only the agent can tell, by its key.
+            let fields: Vec<&str> = seal.iter().map(String::as_str).collect();
+            let (fields, words) = (fields.join(", "), sealed_to(row.to.len()));
+            say('?', at, format!("{fields} {words}, not compared"));
         }
     }
     there.into_keys().for_each(|at| say('-', at, String::new()));
@@ -107,7 +118,7 @@ fn text_of(found: &[Difference], there: usize) -> String {
         format!("{} {id}{what}\n", one.mark)
     };
     let mut text: String = found.iter().map(line).collect();
-    text.push_str(&match found.len() {
+    text.push_str(&match found.iter().filter(|one| one.mark != '?').count() {
         0 => format!("{} as in the file\n", counted(there, "export")),
         n => format!("{}\n", counted(n, "difference")),
     });

@@ -85,7 +85,7 @@ fn a_volunteer_is_told_why_it_is_not_taken_up() {
         (told(seen(1), waits), "add s"),
         (
             told(Observation { desired: 5, ..seen(3) }, waits),
-            "s 3 voters serve, and an even number would not be safer; one more host is needed",
+            "s 4 voters could lose no more than 3 can; with one more host 5 would vote",
         ),
         (told(seen(3), busy), "s waits for its turn: removing h9 is under way"),
         (
@@ -160,7 +160,7 @@ fn a_learner_is_told_why_it_does_not_vote() {
             "remove 9: no host was asked to be this member",
         ),
         (told(seen(1), joins(lost(Lost::Gone))), "remove 9: the agent of the new member is gone"),
-        (told(seen(1), joins(lost(Lost::Leaving))), "remove 9: it asked to leave"),
+        (told(seen(1), joins(lost(Lost::Leaving))), "remove 9: it is to leave"),
         (
             told(seen(1), joins(lost(Lost::Silent))),
             "remove 9: the new member did not become ready in time",
@@ -182,7 +182,7 @@ fn a_learner_is_told_why_it_does_not_vote() {
 fn a_voter_is_told_why_it_stays() {
     let leaves = |s: &mut Observation, n: usize| s.voters[n].leaving = true;
     for (got, want) in [
-        (told(seen(3), |s| leaves(s, 2)), "remove 3: it asked to leave"),
+        (told(seen(3), |s| leaves(s, 2)), "remove 3: it is to leave"),
         (
             told(Observation { leader: 0, ..seen(3) }, |s| leaves(s, 2)),
             "h3 cannot leave yet: the voters have no leader at the moment",
@@ -213,7 +213,7 @@ fn a_voter_is_told_why_it_stays() {
                 leaves(s, 1);
                 leaves(s, 2);
             }),
-            "remove 2: it asked to leave\nh3 cannot leave yet: waits for its turn",
+            "remove 2: it is to leave\nh3 cannot leave yet: waits for its turn",
         ),
     ] {
         assert_eq!(got, want);

@@ -4,6 +4,7 @@
 
 use super::rules::victims;
 use super::{Action, Barred, Learner, Observation, Spare, Voter};
+use crate::ident::counted;
 
 /// Everybody who waits for something, with the reason.
 pub(super) fn held(seen: &Observation, action: Option<&Action>) -> Vec<(String, String)> {
@@ -32,9 +33,9 @@ pub(super) fn held(seen: &Observation, action: Option<&Action>) -> Vec<(String, 
 
 /// What keeps everybody from everything.
 fn nothing_goes(seen: &Observation) -> Option<String> {
-    let n = seen.voters.len();
     if !seen.has_quorum() {
-        return Some(format!("no quorum: {} of {n} voters answer", seen.up()));
+        let voters = counted(seen.voters.len(), "voter");
+        return Some(format!("no quorum: {} of {voters} answer", seen.up()));
     }
     if seen.leader == 0 {
         return Some("the voters have no leader at the moment".into());
@@ -54,7 +55,7 @@ fn of_spare(seen: &Observation, spare: &Spare) -> String {
     let replaces = seen.voters.iter().any(|v| v.dead || v.leaving);
     match seen.learners.first() {
         _ if n >= usize::from(seen.desired) && !replaces => {
-            format!("{n} of {} wanted voters serve already", seen.desired)
+            format!("{n} of {} serve already", counted(seen.desired.into(), "wanted voter"))
         }
         Some(learner) if n < seen.target() || replaces => {
             format!("waits for its turn: {} is joining", learner.host)
@@ -62,11 +63,18 @@ fn of_spare(seen: &Observation, spare: &Spare) -> String {
         _ if seen.strict && seen.up() < n => {
             "etcd's own check (--etcd-strict) adds nobody while a voter is down".into()
         }
-        _ if n >= seen.target() && !replaces => format!(
-            "{n} voters serve, and an even number would not be safer; one more host is needed"
-        ),
+        _ if n >= seen.target() && !replaces => odd_one(n, seen.desired.into()),
         _ => "waits for its turn: members are added one at a time".into(),
     }
+}
+
+/// A host that would make the number of voters even.
+fn odd_one(n: usize, desired: usize) -> String {
+    let gain = match desired > n + 1 {
+        true => format!("; with one more host {} would vote", n + 2),
+        false => String::new(),
+    };
+    format!("{} voters could lose no more than {n} can{gain}", n + 1)
 }
 
 fn of_barred(barred: &Barred) -> String {
@@ -161,7 +169,7 @@ fn cannot_go(seen: &Observation, voter: &Voter) -> Option<String> {
     }
     let least = seen.least();
     Some(match n <= least {
-        true => format!("there are to be at least {least} voters"),
+        true => format!("there are to be at least {}", counted(least, "voter")),
         false => "too few of the others answer".into(),
     })
 }

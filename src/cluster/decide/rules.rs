@@ -51,7 +51,7 @@ fn leaving(seen: &Observation) -> Option<Action> {
         return Some(promote);
     }
     if let Some(voter) = leavers.into_iter().find(|v| seen.can_remove(v)) {
-        return take_out(seen, voter, "it asked to leave");
+        return take_out(seen, voter, "it is to leave");
     }
     if seen.learners.is_empty() { add(seen) } else { promote_if_possible(seen) }
 }

@@ -66,7 +66,7 @@ fn three() -> Scene {
     status.cluster = Some(ClusterView {
         uuid: "7d2a6f0c-2a53-4c9b-9f6e-0f4a3f1f6f10".into(),
         leader: Some("h1".into()),
-        desired: 3,
+        desired: Some(3),
         quorum: true,
         note: None,
         members: (1..=3).map(member).collect(),

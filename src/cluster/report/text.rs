@@ -50,8 +50,11 @@ fn facts(out: &mut Lines, report: &Report, cluster: &Cluster) {
     let epoch = epoch.map(|n| format!(", recovered {n} time{}", if n == 1 { "" } else { "s" }));
     let epoch = epoch.unwrap_or_default();
     out.fact("cluster", &format!("{}{}{epoch}", cluster.uuid, founded.unwrap_or_default()));
-    let (up, voters, desired) = (cluster.up, cluster.voters, cluster.desired);
-    out.fact("voters", &format!("{up} of {voters} up, {desired} wanted"));
+    let wanted = match cluster.desired {
+        Some(n) => format!("{n} wanted"),
+        None => "how many are wanted is not known".to_owned(),
+    };
+    out.fact("voters", &format!("{} of {} up, {wanted}", cluster.up, cluster.voters));
     out.fact("safety", &safety(cluster));
     out.fact("leader", cluster.leader.as_deref().unwrap_or("none"));
     if let Some(decides) =

@@ -100,7 +100,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     let expected = identity.cluster_id?;
     let earlier = agent.status.borrow().cluster.clone().unwrap_or_default();
     let mut view = ClusterView { uuid: identity.cluster_uuid.clone()?, ..ClusterView::default() };
-    view.desired = if earlier.desired == 0 { agent.ideal } else { earlier.desired };
+    view.desired = earlier.desired;
     // An etcd that was started without a quorum answers only at its port for peers.
     let lonely = !earlier.quorum;
     let Some(members) = members(agent, expected, lonely).await else {
@@ -121,7 +121,7 @@ async fn look(agent: &Agent) -> Option<ClusterView> {
     {
         let size = lists.first().and_then(|l| l.first());
         if let Some(size) = size.and_then(|e| keys::read::<SizeRecord>(&e.value)) {
-            view.desired = size.n;
+            view.desired = Some(size.n);
         }
         let record = lists.get(1).and_then(|l| l.first());
         if let Some(record) = record.and_then(|e| keys::read::<ClusterRecord>(&e.value)) {

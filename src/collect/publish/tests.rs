@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::collect::record::Presence;
 use crate::collect::roster::Roster;
-use crate::collect::{Content, Export};
+use crate::collect::{Content, Export, Slot};
+use crate::ident::ResourceId;
 use crate::spec::Value;
 use crate::store::{Change, Entry, Snapshot};
 
@@ -14,7 +15,7 @@ fn me() -> HostName {
 }
 
 fn session(name: &str) -> Session {
-    Session { instance: "i".into(), run: "r".into(), session: name.into() }
+    Session { instance: "i".into(), run: "r".into(), session: name.into(), at: None }
 }
 
 fn published(name: &str, content: &str) -> Published {
@@ -324,6 +325,57 @@ fn told(commits: &[Vec<Change>]) -> [Vec<Vec<Change>>; 3] {
 
 fn slot_prefix(kind: &str) -> String {
     keys::slot_prefix(&Slot::new("default", kind))
+}
+
+fn awaiting(name: &str, content: &str) -> Published {
+    Published { awaits: Some(ResourceId::new("file", name)), ..published(name, content) }
+}
+
+#[test]
+fn what_is_not_ready_is_not_published_and_what_the_store_has_of_it_stays() {
+    let mut model = Model::default();
+    model.present("s");
+    let plan = model.publish(&[published("a", "1"), awaiting("b", "1")], "s", 9);
+    assert_eq!((plan.put, plan.exports), (1, 1));
+    assert_eq!(shown(&model.roster), set(&[published("a", "1")]));
+    let both = [published("a", "1"), published("b", "1")];
+    model.publish(&both, "s", 9);
+    // The agent starts anew, with another value of one of them.
+    let plan = model.publish(&[published("a", "1"), awaiting("b", "2")], "s", 9);
+    assert_eq!((plan.txns, plan.exports), (vec![], 2), "no event for anybody");
+    let plan = model.publish(&[published("a", "2"), awaiting("b", "2")], "s", 9);
+    assert_eq!((plan.put, plan.deleted), (1, 0));
+    assert_eq!(shown(&model.roster), set(&[published("a", "2"), published("b", "1")]));
+    model.publish(&[published("a", "2"), published("b", "2")], "s", 9);
+    assert_eq!(shown(&model.roster), set(&[published("a", "2"), published("b", "2")]));
+    assert_eq!(model.publish(&[awaiting("a", "2")], "s", 9).deleted, 1, "b is not wanted any more");
+}
+
+#[test]
+fn what_ended_with_an_earlier_session_is_not_brought_back_before_it_is_ready() {
+    let mut model = Model::default();
+    model.present("s");
+    let permanent = Published { life: Life::Permanent, ..published("p", "1") };
+    model.publish(&[published("a", "1"), permanent.clone()], "s", 9);
+    let waits = Published { awaits: Some(ResourceId::new("file", "p")), ..permanent.clone() };
+    let plan = model.publish(&[awaiting("a", "1"), waits], "t", 9);
+    assert_eq!((plan.deleted, plan.exports), (1, 1));
+    model.present("t");
+    assert_eq!(shown(&model.roster), set(&[permanent]));
+}
+
+#[test]
+fn a_large_body_that_stays_is_not_garbage() {
+    let mut model = Model::default();
+    model.present("s");
+    let large = "x".repeat(200_000);
+    let plan = model.publish(&[published("a", &large)], "s", 9);
+    assert!(!plan.bodies.is_empty());
+    let mut own = model.own();
+    let digest = own.records.values().find_map(|one| one.body.clone()).unwrap();
+    own.bodies.insert(digest, [0, 1].into());
+    let found = super::plan(&me(), &own, &[awaiting("a", "new")], &session("s"));
+    assert_eq!((found.garbage, found.txns), (vec![], vec![]));
 }
 
 fn by_name(roster: &Roster) -> Vec<(String, String)> {

@@ -7,9 +7,9 @@ use crate::collect::policy::{Judge, Policy, Ruling};
 use crate::collect::record::shown;
 use crate::kind::{self, FieldType};
 use crate::matching::{Me, Scope, Template, Vars, is_among};
-use crate::spec::{Program, ResourceSpec, Value};
+use crate::spec::{Program, ResourceSpec, Terms, Value};
 
-use super::Published;
+use super::{Published, Sealing};
 
 /// What `program` exports on the host `me`. Meta parameters are never published.
 pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
@@ -27,6 +27,7 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
                 labels: terms.labels.clone(),
                 to: terms.to.clone(),
                 life: terms.lifetime,
+                awaits: terms.when_ready.then(|| resource.id.clone()),
                 ..Published::plain(
                     &terms.channel,
                     resource.id.kind(),
@@ -43,12 +44,22 @@ pub fn wanted(program: &Program, me: &Me, policy: &Policy) -> Vec<Published> {
                     published.problem = Some(format!("XE01 {}: {why}", resource.id));
                 }
             }
-            if published.problem.is_none() {
-                published.problem = denied(&published, me, &judge);
+            let refusal = || denied(&published, me, &judge).or_else(|| missing(terms, &published));
+            published.problem = published.problem.clone().or_else(refusal);
+            if !terms.seal.is_empty() {
+                published.sealing = Sealing::Wanted(terms.seal.clone());
             }
             Some(published)
         })
         .collect()
+}
+
+/// Says so when there is nothing to seal where something should be sealed.
+fn missing(terms: &Terms, published: &Published) -> Option<String> {
+    let lacks = |field: &&String| !published.fields.contains_key(field);
+    let field = terms.seal.iter().find(lacks)?;
+    let id = shown(&format!("{}[{}]", published.kind, published.name));
+    Some(format!("XE06 {id}: `{field}` should be sealed and has no value"))
 }
 
 fn denied(published: &Published, me: &Me, judge: &Judge) -> Option<String> {

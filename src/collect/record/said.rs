@@ -18,6 +18,8 @@ pub struct Session {
     pub run: String,
     /// Ends with the presence; a process that is started in time continues it.
     pub session: String,
+    /// When it writes, in seconds since 1970 by its own clock; what is written then says so.
+    pub at: Option<u64>,
 }
 
 /// What a host says about its whole set of exports.

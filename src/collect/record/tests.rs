@@ -29,6 +29,7 @@ fn sample() -> Record {
         fields: fields.into_iter().collect(),
         labels: BTreeMap::new(),
         to: HostSelector::everybody(),
+        seal: None,
     }
 }
 
@@ -142,7 +143,7 @@ fn another_hosts_text_cannot_break_our_lines() {
 
 #[test]
 fn publishers_and_presences_survive_their_bytes() {
-    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into() };
+    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into(), at: None };
     let publisher =
         Publisher::new(&session, 4).with_sets(1, [("default/file".into(), "0".into())].into());
     assert_eq!(Publisher::decode(&publisher.encode()), Some(publisher));
@@ -163,7 +164,7 @@ proptest! {
     ) {
         let life = if permanent { Life::Permanent } else { Life::Session };
         let (session, fields) = ("s".into(), fields.into());
-        let record = Record { generation, session, life, fields, labels, to };
+        let record = Record { generation, session, life, fields, labels, to, seal: None };
         let decoded = decode("file", &encode("file", &record));
         prop_assert_eq!(decoded.content, Content::Fields(record.fields));
         prop_assert_eq!((decoded.labels, decoded.to), (record.labels, record.to));

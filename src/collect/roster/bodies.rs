@@ -41,7 +41,11 @@ impl Bodies {
         let wanted = self.wanting.as_ref().is_some_and(|wanting| (wanting.0)(&known.export));
         let fetched = self.fetched.get(&body.digest).filter(|_| wanted);
         known.waits = wanted && fetched.is_none();
-        let content = fetched.cloned().unwrap_or_else(|| body.unread());
+        let content = match (fetched.cloned(), &known.seal) {
+            (None, _) => body.unread(),
+            (Some(Content::Fields(fields)), Some(seal)) => seal.content(fields),
+            (Some(content), _) => content,
+        };
         if known.export.content != content {
             let mut export = Export::clone(&known.export);
             export.content = content;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Present;
 use crate::collect::publish::OwnRecord;
-use crate::collect::record::{Body, Life, Publisher};
+use crate::collect::record::{Body, Life, Publisher, Seal};
 use crate::collect::sets::Sum;
 use crate::collect::{Address, Export, Slot};
 use crate::store::LeaseId;
@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) digest: Option<String>,
     /// Where its fields stand, if not in the record.
     pub(super) body: Option<Body>,
+    /// What of it is sealed, and for whom.
+    pub(super) seal: Option<Seal>,
     /// They are wanted here and were not fetched yet.
     pub(super) waits: bool,
 }
@@ -233,7 +235,14 @@ impl Host {
 impl From<&Known> for OwnRecord {
     fn from(known: &Known) -> Self {
         let revision = known.export.revision;
-        let digest = known.digest.clone();
-        OwnRecord { generation: known.generation, life: known.life, digest, revision }
+        OwnRecord {
+            generation: known.generation,
+            life: known.life,
+            digest: known.digest.clone(),
+            revision,
+            sealed: known.seal.is_some(),
+            body: known.body.as_ref().map(|body| body.digest.clone()),
+            doubted: false,
+        }
     }
 }

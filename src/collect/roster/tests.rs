@@ -23,7 +23,7 @@ fn address(from: &str, name: &str) -> Address {
 fn record(from: &str, name: &str, generation: u64, life: Life) -> Entry {
     let fields = Fields::from([("n".to_owned(), Value::Int(generation as i64))]);
     let (labels, to) = (BTreeMap::new(), crate::spec::HostSelector::everybody());
-    let record = Record { generation, session: "s".into(), life, fields, labels, to };
+    let record = Record { generation, session: "s".into(), life, fields, labels, to, seal: None };
     entry(keys::record(&address(from, name)), record::encode("file", &record), 1)
 }
 
@@ -32,7 +32,8 @@ fn publisher(from: &str, session: &str, generation: u64) -> Entry {
 }
 
 fn publishing(session: &str, generation: u64) -> Vec<u8> {
-    let session = Session { instance: "i".into(), run: "r".into(), session: session.into() };
+    let session =
+        Session { instance: "i".into(), run: "r".into(), session: session.into(), at: None };
     Publisher::new(&session, generation).encode()
 }
 
@@ -256,7 +257,7 @@ proptest! {
 }
 
 fn summed(from: &str, generation: u64, names: &[&str]) -> Entry {
-    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into() };
+    let session = Session { instance: "i".into(), run: "r".into(), session: "s".into(), at: None };
     let mut sum = Sum::default();
     for name in names {
         let known = record(from, name, generation, Life::Session);

@@ -16,6 +16,16 @@ pub(super) enum Verdict {
     Held(Held),
 }
 
+impl Verdict {
+    /// The rule that takes the export.
+    pub(super) fn rule(&self) -> Option<usize> {
+        match self {
+            Verdict::Taken(at, _) | Verdict::Gathered(at) => Some(*at),
+            Verdict::Held(_) => None,
+        }
+    }
+}
+
 /// An export that a rule takes, unless another one stands against it.
 #[derive(Clone)]
 pub(super) struct Candidate {

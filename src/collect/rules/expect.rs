@@ -73,7 +73,7 @@ pub(super) fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -
 
 /// Whether the rule, as it is now, could have made this: it may have been another one of the same
 /// name, or have permitted more.
-fn permits(ready: &Ready, kind: &dyn Kind, one: &Collected) -> bool {
+pub(super) fn permits(ready: &Ready, kind: &dyn Kind, one: &Collected) -> bool {
     let rule = &ready.rule;
     let fits = match &rule.gather {
         Some(gather) => gather.id == one.id,

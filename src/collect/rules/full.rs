@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::fields::{build, check_fields, fence, leaves};
+use super::one::Seen;
 use super::{Candidate, One, Trace, consent, held};
 use crate::collect::record::shown;
 use crate::collect::{Code, Held};
@@ -151,6 +152,21 @@ impl Setting {
         })
     }
 
+    /// [`Setting::value`] where some of what templates see was sealed.
+    pub(super) fn value_of(
+        &self,
+        kind: &dyn Kind,
+        field: &str,
+        seen: &Seen,
+    ) -> Result<Value, (Code, String)> {
+        self.value(kind, field, seen.of(kind, field)).map_err(|(code, text)| {
+            match seen.hides(kind, field) && !self.is_literal() {
+                true => (code, format!("`{field}` has no value, and why is not told; held")),
+                false => (code, text),
+            }
+        })
+    }
+
     fn any(&self, vars: &Vars) -> Result<Value, TemplateError> {
         Ok(match self {
             Setting::Is(value) => value.clone(),
@@ -191,27 +207,27 @@ pub(super) fn take(
     consent::kind(&rule.rule, one).map_err(|why| refuse(address.id(), why))?;
     one.fields().map_err(|why| refuse(address.id(), why))?;
     // A rule that makes nothing of the export's data needs no copy of them.
-    let vars = match rule.name.is_none() && rule.set.is_empty() {
-        true => Vars::of_host(me),
-        false => Vars::of_export(&one.subject(), me),
+    let seen = match rule.name.is_none() && rule.set.is_empty() {
+        true => Seen { open: Vars::of_host(me), opened: None },
+        false => one.seen(me),
     };
     let id = match &rule.name {
         None => address.id(),
         Some(name) => {
             let name = name
-                .text(&vars)
+                .text(&seen.open)
                 .map_err(|error| refuse(address.id(), (Code::Xc05, format!("{error}; held"))))?;
             ResourceId::new(address.kind.as_str(), name)
         }
     };
-    make(rule, one, &id, &vars, trace).map_err(|why| refuse(id, why))
+    make(rule, one, &id, &seen, trace).map_err(|why| refuse(id, why))
 }
 
 fn make(
     rule: &Ready,
     one: &One<'_>,
     id: &ResourceId,
-    vars: &Vars,
+    seen: &Seen,
     trace: &mut Trace,
 ) -> Result<Candidate, (Code, String)> {
     let (kind, said) = (one.kind, &rule.rule);
@@ -223,8 +239,11 @@ fn make(
     // What the exporter had a word in, for the consents.
     let mut given = fields.clone();
     for (field, setting) in &rule.set {
-        let value = setting.value(kind, field, vars)?;
-        tell_set(trace, field, fields.get(field), &value);
+        let value = setting.value_of(kind, field, seen)?;
+        match seen.hides(kind, field) {
+            true => trace.say("set", format!("{field}: not told, since fields are sealed")),
+            false => tell_set(trace, field, fields.get(field), &value),
+        }
         match setting.is_literal() {
             true => drop(given.remove(field)),
             false => drop(given.insert(field.clone(), value.clone())),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::fields::{build, check_fields};
 use super::full::{Ready, Setting};
+use super::one::{Seen, opened};
 use super::{Candidate, Rules, consent, subject};
-use crate::collect::{Code, Content, Export, Held};
+use crate::collect::{Code, Export, Held};
 use crate::ident::{HostName, ResourceId};
 use crate::kind::{Kind, Power};
 use crate::matching::{Subject, Vars};
@@ -87,26 +88,10 @@ fn make(
         return Err((Code::Xc12, "unknown kind; ignored".to_owned()));
     };
     consents(rules, rule, kind, exports)?;
-    let none = Fields::new();
-    let subjects: Vec<Subject<'_>> = exports
-        .iter()
-        .map(|one| Subject {
-            name: &one.address.name,
-            kind: &one.address.kind,
-            host: &one.address.from,
-            channel: &one.address.channel,
-            labels: &one.labels,
-            host_labels: rules.labels_of(&one.address.from),
-            fields: match &one.content {
-                Content::Fields(fields) => fields,
-                _ => &none,
-            },
-        })
-        .collect();
-    let vars = Vars::of_all(&subjects, rules.site.me);
+    let seen = seen(rules, exports);
     let (mut fields, mut given) = (Fields::new(), Fields::new());
     for (field, setting) in settings {
-        let value = setting.value(kind, field, &vars)?;
+        let value = setting.value_of(kind, field, &seen)?;
         if !setting.is_literal() {
             given.insert(field.clone(), value.clone());
         }
@@ -117,4 +102,34 @@ fn make(
     rule.contains(kind, id, &fields)?;
     let target = build(kind, id, &fields)?;
     Ok((fields, target))
+}
+
+/// What templates see of all these exports, once without and once with what was sealed.
+fn seen(rules: &Rules<'_>, exports: &[&Export]) -> Seen {
+    let (none, me) = (Fields::new(), rules.site.me);
+    let open: Vec<Subject<'_>> = exports
+        .iter()
+        .map(|one| Subject {
+            name: &one.address.name,
+            kind: &one.address.kind,
+            host: &one.address.from,
+            channel: &one.address.channel,
+            labels: &one.labels,
+            host_labels: rules.labels_of(&one.address.from),
+            fields: one.content.open().unwrap_or(&none),
+        })
+        .collect();
+    let secret: Vec<Option<Fields>> =
+        exports.iter().map(|one| opened(one, me).ok().flatten()).collect();
+    let all = open.iter().zip(&secret).map(|(subject, secret)| Subject {
+        fields: secret.as_ref().unwrap_or(subject.fields),
+        ..*subject
+    });
+    Seen {
+        open: Vars::of_all(&open, me),
+        opened: secret.iter().any(Option::is_some).then(|| {
+            let all: Vec<Subject<'_>> = all.collect();
+            Vars::of_all(&all, me)
+        }),
+    }
 }

@@ -21,6 +21,8 @@ struct Last {
     under: Option<Under>,
     said: Vec<(Arc<Export>, Arc<[Verdict]>)>,
     judged: usize,
+    /// How often the circumstances were other ones.
+    epoch: u64,
 }
 
 /// All that a judgement depends on beside the export.
@@ -64,7 +66,8 @@ impl Judgements {
     ) -> Vec<Arc<[Verdict]>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !last.under.as_ref().is_some_and(|under| under.is(site, rules)) {
-            *last = Last { under: Some(Under::of(site, rules)), ..Last::default() };
+            let epoch = last.epoch + 1;
+            *last = Last { under: Some(Under::of(site, rules)), epoch, ..Last::default() };
         }
         let mut known = std::mem::take(&mut last.said).into_iter().peekable();
         let mut judged = 0;
@@ -85,6 +88,11 @@ impl Judgements {
         let verdicts = said.iter().map(|(_, verdicts)| Arc::clone(verdicts)).collect();
         (last.said, last.judged) = (said, judged);
         verdicts
+    }
+
+    /// Another number whenever exports were judged under other circumstances than before.
+    pub(super) fn epoch(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
     /// How many exports were judged in the last run.

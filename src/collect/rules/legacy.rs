@@ -11,6 +11,7 @@ use crate::collect::record::shown;
 use crate::collect::{Code, Held};
 use crate::kind::Power;
 use crate::kind::file::result_path;
+use crate::spec::rule::Consent;
 use crate::spec::{CollectRule, Value};
 
 /// What all legacy rules of one kind come to.
@@ -77,16 +78,22 @@ pub(super) fn take(rule: &Merged<'_>, one: &One<'_>) -> Result<Candidate, Held> 
     make(rule, one).map_err(|(code, text)| held(address.id(), &address.from, code, &text, ""))
 }
 
+/// What a rule would have to consent to; this form of rules has no word for it.
+fn cannot_allow(what: &str, consent: Consent) -> (Code, String) {
+    let word = consent.as_str();
+    let text = format!("{what} needs allow: [{word}], which only a full rule can say; refused");
+    (Code::Xc06, text)
+}
+
 fn make(rule: &Merged<'_>, one: &One<'_>) -> Result<Candidate, (Code, String)> {
     let (kind, address) = (one.kind, &one.export.address);
     if kind.power() == Power::Powerful {
-        return Err((Code::Xc06, "powerful kind in a legacy rule; refused".to_owned()));
+        return Err(cannot_allow(kind.name(), Consent::Power));
     }
     let fields = one.fields()?;
     check_fields(kind, fields)?;
-    if let Some((_, what)) = consent::needs(kind.name(), fields, fields).into_iter().next() {
-        let what = what.trim_end_matches(';');
-        return Err((Code::Xc06, format!("{what}; refused in a legacy rule")));
+    if let Some((word, what)) = consent::needs(kind.name(), fields, fields).into_iter().next() {
+        return Err(cannot_allow(&what, word));
     }
     let (id, mut fields) = (address.id(), fields.clone());
     if let (Some(pattern), "file") = (rule.pattern, kind.name()) {

@@ -10,6 +10,7 @@ use crate::kind::file::result_path;
 use crate::spec::{HostSelector, Value};
 use crate::yaml;
 
+mod coming;
 mod conflicts;
 mod exporting;
 mod order;

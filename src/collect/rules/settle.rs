@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::judged::Judgements;
 use super::shrinking::Shrinking;
+use super::waiting::Waiting;
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
@@ -52,6 +53,7 @@ pub struct Local {
     managed: OnceLock<Managed>,
     pub(super) judgements: Judgements,
     pub(super) shrinking: Shrinking,
+    pub(super) waiting: Waiting,
 }
 
 /// The resources of the local graph, and where they work.
@@ -67,13 +69,33 @@ impl Local {
     }
 
     /// It is this time now, counted from any moment: rules that hold a set do so for a while.
-    pub fn at(&self, now: Duration) {
+    /// `complete` says that all exports are known that the rules want.
+    pub fn at(&self, now: Duration, complete: bool) {
         self.shrinking.at(now);
+        self.waiting.at(now, complete);
     }
 
     /// When the first rule ceases to hold its last set: the exports have to be looked at then.
     pub fn next_look(&self) -> Option<Duration> {
-        self.shrinking.next()
+        self.shrinking.next().into_iter().chain(self.waiting.next()).min()
+    }
+
+    /// Something that changed is not taken yet, since its rule waits for more.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.next().is_some()
+    }
+
+    /// Whether a resource of this host has this identity or works in this place.
+    pub(super) fn manages(
+        &self,
+        kinds: Kinds,
+        program: &Program,
+        id: &ResourceId,
+        target: Option<&PathBuf>,
+    ) -> bool {
+        let managed = self.of(kinds, program);
+        managed.fields.contains_key(id)
+            || target.is_some_and(|path| managed.targets.contains_key(path))
     }
 
     /// A person takes the next set of this rule as it is; false when the rule holds none.
@@ -191,6 +213,7 @@ fn winner(kept: &Candidate, group: &[Candidate]) -> Winner {
             from,
             rule: kept.rule.as_ref().map(|rule| Arc::clone(&rule.id)),
             within: kept.within.clone(),
+            gone: false,
         },
         target: kept.target.clone(),
     }

@@ -226,7 +226,10 @@ fn powerful_kinds_are_refused_even_our_own() {
     for from in ["h1", "lb1"] {
         let collection =
             collect(&[exec(from), export("h1", "/tmp/x", &[])], &[plain("exec"), plain("file")]);
-        let wanted = format!("XC06 exec[x] from {from}: powerful kind in a legacy rule; refused");
+        let wanted = format!(
+            "XC06 exec[x] from {from}: exec needs allow: [power], which only a full rule can say; \
+             refused"
+        );
         assert_eq!(collection.messages, [wanted], "A15");
         assert_eq!(ids(&collection), ["file[/tmp/x]"]);
     }
@@ -445,9 +448,10 @@ fn c7_a_legacy_rule_takes_nothing_that_reads_or_removes_files_of_this_host() {
     assert_eq!(
         collection.messages,
         [
-            "XC06 file[/x/d/] from h1: recurse \
-         may remove files of this host; refused in a legacy rule",
-            "XC06 file[/x/f] from h1: source reads files of this host; refused in a legacy rule",
+            "XC06 file[/x/d/] from h1: recurse may remove files of this host; \
+             needs allow: [remove], which only a full rule can say; refused",
+            "XC06 file[/x/f] from h1: source reads files of this host; \
+             needs allow: [local-source], which only a full rule can say; refused",
         ]
     );
 }

@@ -169,21 +169,29 @@ impl Model {
 
     /// Nothing is pending or runs, and nobody has a last attempt ahead.
     pub(super) fn is_quiet(&self) -> bool {
-        let busy = |state: &State| matches!(state, State::Pending | State::Running);
+        let busy = |(id, state): (&ResourceId, State)| {
+            matches!(state, State::Pending | State::Running) && !self.lives[id].only_looks()
+        };
         let awaited = self.lives.values().any(Life::is_awaited);
-        let over = self.flights.is_empty() && !awaited;
+        let here = |flight: &super::model::Flight| {
+            self.lives.get(&flight.vertex.resource).is_some_and(|life| life.vertex == flight.vertex)
+        };
+        let over = self.flights.iter().all(here) && !awaited;
         let due = self.graph.is_some() && self.complete;
-        due && over && !self.states().values().any(busy)
+        due && over && !self.states().into_iter().any(busy)
     }
 
     pub(super) fn judge_time(&mut self, said: &[bool]) -> Finding {
         let before = self.converged;
         let mut due = None;
         if !self.stopping {
-            let since = self.is_quiet().then(|| self.quiet_since.unwrap_or(self.now));
+            let disturbed = std::mem::take(&mut self.disturbed);
+            let since = self.quiet_since.filter(|_| !disturbed);
+            let since = self.is_quiet().then(|| since.unwrap_or(self.now));
             self.quiet_since = since;
             due = since.map(|since| since.after(HOLD));
-            self.converged = due.is_some_and(|due| before || self.now >= due);
+            let still = before && !disturbed;
+            self.converged = due.is_some_and(|due| still || self.now >= due);
             due = due.filter(|_| !self.converged);
         }
         let next = self.next_time().into_iter().chain(due).min();

@@ -243,6 +243,35 @@ fn who_polls_looks_at_once_and_then_every_so_often() {
     assert_eq!(world.said(), "run:a");
 }
 
+#[test]
+fn to_look_every_so_often_is_no_work_that_convergence_waits_for() {
+    let mut world = World::new();
+    world.graph("a@poll/500 b a>b");
+    world.unchanged("a");
+    world.unchanged("b");
+    world.pass(500);
+    assert_eq!(world.said(), "watch:a watch:b run:a run:b run:a");
+    assert!(world.engine.is_quiescent(), "it only looks");
+    world.unchanged("a");
+    world.pass(500);
+    assert!(world.engine.is_converged(), "after a second, though it looks twice in it");
+    world.changed("a");
+    assert!(!world.engine.is_converged(), "it found something to do");
+    world.pass(500);
+    world.unchanged("a");
+    world.pass(500);
+    assert!(world.engine.is_converged());
+    world.touch("a");
+    assert!(!world.engine.is_quiescent(), "what happens during a look is work");
+    world.unchanged("a");
+    world.unchanged("a");
+    world.pass(1_000);
+    assert!(world.engine.is_converged());
+    world.fails("a");
+    world.pass(500);
+    assert!(!world.engine.is_quiescent() || world.runs.is_empty(), "who failed does not only look");
+}
+
 /// Found as schedule 27697: two of them took turns and were never quiet.
 #[test]
 fn to_look_every_so_often_gives_no_attempts_back() {

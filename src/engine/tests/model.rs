@@ -104,6 +104,8 @@ pub(super) struct Life {
     echo: bool,
     echoed: bool,
     pub(super) poll: Option<Timestamp>,
+    /// All that it is to run for is that it looks every so often, and all was right.
+    looks: bool,
     used: u32,
     pub(super) retry_at: Option<Timestamp>,
     pub(super) sent: Fields,
@@ -135,6 +137,7 @@ impl Life {
     fn prompt(&mut self, clock: u64) {
         self.reason = clock;
         self.stirred = None;
+        self.looks = false;
         self.retry_at = None;
         if matches!(self.last, Some(Err(_))) {
             self.used = 0;
@@ -153,6 +156,7 @@ impl Life {
     /// An event, from the watch or from the clock.
     fn stir(&mut self, clock: u64, now: Timestamp) {
         self.touched = clock;
+        self.looks = false;
         self.tick |= ticks(&self.spec);
         if self.tokens.is_none() {
             return self.hear(clock);
@@ -169,12 +173,13 @@ impl Life {
     }
 
     fn admit(&mut self, clock: u64, now: Timestamp) {
+        let looks = self.looks;
         let Some(tokens) = &mut self.tokens else { return };
         let echo = std::mem::take(&mut self.echo);
         match if echo { Ok(()) } else { tokens.take(now) } {
             Ok(()) => {
                 self.hear(clock);
-                self.echoed = echo;
+                (self.echoed, self.looks) = (echo, looks);
             }
             Err(next) => self.stirred = Some(Some(next)),
         }
@@ -205,6 +210,11 @@ impl Life {
         }
     }
 
+    /// It runs, or is to run, only to look.
+    pub(super) fn only_looks(&self) -> bool {
+        self.looks
+    }
+
     /// The next attempt is waited for.
     pub(super) fn is_awaited(&self) -> bool {
         self.retry_at.is_some() && self.meta().retry != Retry::Forever
@@ -229,6 +239,8 @@ pub(super) struct Model {
     hurried: bool,
     pub(super) stops: usize,
     pub(super) converged: bool,
+    /// One that only looked has done something.
+    pub(super) disturbed: bool,
     pub(super) quiet_since: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
 }
@@ -258,6 +270,7 @@ impl Model {
             hurried: false,
             stops: 0,
             converged: false,
+            disturbed: false,
             quiet_since: None,
             wake: None,
         }
@@ -346,13 +359,16 @@ impl Model {
     fn come_due(&mut self, due: &mut Due) {
         self.wake = None;
         let (clock, now) = (self.clock, self.now);
+        let well = |state: &State| matches!(state, State::Ok | State::WouldChange);
+        let states = self.states().into_iter().filter(|(_, state)| well(state));
+        let well: BTreeSet<ResourceId> = states.map(|(id, _)| id.clone()).collect();
         for flight in &mut self.flights {
             if !flight.cancelled && flight.deadline.is_some_and(|at| at <= now) {
                 (flight.cancelled, flight.late) = (true, true);
                 due.cancel.insert((flight.vertex.clone(), flight.run));
             }
         }
-        for life in self.lives.values_mut() {
+        for (id, life) in &mut self.lives {
             if !life.is_running() && life.stirred.is_some() {
                 life.admit(clock, now);
             }
@@ -365,7 +381,9 @@ impl Model {
                 && at <= now
             {
                 life.poll = Some(if at.after(every) <= now { now } else { at }.after(every));
+                let rests = well.contains(id) && !life.is_dirty() && life.stirred.is_none();
                 life.stir(clock, now);
+                life.looks = rests;
             }
         }
     }
@@ -422,6 +440,7 @@ impl Model {
             stirred: None,
             echo: false,
             echoed: false,
+            looks: false,
             poll: spec.meta.poll.map(|every| self.now.after(every)),
             used: 0,
             retry_at: None,
@@ -464,6 +483,10 @@ impl Model {
         let Some(life) = self.life(vertex) else { return };
         let Some(ended) = life.running.take_if(|running| running.run == run) else { return };
         life.checked = ended.started;
+        let as_before = matches!(result, Ok(Outcome::Unchanged | Outcome::WouldChange(_)));
+        let disturbs = std::mem::take(&mut life.looks) && (late || !as_before);
+        self.disturbed |= disturbs;
+        let Some(life) = self.life(vertex) else { return };
         let in_vain = matches!(result, Ok(Outcome::Unchanged));
         if let (true, Some(tokens)) = (ended.echo && !in_vain, &mut life.tokens) {
             tokens.owe(now);

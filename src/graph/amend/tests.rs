@@ -128,7 +128,7 @@ fn collected(name: &str, content: &str, from: &[&str]) -> Collected {
     let from = from.iter().map(|host| HostName::parse(host).expect("a host name")).collect();
     let fields = fields(&[("content", content)]);
     let (id, meta) = (ResourceId::new("file", name), Arc::default());
-    Collected { id, fields, meta, from, rule: None, within: None }
+    Collected { id, fields, meta, from, rule: None, within: None, gone: false }
 }
 
 #[test]

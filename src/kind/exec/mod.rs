@@ -211,7 +211,7 @@ async fn on_note<T: Send + 'static>(
 #[async_trait]
 impl Resource for Exec {
     fn watches(&self) -> Vec<Watch> {
-        let path = |path: &PathBuf, children| Watch::Path { path: path.clone(), children };
+        let path = |path: &PathBuf, children| Watch::Path { path: path.as_path().into(), children };
         let alone = self.creates.iter().chain(&self.mtimes).map(|one| path(one, false));
         let files = self.watch_files.iter().map(|one| path(one, true));
         alone.chain(files).chain(self.watch.clone().map(Watch::Command)).collect()

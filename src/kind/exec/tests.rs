@@ -186,7 +186,7 @@ async fn what_it_creates_is_watched_and_made_once() {
     let path = dir.path().join("made");
     let cmd = format!("touch {}", path.display());
     let exec = build("exec", &cmd, &[("creates", path.to_str().unwrap())]).unwrap();
-    assert_eq!(exec.watches(), [Watch::Path { path: path.clone(), children: false }]);
+    assert_eq!(exec.watches(), [Watch::Path { path: path.as_path().into(), children: false }]);
     changed(exec.run(&context()).await);
     assert_eq!(exec.run(&context()).await, Ok(Outcome::Unchanged));
     fs::remove_file(path).unwrap();
@@ -509,7 +509,8 @@ fn it_watches_files_and_a_command() {
         ("env", Value::Map([("A".to_owned(), text("b"))].into())),
     ];
     let watches = build_values("exec", "true", &fields).unwrap().watches();
-    let path = |path: &str, children| Watch::Path { path: path.into(), children };
+    let path =
+        |path: &str, children| Watch::Path { path: std::path::Path::new(path).into(), children };
     let [first, second, Watch::Command(line)] = watches.as_slice() else { panic!("{watches:?}") };
     assert_eq!([first, second], [&path("/m", false), &path("/w", true)]);
     assert_eq!(line.to_string(), "tail -f /x");

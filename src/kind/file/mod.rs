@@ -17,7 +17,7 @@ mod plan;
 pub(super) mod root;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use super::{
     Context, FieldDef, FieldError, FieldType, Hints, Kind, Outcome, Power, Resource, Watch,
 };
 use crate::ident::ResourceId;
-use crate::spec::Fields;
+use crate::spec::{Fields, Value};
 
 pub use path::{clean, result_path};
 use plan::{Body, Wanted};
@@ -117,6 +117,10 @@ impl Kind for FileKind {
         FIELDS
     }
 
+    fn sealable(&self) -> &'static [&'static str] {
+        &["content"]
+    }
+
     fn places(&self) -> &'static [&'static str] {
         &["path", "dirname", "basename"]
     }
@@ -125,46 +129,56 @@ impl Kind for FileKind {
         Power::Content
     }
 
+    /// What is no longer exported is removed: a directory only when it is empty.
+    fn inverse(&self, fields: &Fields) -> Option<Fields> {
+        let places = ["path", "dirname", "basename"];
+        let mut inverse = fields.clone();
+        inverse.retain(|name, _| places.contains(&name));
+        inverse.insert("state", Value::Str("absent".to_owned()));
+        Some(inverse)
+    }
+
     fn build(
         &self,
         id: &ResourceId,
         fields: &Fields,
     ) -> Result<Arc<dyn Resource>, Vec<FieldError>> {
         let (path, wanted) = check::wanted(id, fields)?;
-        Ok(Arc::new(File { path, wanted }))
+        Ok(Arc::new(File { path: path.into(), wanted }))
     }
 }
 
 #[derive(Debug)]
 struct File {
     /// Clean and absolute, without a trailing slash.
-    path: PathBuf,
+    path: Arc<Path>,
     wanted: Wanted,
 }
 
 #[async_trait]
 impl Resource for File {
     fn watches(&self) -> Vec<Watch> {
-        let entry = |path: &PathBuf| Watch::Path { path: path.clone(), children: false };
+        let entry = |path: Arc<Path>| Watch::Path { path, children: false };
         match &self.wanted.body {
-            Body::Any | Body::Content(_) | Body::Link(_) => vec![entry(&self.path)],
-            Body::Copy(source) => vec![entry(&self.path), entry(source)],
+            Body::Any | Body::Content(_) | Body::Link(_) => vec![entry(self.path.clone())],
+            Body::Copy(source) => vec![entry(self.path.clone()), entry(source.as_path().into())],
             Body::Fragments(fragments) => {
                 let parts = fragments.iter().map(|fragment| Watch::Path {
-                    path: fragment.path.clone(),
+                    path: fragment.path.as_path().into(),
                     children: fragment.directory,
                 });
-                [entry(&self.path)].into_iter().chain(parts).collect()
+                [entry(self.path.clone())].into_iter().chain(parts).collect()
             }
             Body::Tree { source, .. } => {
-                [&self.path].into_iter().chain(source).cloned().map(Watch::Tree).collect()
+                let source = source.iter().map(|source| source.as_path().into());
+                [self.path.clone()].into_iter().chain(source).map(Watch::Tree).collect()
             }
         }
     }
 
     fn hints(&self) -> Hints {
         let makes = self.wanted.directory && self.wanted.makes();
-        Hints { path: Some(self.path.clone()), directory: makes }
+        Hints { path: Some(self.path.to_path_buf()), directory: makes }
     }
 
     fn blocks(&self) -> bool {

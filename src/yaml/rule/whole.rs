@@ -6,7 +6,7 @@ use super::Reader;
 use crate::kind::{Kind, Power};
 use crate::matching::{check_hosts, literal_prefix};
 use crate::spec::rule::{Consent, Gone};
-use crate::spec::{FullRule, Value};
+use crate::spec::{Fields, FullRule, Value};
 use crate::yaml::node::Entry;
 use crate::yaml::select;
 
@@ -24,7 +24,7 @@ impl Reader<'_> {
         if rule.into.is_some() && rule.set.contains_key("path") {
             self.say(rule.span, "`into` and `set.path` together; keep one");
         }
-        if (rule.gone == Gone::Freeze || has("expect")) && !has("rule") {
+        if (rule.gone != Gone::Forget || has("expect") || has("wait")) && !has("rule") {
             let text = "what it made is kept under its name; give it one: `rule: NAME`";
             self.say(rule.span, text);
         }
@@ -41,6 +41,9 @@ impl Reader<'_> {
             Some(name) => self.kinds.iter().copied().filter(|kind| kind.name() == name).collect(),
             None => self.of.clone(),
         };
+        if rule.gone == Gone::Remove {
+            self.removes(rule, &made);
+        }
         let set = rule.gather.as_ref().map_or(&rule.set, |gather| &gather.fields);
         for kind in made {
             if kind.power() == Power::Powerful {
@@ -58,6 +61,22 @@ impl Reader<'_> {
             if !kind.places().is_empty() && !placed && !into && !has("within") {
                 self.say(rule.span, format!("{} needs within, into or set.path", kind.name()));
             }
+        }
+    }
+
+    /// What a rule needs that removes what is no longer exported.
+    fn removes(&mut self, rule: &FullRule, made: &[&dyn Kind]) {
+        if !rule.allow.contains(&Consent::Remove) {
+            self.say(rule.span, "`gone: remove` needs allow: [remove]");
+        }
+        if rule.gather.is_some() {
+            self.say(rule.span, "`gone: remove` does nothing in a rule that gathers");
+        }
+        for kind in made.iter().filter(|kind| kind.inverse(&Fields::new()).is_none()) {
+            let able = self.kinds.iter().filter(|kind| kind.inverse(&Fields::new()).is_some());
+            let able: Vec<&str> = able.map(|kind| kind.name()).collect();
+            let text = format!("nothing undoes {}; `gone: remove` is for", kind.name());
+            self.say(rule.span, format!("{text} {}", able.join(", ")));
         }
     }
 }

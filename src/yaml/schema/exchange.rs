@@ -75,14 +75,28 @@ pub(super) fn term(key: &str) -> Value {
         "labels" => json!({"$ref": "#/$defs/map", "description": "labels for the rules of others"}),
         "set" => reference("set", "fields of the published copy; texts are templates"),
         "only" => reference("texts", "the fields that are published; all without it"),
+        "seal" => reference("texts", "fields that only the hosts in `to` can read, each by name"),
         "lifetime" => json!({"type": ["string", "null"],
             "pattern": "^(session|permanent|[0-9]+[smhd])$",
             "description": "as long as its host is present, until it is withdrawn, or so long \
                 after its host was present, for instance 10m"}),
-        "when" => json!({"enum": ["declared", null],
-            "description": "when it is published: as soon as it is declared"}),
+        "when" => json!({"enum": ["ready", "declared", null],
+            "description": "when it is published: once what comes before it here is done, or as \
+                soon as it is declared"}),
         _ => Value::Null,
     }
+}
+
+fn wait() -> Value {
+    let one = |key: &str| {
+        let doc = match key {
+            "quiet" => "it is taken when nothing has changed for so long, for instance 300ms",
+            _ => "and at the latest so long after the first change; ten times `quiet` when absent",
+        };
+        json!({"type": "string", "pattern": "^[0-9]+(ms|[smhd])$", "description": doc})
+    };
+    json!({"anyOf": [{"type": "null"}, object(&["max", "quiet"], one, &["quiet"])],
+        "description": "when what changes is taken; at once when absent"})
 }
 
 fn rule_key(key: &str) -> Value {
@@ -121,7 +135,7 @@ fn rule_key(key: &str) -> Value {
         "conflict" => json!({"description": "who wins when exporters differ",
             "anyOf": [{"enum": ["hold", "newest", null]},
                 object(&["prefer"], |_| reference("texts", "hosts, best first"), &["prefer"])]}),
-        "gone" => json!({"enum": ["forget", "freeze", null],
+        "gone" => json!({"enum": ["forget", "freeze", "remove", null],
             "description": "what becomes of what is no longer exported"}),
         "expect" => {
             let one = |key: &str| match key {
@@ -135,6 +149,7 @@ fn rule_key(key: &str) -> Value {
                 object(&["hold", "max", "max_drop", "min"], one, &[])],
                 "description": "how many exports there should be; otherwise the last set stays"})
         }
+        "wait" => wait(),
         "after" => reference("texts", "KIND[NAME] or rule:ID that run before what it makes"),
         "before" => reference("texts", "KIND[NAME] or rule:ID that run after what it makes"),
         "notify" => reference("texts", "as `before`, and they are refreshed by its changes"),

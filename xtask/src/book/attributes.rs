@@ -4,7 +4,7 @@
 use super::problem::{At, Problem};
 
 /// Every attribute, for hints.
-pub(crate) const KNOWN: [&str; 25] = [
+pub(crate) const KNOWN: [&str; 26] = [
     "node",
     "host",
     "id",
@@ -27,6 +27,7 @@ pub(crate) const KNOWN: [&str; 25] = [
     "schema",
     "graph",
     "timeline",
+    "provenance",
     "capture",
     "tty",
     "caption",

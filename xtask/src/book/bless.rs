@@ -32,6 +32,10 @@ pub(crate) fn edits(chapter: &Chapter, seen: &BTreeMap<usize, Seen>) -> Vec<Edit
             continue;
         };
         for (step, got) in console.steps.iter().zip(&seen.steps) {
+            // What came with another exit code is nothing to write down.
+            if step.exit.is_some_and(|exit| exit != got.exit) {
+                break;
+            }
             let silent = block.hide && step.expected.is_empty();
             if silent || fits(console, step, &got.lines) {
                 continue;

@@ -79,6 +79,8 @@ pub(crate) enum Action {
         /// Text under it.
         caption: String,
     },
+    /// Says when and with what the book was recorded; runs nothing.
+    Provenance,
     /// Shown, not run, and why.
     NotRun(String),
 }
@@ -144,9 +146,14 @@ pub(crate) enum Mode {
 pub(crate) enum Stderr {
     /// In one with the first, in the order written.
     Join,
+    /// After the first, under a line of its own: [`SECOND`].
+    Split,
     /// Thrown away.
     Drop,
 }
+
+/// The line above what went to the second stream, where a block shows them apart.
+pub(crate) const SECOND: &str = "stderr:";
 
 /// One command with its expected output.
 #[derive(Clone, Debug, PartialEq, Eq)]

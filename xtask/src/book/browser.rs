@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 use anyhow::Context as _;
 use regex::Regex;
 
+use super::block::Action;
 use super::library::{Library, Page};
+use super::made::Made;
 use super::record::BlockRecord;
 use crate::paths::Exit;
 
@@ -22,16 +24,65 @@ pub(crate) fn check(library: &Library, out: &Path) -> anyhow::Result<Vec<String>
     let program = program()?;
     let mut wrong = Vec::new();
     let mut blocks = 0;
-    for page in library.pages()? {
+    let pages = library.pages()?;
+    for page in &pages {
         let name = page.path.replace(".md", ".html");
-        let seen = open(&program, &out.join(&name))?;
+        let seen = open(&program, &format!("file://{}", out.join(&name).display()))?;
         let records = library.record(&page.chapter.name)?.blocks;
         blocks += records.len();
-        wrong
-            .extend(faults(&page, &records, &seen).into_iter().map(|one| format!("{name}: {one}")));
+        wrong.extend(faults(page, &records, &seen).into_iter().map(|one| format!("{name}: {one}")));
     }
-    println!("browser {blocks} recorded blocks are on their pages as recorded");
+    let (mut texts, mut shown) = (String::new(), Vec::new());
+    for page in &pages {
+        texts.push_str(&page.chapter.source.text());
+        let records = library.record(&page.chapter.name)?.blocks;
+        shown.extend(records.into_iter().map(|record| (page, record)));
+    }
+    let found = match only_recorded(&texts, &shown) {
+        Some((word, page)) => {
+            let seen =
+                open(&program, &format!("file://{}/index.html?search={word}", out.display()))?;
+            let name = page.path.replace(".md", ".html");
+            wrong.extend((!finds(&seen.dom, &name)).then(|| {
+                format!("index.html: a search for `{word}` does not find {name}, which shows it")
+            }));
+            format!("a search for `{word}`, which only an output has, finds {name}")
+        }
+        None => "no word is in outputs alone, so the search was not tried".to_owned(),
+    };
+    if wrong.is_empty() {
+        println!("browser {blocks} recorded blocks are on their pages as recorded; {found}");
+    }
     Ok(wrong)
+}
+
+/// A word that stands in one recorded output and in no chapter's text, where a wildcard covers it.
+fn only_recorded<'a>(texts: &str, shown: &[(&'a Page, BlockRecord)]) -> Option<(String, &'a Page)> {
+    static WORD: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new("^[a-z]{6,20}$").expect("a valid pattern"));
+    let texts = texts.to_lowercase();
+    let mut words: Vec<(&str, &Page)> = Vec::new();
+    for (page, record) in shown {
+        let text = page.chapter.blocks.iter().any(|block| {
+            let shown = block.id.as_ref() == Some(&record.id) && !block.hide;
+            let made = matches!(&block.action, Action::Made { made: Made::Fields(_), .. });
+            shown && (made || matches!(block.action, Action::Console(_)))
+        });
+        let lines = record.steps.iter().flat_map(|step| &step.lines).filter(|_| text);
+        let all = lines.flat_map(|line| line.split_whitespace());
+        words.extend(all.filter(|word| WORD.is_match(word)).map(|word| (word, *page)));
+    }
+    let alone = |(word, page): &&(&str, &Page)| {
+        let same = |(other, at): &(&str, &Page)| other != word || at.path == page.path;
+        !texts.contains(word) && words.iter().all(same)
+    };
+    words.iter().find(alone).map(|(word, page)| ((*word).to_owned(), *page))
+}
+
+/// Whether a page is among the results that a search shows.
+fn finds(dom: &str, page: &str) -> bool {
+    // No other link has the words to mark on the page that it leads to.
+    dom.contains(&format!("{page}?highlight="))
 }
 
 fn program() -> anyhow::Result<PathBuf> {
@@ -55,7 +106,7 @@ struct Seen {
     requests: Vec<String>,
 }
 
-fn open(program: &Path, page: &Path) -> anyhow::Result<Seen> {
+fn open(program: &Path, address: &str) -> anyhow::Result<Seen> {
     let profile = tempfile::tempdir()?;
     let log = profile.path().join("net.json");
     let output = Command::new(program)
@@ -74,7 +125,7 @@ fn open(program: &Path, page: &Path) -> anyhow::Result<Seen> {
         .args(["--enable-logging=stderr", "--v=0"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--log-net-log={}", log.display()))
-        .arg(format!("file://{}", page.display()))
+        .arg(address)
         .output()
         .with_context(|| format!("{} does not start", program.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -106,16 +157,24 @@ fn faults(page: &Page, records: &[BlockRecord], seen: &Seen) -> Vec<String> {
     let mut found: Vec<String> =
         seen.console.iter().map(|line| format!("the browser's console says: {line}")).collect();
     found.extend(seen.requests.iter().map(|url| format!("it asks for {url}")));
+    found.extend(differing(page, records, &seen.dom));
+    found
+}
+
+/// Recorded blocks whose text in a document is not what the store holds.
+pub(crate) fn differing(page: &Page, records: &[BlockRecord], dom: &str) -> Vec<String> {
+    let mut found = Vec::new();
     for record in records {
         let shown = page.chapter.blocks.iter().any(|block| {
-            block.id.as_ref() == Some(&record.id) && !block.hide && block.language != "diagram"
+            let console = matches!(block.action, Action::Console(_));
+            block.id.as_ref() == Some(&record.id) && !block.hide && console
         });
         if !shown {
             continue;
         }
         let lines: Vec<&str> =
             record.steps.iter().flat_map(|step| step.lines.iter().map(String::as_str)).collect();
-        match text_of(&seen.dom, &record.id) {
+        match text_of(dom, &record.id) {
             None => found.push(format!("block {} is not on it", record.id)),
             Some(text) if !holds(&text, &lines) => {
                 found.push(format!("block {} differs from its record", record.id));
@@ -155,6 +214,29 @@ mod tests {
     fn the_text_of_a_block_is_what_a_reader_sees() {
         assert_eq!(text_of(DOM, "a").as_deref(), Some("$ cat f\n1 < 2 && 3\nend\n"));
         assert_eq!(text_of(DOM, "b"), None);
+    }
+
+    #[test]
+    fn a_word_to_search_for_is_in_one_output_alone() {
+        let text = "```console {node=h1 id=a}\n$ one\n...\n```\n";
+        let chapter = super::super::fence_tests::chapter(text).expect("a chapter");
+        let page = Page { path: "c.md".into(), chapter };
+        let steps = vec![super::super::record::StepRecord {
+            lines: vec!["listening on 127.0.0.1 eagerly".into()],
+            ..Default::default()
+        }];
+        let record = BlockRecord {
+            fence: String::new(),
+            id: "a".into(),
+            node: "h1".into(),
+            output: String::new(),
+            rules: Vec::new(),
+            steps,
+        };
+        let found = only_recorded("It is Listening.", &[(&page, record)]);
+        assert_eq!(found.map(|(word, _)| word).as_deref(), Some("eagerly"));
+        let dom = "<ul id=\"searchresults\"><li><a href=\"c.html?highlight=eagerly#x\">";
+        assert!(finds(dom, "c.html") && !finds(dom, "d.html"));
     }
 
     #[test]

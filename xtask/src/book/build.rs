@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::library::Library;
-use super::links;
+use super::{browser, links, provenance};
 use crate::paths::{self, Exit};
 
 /// What `book build` takes.
@@ -16,7 +16,7 @@ pub(crate) struct Build {
     /// Refuse unless the last full verify was of this very commit, without local changes
     #[arg(long)]
     require_provenance: bool,
-    /// Where the pages go [default: target/book/html]
+    /// Where the pages go [default: target/book/html, or a folder beside it for another book]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Open every page in Chromium: nothing on its console, no request, blocks as recorded
@@ -26,31 +26,33 @@ pub(crate) struct Build {
 
 impl Build {
     /// Where the pages go.
-    pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
-        let folder = self.out.clone().unwrap_or_else(|| paths::target().join("book/html"));
+    pub(crate) fn folder(&self, library: &Library) -> anyhow::Result<PathBuf> {
+        let folder = self.out.clone().unwrap_or_else(|| library.work().join("html"));
         Ok(std::path::absolute(folder)?)
     }
 }
 
 /// Builds the pages and checks them.
 pub(crate) fn run(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
-    let stamp = super::provenance::current(library);
-    if args.require_provenance && stamp.as_ref().is_none_or(|stamp| stamp.dirty) {
-        let text = "the last full verify was not of this commit; run cargo xtask book verify";
-        return Err(Exit::error(Exit::FAILED, text));
+    let stamp = provenance::current(library);
+    if args.require_provenance {
+        let changed = provenance::dirty(library, ".");
+        if let Some(why) = provenance::lacking(stamp.as_ref(), changed) {
+            return Err(Exit::error(Exit::FAILED, why));
+        }
     }
-    let out = args.folder()?;
+    let out = args.folder(library)?;
     if !cfg!(feature = "book") {
-        return again(args);
+        return again(library, args);
     }
     html(library, &out)?;
-    let provenance = paths::target().join("book/provenance.json");
     if stamp.is_some() {
-        fs::copy(provenance, out.join("provenance.json"))?;
+        fs::copy(library.work().join(provenance::FILE), out.join(provenance::FILE))?;
     }
     let mut wrong = check(&out)?;
+    wrong.extend(shown(library, &out)?);
     if args.browser {
-        wrong.extend(super::browser::check(library, &out)?);
+        wrong.extend(browser::check(library, &out)?);
     }
     if !wrong.is_empty() {
         return Err(Exit::error(Exit::FAILED, wrong.join("\n       ")));
@@ -60,20 +62,33 @@ pub(crate) fn run(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs the same verb in a program that has mdBook.
-fn again(args: &Build) -> anyhow::Result<ExitCode> {
+fn again(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
     let mut command = paths::cargo();
     command.current_dir(paths::root());
     command.args(["run", "--quiet", "--package", "xtask", "--features", "book", "--", "book"]);
-    command.arg("build");
+    command.arg("--book").arg(library.folder()).arg("build");
     if args.require_provenance {
         command.arg("--require-provenance");
     }
     if args.browser {
         command.arg("--browser");
     }
-    let status = command.arg("--out").arg(args.folder()?).status()?;
+    let status = command.arg("--out").arg(args.folder(library)?).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(Exit::FAILED)))
+}
+
+/// Recorded blocks whose text on the built pages is not what the store holds.
+fn shown(library: &Library, out: &Path) -> anyhow::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for page in library.pages()? {
+        let name = page.path.replace(".md", ".html");
+        let html = fs::read_to_string(out.join(&name))?;
+        let records = library.record(&page.chapter.name)?.blocks;
+        let found = browser::differing(&page, &records, &html);
+        wrong.extend(found.into_iter().map(|one| format!("{name}: {one}")));
+    }
+    Ok(wrong)
 }
 
 /// Dead links and outside requests in built pages.
@@ -109,31 +124,33 @@ fn html(_library: &Library, _out: &Path) -> anyhow::Result<()> {
 fn html(library: &Library, out: &Path) -> anyhow::Result<()> {
     use mdbook_driver::MDBook;
     let texts = super::pages::render_all(library)?;
-    let mut book = MDBook::load(paths::root().join("book"))?;
+    let mut book = MDBook::load(library.folder())?;
     book.config.build.build_dir = out.to_owned();
     book.with_preprocessor(with_mdbook::Recorded { texts });
     book.build()
 }
 
 /// Speaks mdBook's protocol, so that a plain mdbook program builds the same pages.
-pub(crate) fn preprocess(library: &Library, supports: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(crate) fn preprocess(supports: Option<&str>) -> anyhow::Result<ExitCode> {
     if let Some(renderer) = supports {
         return Ok(if renderer == "html" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    protocol(library)?;
+    protocol()?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(not(feature = "book"))]
-fn protocol(_library: &Library) -> anyhow::Result<()> {
+fn protocol() -> anyhow::Result<()> {
     anyhow::bail!("needs mdBook: cargo run --package xtask --features book -- book preprocess")
 }
 
 #[cfg(feature = "book")]
-fn protocol(library: &Library) -> anyhow::Result<()> {
+fn protocol() -> anyhow::Result<()> {
     use mdbook_preprocessor::Preprocessor as _;
     let (context, book) = mdbook_preprocessor::parse_input(std::io::stdin())?;
-    let texts = super::pages::render_all(library)?;
+    // The book is where mdBook found it, whatever it is called and wherever this runs.
+    let library = Library::at(&context.root)?;
+    let texts = super::pages::render_all(&library)?;
     let book = with_mdbook::Recorded { texts }.run(&context, book)?;
     serde_json::to_writer(std::io::stdout(), &book)?;
     Ok(())
@@ -171,5 +188,41 @@ mod with_mdbook {
             });
             Ok(book)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use crate::paths;
+
+    /// What each package of the lock file names as its dependencies.
+    fn lock() -> BTreeMap<String, Vec<String>> {
+        let text = std::fs::read_to_string(paths::root().join("Cargo.lock")).expect("a lock file");
+        let lock: toml::Table = text.parse().expect("TOML");
+        let packages = lock["package"].as_array().expect("packages");
+        let entry = |package: &toml::Value| {
+            let list = package.get("dependencies").and_then(toml::Value::as_array);
+            let names = list.into_iter().flatten().filter_map(toml::Value::as_str);
+            let first = |name: &str| name.split(' ').next().unwrap_or(name).to_owned();
+            (package["name"].as_str().expect("a name").to_owned(), names.map(first).collect())
+        };
+        packages.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn the_agent_compiles_neither_the_engine_s_client_nor_mdbook() {
+        let lock = lock();
+        let (mut reached, mut next) = (BTreeSet::new(), vec!["quorate".to_owned()]);
+        while let Some(name) = next.pop() {
+            if reached.insert(name.clone()) {
+                next.extend(lock.get(&name).into_iter().flatten().cloned());
+            }
+        }
+        assert!(reached.len() > 50 && reached.contains("etcd-client"), "{reached:?}");
+        let heavy = |name: &&String| name.starts_with("bollard") || name.starts_with("mdbook");
+        assert_eq!(reached.iter().find(heavy), None);
+        assert!(lock.keys().any(|name| heavy(&name)), "the toolkit has them");
     }
 }

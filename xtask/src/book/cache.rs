@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::block::Chapter;
 use super::fence::digest;
+use super::library::Library;
 use super::record::FileRecord;
-use crate::paths;
 
 /// Changes when the runner judges or runs in another way.
 const RUNNER: &str = "1";
+/// Its name in the folder of what the book makes.
+const FILE: &str = "cache.json";
 
 /// What is known of chapters, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,11 +48,11 @@ pub(crate) fn key(
 impl Cache {
     /// What is remembered; nothing where several people's runs must not mix, or when it cannot be
     /// read.
-    pub(crate) fn load() -> Cache {
+    pub(crate) fn load(library: &Library) -> Cache {
         if std::env::var_os("CI").is_some() {
             return Cache::default();
         }
-        let text = fs::read_to_string(path()).unwrap_or_default();
+        let text = fs::read_to_string(library.work().join(FILE)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
@@ -71,16 +72,12 @@ impl Cache {
     }
 
     /// Writes it down. Failing costs time later, nothing else.
-    pub(crate) fn save(&self) {
+    pub(crate) fn save(&self, library: &Library) {
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        let folder = path().parent().map(PathBuf::from).unwrap_or_default();
-        let written = fs::create_dir_all(folder).and_then(|()| fs::write(path(), text));
+        let folder = library.work();
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(FILE), text));
         drop(written);
     }
-}
-
-fn path() -> PathBuf {
-    paths::target().join("book/cache.json")
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@ use std::time::Instant;
 
 use super::block::{Action, Block};
 use super::cache::{self, Cache};
-use super::header::Making;
+use super::header::{Making, Need};
 use super::judge::{self, Drift};
-use super::library::{Library, Page, record_path};
+use super::library::{Library, Page};
+use super::machine::{self, Machine};
 use super::record::ChapterRecord;
 use super::runner::{self, Outcome, Run};
 use super::stage::{Real, Stage as _};
 use super::{bless, crew, floors, junit, provenance, record, timeline, topology};
 use crate::lab;
-use crate::paths::{self, Exit};
+use crate::paths::Exit;
 
 /// What to run, and how to tell.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// Only the chapter of this block, and nothing after the block
     #[arg(long, value_name = "ID")]
     pub(crate) block: Option<String>,
+    /// Only the chapter of this block; what comes before the block is run and not compared
+    #[arg(long, value_name = "ID")]
+    pub(crate) from_block: Option<String>,
     /// Go on after a difference
     #[arg(long)]
     pub(crate) keep_going: bool,
@@ -70,6 +74,18 @@ pub(crate) struct Played {
     pub(crate) outcome: Outcome,
     /// All differences, to the text and to the records.
     pub(crate) drifts: Vec<Drift>,
+    /// Whether it was fine before, and so was not run again.
+    pub(crate) known: bool,
+    /// Why it was not run on this machine, if it was not.
+    pub(crate) lacking: Option<String>,
+}
+
+impl Played {
+    /// A chapter that was not run.
+    pub(crate) fn idle(page: &Page) -> Played {
+        let (page, outcome) = (page.clone(), Outcome::default());
+        Played { page, outcome, drifts: Vec::new(), known: false, lacking: None }
+    }
 }
 
 /// The pages that the options choose. Unknown names are refused.
@@ -83,16 +99,15 @@ pub(crate) fn chosen(pages: &[Page], options: &Options) -> anyhow::Result<Vec<Pa
     let has = |page: &Page, id: &str| {
         page.chapter.blocks.iter().any(|block| block.id.as_deref() == Some(id))
     };
-    if let Some(id) = &options.block
-        && !pages.iter().any(|page| has(page, id))
-    {
+    let named = || [&options.from_block, &options.block].into_iter().flatten();
+    if let Some(id) = named().find(|id| !pages.iter().any(|page| has(page, id))) {
         let blocks = pages.iter().flat_map(|page| &page.chapter.blocks);
         let ids: Vec<&str> = blocks.filter_map(|block| block.id.as_deref()).collect();
         return Err(unknown("block", id, &ids));
     }
     let wanted = |page: &&Page| {
         let chapter = options.chapter.is_empty() || options.chapter.contains(&page.chapter.name);
-        chapter && options.block.as_deref().is_none_or(|id| has(page, id))
+        chapter && named().all(|id| has(page, id))
     };
     Ok(pages.iter().filter(wanted).cloned().collect())
 }
@@ -116,17 +131,26 @@ pub(crate) fn verify(
     let started = Instant::now();
     let mut all = Vec::new();
     let stamp = Mutex::new(provenance::begin(library));
-    let remembers = !options.no_cache && options.repeat == 1 && options.block.is_none();
-    let memory = Mutex::new(Memory::new(library, remembers)?);
+    let whole = options.block.is_none() && options.from_block.is_none();
+    let remembers = options.repeat == 1 && whole;
+    let memory = Mutex::new(Memory::new(library, remembers, !options.no_cache)?);
+    let needy = pages.iter().any(|page| !page.chapter.header.needs.is_empty());
+    let machine = if needy { machine::ask()? } else { Machine::default() };
     let one = |page: &Page| {
         if held(&memory).knows(library, page) {
             note(options, &format!("chapter {}  as it was in its last run", page.chapter.name));
-            let (page, outcome) = (page.clone(), Outcome::default());
-            return Ok(Played { page, outcome, drifts: Vec::new() });
+            return Ok(Played { known: true, ..Played::idle(page) });
+        }
+        if let Some(why) = lacking(page, &machine) {
+            note(options, &format!("chapter {}  not run here: {why}", page.chapter.name));
+            return Ok(Played { lacking: Some(why), ..Played::idle(page) });
         }
         let mut played = play(library, page, options, Some(&stamp))?;
         let record = library.record(&page.chapter.name)?;
         played.drifts.extend(stored(library, &played, &record));
+        if !library.is_own() {
+            played.drifts.iter_mut().for_each(|drift| drift.next = elsewhere(library, &drift.next));
+        }
         if !options.json {
             // In one piece: another chapter may be writing, too.
             eprint!("{}", played.drifts.iter().map(Drift::report).collect::<String>());
@@ -145,26 +169,59 @@ pub(crate) fn verify(
     }
     let mut good = summary(&all, options, started);
     let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
-    memory.cache.save();
-    if full && options.block.is_none() {
-        let fired: BTreeSet<&String> =
-            all.iter().flat_map(|one| &one.outcome.fired).chain(&memory.fired).collect();
-        let rules = library.rules()?;
-        for idle in rules.general().filter(|name| !fired.contains(&(*name).to_owned())) {
-            eprintln!("error: redaction rule `{idle}` fired nowhere; remove it or limit its scope");
-            good = false;
-        }
-        let chapters: Vec<_> = pages.iter().map(|page| &page.chapter).collect();
-        for missed in floors::missed(&chapters) {
-            eprintln!("error: {missed}");
-            good = false;
-        }
+    memory.cache.save(library);
+    let here = all.iter().all(|played| played.lacking.is_none());
+    // Where machines are chosen for it, a chapter that is not run is a mistake of that choice.
+    if !here && std::env::var_os("CI").is_some() {
+        eprintln!("error: chapters were not run on this machine, and CI is set");
+        good = false;
+    }
+    if full && whole && here {
+        let wrong = overall(library, pages, &all, &memory)?;
+        wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
+        good &= wrong.is_empty();
         if good && memory.passed == 0 {
             let stamp = stamp.into_inner().unwrap_or_else(PoisonError::into_inner);
-            provenance::finish(stamp, &all)?;
+            provenance::finish(library, stamp, &all)?;
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
+}
+
+/// Commands for our own book, as they are for another one.
+fn elsewhere(library: &Library, text: &str) -> String {
+    let book = format!("cargo xtask book --book {}", library.folder().display());
+    text.replace("cargo xtask book", &book)
+}
+
+/// What is wrong with a book as a whole: rules that are of no use, and too little in it.
+fn overall(
+    library: &Library,
+    pages: &[Page],
+    all: &[Played],
+    memory: &Memory,
+) -> anyhow::Result<Vec<String>> {
+    let fired: BTreeSet<&String> =
+        all.iter().flat_map(|one| &one.outcome.fired).chain(&memory.fired).collect();
+    let mut wrong = Vec::new();
+    if library.has_rules() {
+        let rules = library.rules()?;
+        let idle = rules.general().filter(|name| !fired.contains(&(*name).to_owned()));
+        wrong.extend(idle.map(|name| {
+            format!("redaction rule `{name}` fired nowhere; remove it or limit its scope")
+        }));
+    }
+    let chapters: Vec<_> = pages.iter().map(|page| &page.chapter).collect();
+    let bounds = if library.is_own() { floors::OURS } else { floors::ANY };
+    wrong.extend(floors::missed(&chapters, &bounds));
+    Ok(wrong)
+}
+
+/// What the machine cannot do that a chapter needs.
+fn lacking(page: &Page, machine: &Machine) -> Option<String> {
+    let needs = &page.chapter.header.needs;
+    let why = |need: &Need| machine.lacks(*need).map(|why| format!("{}: {why}", need.name()));
+    needs.iter().find_map(why)
 }
 
 fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,6 +234,8 @@ struct Memory {
     rules: String,
     /// The key of the nodes' image; none when nothing is remembered.
     image: Option<String>,
+    /// Whether what is known is trusted.
+    trusted: bool,
     /// Rules that fired in chapters that were not run again.
     fired: Vec<String>,
     /// How many those are.
@@ -184,11 +243,12 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(library: &Library, remembers: bool) -> anyhow::Result<Memory> {
+    fn new(library: &Library, remembers: bool, trusted: bool) -> anyhow::Result<Memory> {
         Ok(Memory {
-            cache: Cache::load(),
-            rules: library.read("book/redactions.toml").unwrap_or_default(),
+            cache: Cache::load(library),
+            rules: library.rules_text()?,
             image: if remembers { Some(lab::image_key()?) } else { None },
+            trusted,
             fired: Vec::new(),
             passed: 0,
         })
@@ -202,7 +262,8 @@ impl Memory {
     /// Whether a chapter was fine as it is, and its record is of it.
     fn knows(&mut self, library: &Library, page: &Page) -> bool {
         let chapter = &page.chapter;
-        let Some(key) = self.key(library, page) else { return false };
+        let key = if self.trusted { self.key(library, page) } else { None };
+        let Some(key) = key else { return false };
         let Some(known) = self.cache.of(&chapter.name, &key).cloned() else { return false };
         let recorded = library.record(&chapter.name).is_ok_and(|record| {
             judge::records(chapter, &record, &library.files(chapter)).is_empty()
@@ -246,7 +307,9 @@ fn stored(library: &Library, played: &Played, record: &ChapterRecord) -> Vec<Dri
                 (timeline::same, "shows another timeline than the recorded one")
             }
             Action::Made { .. } => (MADE, "is not what was recorded"),
-            Action::Console(_) | Action::File(_) | Action::NotRun(_) => continue,
+            Action::Console(_) | Action::File(_) | Action::NotRun(_) | Action::Provenance => {
+                continue;
+            }
         };
         let Some(recorded) = recorded else { continue };
         let (Some(now), Some(then)) = (seen.steps.first(), recorded.steps.first()) else {
@@ -277,14 +340,14 @@ fn play(
     let chapter = &page.chapter;
     let played = |outcome: Outcome| {
         let drifts = outcome.drifts.clone();
-        Played { page: page.clone(), outcome, drifts }
+        Played { outcome, drifts, ..Played::idle(page) }
     };
     if chapter.header.making == Making::Nothing {
-        return Ok(played(Outcome::default()));
+        return Ok(Played::idle(page));
     }
     let started = Instant::now();
     note(options, &format!("chapter {}", chapter.name));
-    let stage = Real::up(chapter)?;
+    let stage = Real::up(chapter, library.root())?;
     if let Some(stamp) = stamp {
         held(stamp).versions(&stage);
     }
@@ -298,6 +361,7 @@ fn play(
         rules: &rules,
         read: &|path| library.read(path),
         keep_going: options.keep_going,
+        first: options.from_block.as_deref(),
         last: options.block.as_deref(),
         progress: &progress,
     };
@@ -306,7 +370,7 @@ fn play(
     let result = catch_unwind(AssertUnwindSafe(|| runner::chapter(chapter, &stage, &run)));
     lab::wait_if_ending();
     if result.as_ref().map_or(true, |outcome| !outcome.drifts.is_empty()) {
-        keep_logs(&chapter.name, &stage, options);
+        keep_logs(library, &chapter.name, &stage, options);
     }
     let down = stage.down();
     let outcome = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -322,8 +386,8 @@ fn note(options: &Options, text: &str) {
 }
 
 /// Saves what the nodes of a failed chapter wrote.
-fn keep_logs(name: &str, stage: &Real, options: &Options) {
-    let folder = paths::target().join("book/failed").join(name);
+fn keep_logs(library: &Library, name: &str, stage: &Real, options: &Options) {
+    let folder = library.work().join("failed").join(name);
     let mut kept = 0;
     for node in stage.nodes() {
         let lines = stage.logs(&node).unwrap_or_default();
@@ -342,20 +406,35 @@ fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
     let hidden = blocks().filter(|block| block.hide).count();
     let not_run = blocks().filter(|block| matches!(block.action, Action::NotRun(_))).count();
     let ran: usize = all.iter().map(|one| one.outcome.seen.len()).sum();
-    let total = blocks().count();
+    let made = |block: &&Block| !matches!(block.action, Action::Provenance);
+    let total = blocks().filter(made).count();
+    let absent: Vec<_> = all
+        .iter()
+        .filter_map(|one| Some((one.page.chapter.name.as_str(), one.lacking.as_ref()?)))
+        .collect();
+    let known = all.iter().filter(|one| one.known).count();
+    let some = |count: usize, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {count} {what}"),
+    };
     if options.json {
         let entry = |drift: &&Drift| {
             serde_json::json!({"file": &*drift.at.file, "line": drift.at.line, "what": drift.what,
                 "label": drift.label, "diff": drift.diff, "next": drift.next})
         };
         let report = serde_json::json!({"v": 1, "blocks": total, "ran": ran, "hidden": hidden,
-            "not_run": not_run, "drifted": drifted.iter().map(entry).collect::<Vec<_>>()});
+            "not_run": not_run, "lacking": BTreeMap::from_iter(absent),
+            "drifted": drifted.iter().map(entry).collect::<Vec<_>>()});
         println!("{report}");
     } else {
+        let differed: usize = all.iter().map(|one| one.outcome.drifts.len()).sum();
+        let matched = ran.saturating_sub(differed);
+        let known = some(known, "chapters as in their last run");
+        let absent = some(absent.len(), "chapters impossible here");
         println!(
-            "{} of {total} blocks drifted, {} matched, {hidden} hidden, {not_run} not run, {:.0} s",
+            "{} of {total} blocks drifted, {matched} matched, {hidden} hidden, {not_run} not \
+             run{known}{absent}, {:.0} s",
             drifted.len(),
-            ran.saturating_sub(all.iter().map(|one| one.outcome.drifts.len()).sum()),
             started.elapsed().as_secs_f64(),
         );
     }
@@ -370,7 +449,7 @@ pub(crate) fn bless(
     options: &Options,
     manner: Manner,
 ) -> anyhow::Result<ExitCode> {
-    if !manner.yes && provenance::dirty("examples") {
+    if !manner.yes && provenance::dirty(library, "examples") {
         let text = "examples/ has changes that are not committed; commit them, or give --yes";
         return Err(Exit::error(Exit::FAILED, text));
     }
@@ -451,8 +530,9 @@ pub(crate) fn accept(
     let files = library.files(&page.chapter);
     let new = bless::record(&page.chapter, &played.outcome.seen, &old, &files);
     if !(new.blocks.is_empty() && new.files.is_empty()) {
-        library.write(&record_path(&page.chapter.name), &record::print(&new))?;
-        println!("recorded {}", record_path(&page.chapter.name));
+        let path = library.record_path(&page.chapter.name);
+        library.write(&path, &record::print(&new))?;
+        println!("recorded {path}");
     }
     Ok(good)
 }

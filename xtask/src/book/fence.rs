@@ -29,17 +29,19 @@ pub(crate) fn chapter(name: &str, source: Source) -> Result<Chapter, Vec<Problem
     let mut blocks = Vec::new();
     let mut problems = Vec::new();
     for (event, range) in Parser::new(&text).into_offset_iter() {
-        let Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) = event else { continue };
         let open = line_of(&starts, range.start);
+        if let Event::Html(html) | Event::InlineHtml(html) = &event
+            && html.trim_start().starts_with("<!-- quorate:")
+            && open > 0
+        {
+            let text = "a chapter header must be on the first line";
+            problems.push(Problem::new(source.at(open), text));
+        }
+        let Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) = event else { continue };
         let close = line_of(&starts, range.end.saturating_sub(1).max(range.start));
         match block(&source, &info, open, close) {
             Ok(block) => blocks.extend(block),
             Err(more) => problems.extend(more),
-        }
-    }
-    for (line, at) in source.lines.iter().zip(&source.origins).skip(1) {
-        if line.trim_start().starts_with("<!-- quorate:") {
-            problems.push(Problem::new(at.clone(), "a chapter header must be on the first line"));
         }
     }
     problems.extend(whole(&header, &blocks));
@@ -58,7 +60,8 @@ fn whole(header: &header::Header, blocks: &[Block]) -> Vec<Problem> {
     let mut running: BTreeMap<&str, &At> = BTreeMap::new();
     for block in blocks {
         let mut wrong = |message: String| problems.push(Problem::new(block.at.clone(), message));
-        if header.making == Making::Nothing && !matches!(block.action, Action::NotRun(_)) {
+        let idle = matches!(block.action, Action::NotRun(_) | Action::Provenance);
+        if header.making == Making::Nothing && !idle {
             wrong(
                 "the chapter has no header `<!-- quorate: nodes = N -->` in its first line".into(),
             );
@@ -168,6 +171,8 @@ impl Reader<'_> {
             Action::Topology { caption: self.text("caption").unwrap_or_default() }
         } else if self.flag("timeline") {
             Action::Timeline { caption: self.text("caption").unwrap_or_default() }
+        } else if self.flag("provenance") {
+            Action::Provenance
         } else if let Some(made) = self.made() {
             Action::Made { made, caption: self.text("caption").unwrap_or_default() }
         } else if self.flag("norun") {
@@ -175,18 +180,24 @@ impl Reader<'_> {
         } else {
             self.console()
         };
-        let needs_id = !hide && !matches!(action, Action::File(_) | Action::NotRun(_));
+        let runs = !matches!(action, Action::File(_) | Action::NotRun(_) | Action::Provenance);
+        let needs_id = !hide && runs;
         if needs_id && id.is_none() {
             self.wrong("the block has no id; give it `id=some-name`");
         }
-        let nowhere_is_right = matches!(action, Action::File(_) | Action::NotRun(_));
-        if place == Place::Nowhere && !nowhere_is_right {
+        if place == Place::Nowhere && runs {
             self.wrong("the block says neither `host` nor `node=`");
+        }
+        if matches!(action, Action::Provenance) && !self.body().is_empty() {
+            self.wrong("the body of a `provenance` block must be empty: it is made by the build");
         }
         if let (Place::Host, Action::Console(console)) = (&place, &action) {
             let foreign = console.steps.iter().any(|s| !s.command.starts_with("cargo xtask "));
             if foreign || console.mode != Mode::Run {
                 self.wrong("a host block holds nothing but `cargo xtask ...`, run to its end");
+            }
+            if console.stderr != Stderr::Join || console.terminal.is_some() {
+                self.wrong("`stderr` and `tty` are for commands in nodes");
             }
         }
         for left in std::mem::take(&mut self.attributes) {
@@ -351,7 +362,7 @@ impl Reader<'_> {
             ("json", Match::Json),
         ];
         let how = self.choice("match", &ways, Match::Exact);
-        let streams = [("join", Stderr::Join), ("drop", Stderr::Drop)];
+        let streams = [("join", Stderr::Join), ("split", Stderr::Split), ("drop", Stderr::Drop)];
         let stderr = self.choice("stderr", &streams, Stderr::Join);
         if eventually.is_some() && exit == Some(None) {
             self.wrong("`eventually` with `exit=any` would match at once");
@@ -360,6 +371,9 @@ impl Reader<'_> {
         let terminal = self.terminal();
         if terminal.is_some() && mode != Mode::Run {
             self.wrong("`tty` is for commands that are run to their end");
+        }
+        if stderr != Stderr::Join && (terminal.is_some() || mode != Mode::Run) {
+            self.wrong("`stderr` is for commands that are run to their end, without `tty`");
         }
         let steps = self.steps(&mode, exit.unwrap_or(Some(0)));
         if steps.len() != 1 && (eventually.is_some() || mode != Mode::Run) {

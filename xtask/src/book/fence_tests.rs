@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::attributes;
 use super::block::{Action, Chapter, Mode, Place};
 use super::fence;
+use super::header;
 use super::made::Made;
 use super::problem::{At, Problem};
+use super::record;
 use super::source::Source;
+use crate::paths;
 
 const HEAD: &str = "<!-- quorate: nodes = 3 -->";
 
@@ -91,6 +95,9 @@ fn every_mistake_is_reported_with_its_line() {
         (block("node=h1 id=a eventually=5s", "$ ls\n$ ls"), "need a block of one command"),
         (block("node=h1 id=a", "$ ls\nx\n{{re: ( }}"), "c.md:5: bad regular expression"),
         (block("node=h1 id=a stop=x", "out"), "unknown bg name `x`"),
+        (block("host id=a stderr=drop", "$ cargo xtask x"), "`stderr` and `tty` are for commands"),
+        (block("node=h1 id=a stderr=split tty=80x24", "$ ls"), "to their end, without `tty`"),
+        (block("node=h1 id=a bg=x stderr=split", "$ ls"), "to their end, without `tty`"),
         (block("node=h1 id=a caption=x", "$ ls"), "`caption` has no meaning in this block"),
         (block("norun", "$ ls"), "`norun` needs `reason="),
         ("```console\n$ ls\n```\n".into(), "c.md:2: a console block needs `{node="),
@@ -101,10 +108,17 @@ fn every_mistake_is_reported_with_its_line() {
         ("```yaml {file=../a.yaml}\n```\n".into(), "without `..`"),
         ("```yaml {file=a.yaml lines=3..1}\n```\n".into(), "`lines` is FIRST..LAST"),
         ("<!-- quorate: nodes = 1 -->\n".into(), "c.md:2: a chapter header must be on the first"),
+        ("x\n<!-- quorate: nodes = 1 -->\n".into(), "c.md:3: a chapter header must be on the"),
     ] {
         let problems = chapter(&text).expect_err(&text);
         assert!(problems.iter().any(|p| p.contains(expected)), "{text}{problems:?}");
     }
+}
+
+#[test]
+fn a_chapter_may_show_how_a_chapter_is_written() {
+    let text = "````text\n<!-- quorate: nodes = 1 -->\n```console {node=h9}\n$ ls\n```\n````\n";
+    assert!(chapter(text).expect("good").blocks.is_empty());
 }
 
 #[test]
@@ -143,4 +157,32 @@ proptest! {
         };
         prop_assert_ne!(digest(&word), digest(&other));
     }
+}
+
+#[test]
+fn the_reference_page_has_every_word_of_the_language_and_its_version() {
+    let page = std::fs::read_to_string(paths::root().join("book/src/writing.md"));
+    let page = page.expect("the page is there");
+    let mut first = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let named: Vec<&str> = first.by_ref().filter_map(|row| row.split(" | ").next()).collect();
+    let has = |word: &str| {
+        let forms = [format!("`{word}`"), format!("`{word}=")];
+        named.iter().any(|cell| forms.iter().any(|form| cell.contains(form)))
+    };
+    // `reason` stands with `norun`, in its row.
+    let words = attributes::KNOWN.iter().filter(|word| **word != "reason");
+    for word in words.chain(&header::KEYS) {
+        assert!(has(word), "`{word}` has no row");
+    }
+    let known = |cell: &&&str| {
+        let word = cell.trim_start_matches('`').split(['=', '`']).next().unwrap_or_default();
+        attributes::KNOWN.contains(&word) || header::KEYS.contains(&word)
+    };
+    assert!(named.iter().filter(known).count() >= 35, "{named:?}");
+    let versions = format!(
+        "version {} of the language of chapters, and version {} of the store",
+        header::LANGUAGE,
+        record::SCHEMA
+    );
+    assert!(page.contains(&versions), "{versions}");
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::problem::{At, Problem};
 
 /// The keys of a header.
-const KEYS: [&str; 6] = ["nodes", "voters", "agent", "cluster", "timeout", "title"];
+pub(crate) const KEYS: [&str; 9] =
+    ["language", "nodes", "voters", "agent", "cluster", "isolation", "needs", "timeout", "title"];
+/// The version of the language of headers and fences. Within a version, words are only added.
+pub(crate) const LANGUAGE: u8 = 1;
 /// Whole chapters take no longer unless their header says so.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -30,6 +33,37 @@ pub(crate) enum Making {
     Nothing,
 }
 
+/// Something that not every machine can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Nodes in containers.
+    Engine,
+    /// Nodes that are cut off from others.
+    Partition,
+    /// Messages that take longer.
+    Delay,
+    /// Messages that get lost.
+    Loss,
+    /// A network that is slow.
+    Rate,
+}
+
+impl Need {
+    /// All, as a header names them.
+    pub(crate) const ALL: [(&str, Need); 5] = [
+        ("engine", Need::Engine),
+        ("partition", Need::Partition),
+        ("delay", Need::Delay),
+        ("loss", Need::Loss),
+        ("rate", Need::Rate),
+    ];
+
+    /// Its name in a header.
+    pub(crate) fn name(self) -> &'static str {
+        Need::ALL.iter().find(|(_, need)| *need == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// What a chapter needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -41,6 +75,8 @@ pub(crate) struct Header {
     pub(crate) agents: Agents,
     /// Who makes the cluster.
     pub(crate) making: Making,
+    /// What the machine has to be able to do; elsewhere the chapter is not run.
+    pub(crate) needs: Vec<Need>,
     /// Bound for the whole chapter.
     pub(crate) timeout: Duration,
 }
@@ -52,6 +88,7 @@ pub(crate) fn parse(line: &str, at: &At) -> Result<Header, Vec<Problem>> {
         voters: 1,
         agents: Agents::Running,
         making: Making::Nothing,
+        needs: Vec::new(),
         timeout: DEFAULT_TIMEOUT,
     };
     let Some(rest) = line.trim_start().strip_prefix("<!-- quorate:") else { return Ok(header) };
@@ -69,8 +106,13 @@ pub(crate) fn parse(line: &str, at: &At) -> Result<Header, Vec<Problem>> {
             "voters" => count(value).map(|n| voters = Some(n)),
             "agent" => word(value, &[("auto", Agents::Running), ("manual", Agents::Manual)])
                 .map(|agents| header.agents = agents),
-            "cluster" => word(value, &[("fresh", Making::Fresh), ("page", Making::Page)])
-                .map(|making| header.making = making),
+            // Two names of one thing: what the cluster is, and that no chapter has another's.
+            "cluster" | "isolation" => {
+                word(value, &[("fresh", Making::Fresh), ("page", Making::Page)])
+                    .map(|making| header.making = making)
+            }
+            "needs" => needs(value).map(|needs| header.needs = needs),
+            "language" => language(value),
             "timeout" => duration(value).map(|timeout| header.timeout = timeout),
             "title" => Ok(()),
             other => {
@@ -81,6 +123,10 @@ pub(crate) fn parse(line: &str, at: &At) -> Result<Header, Vec<Problem>> {
         if let Err(why) = wrong {
             problems.push(Problem::new(at.clone(), format!("header key `{key}`: {why}")));
         }
+    }
+    if table.contains_key("cluster") && table.contains_key("isolation") {
+        let text = "header keys `cluster` and `isolation` mean the same; keep one";
+        problems.push(Problem::new(at.clone(), text));
     }
     header.voters = voters.unwrap_or(header.nodes.min(5));
     if header.voters > header.nodes {
@@ -111,6 +157,18 @@ fn word<T: Copy>(value: &toml::Value, words: &[(&str, T)]) -> Result<T, String> 
     found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("expected {}", names.join(" or ")))
 }
 
+fn needs(value: &toml::Value) -> Result<Vec<Need>, String> {
+    let list = value.as_array().ok_or("expected a list, like [\"partition\"]")?;
+    list.iter().map(|one| word(one, &Need::ALL)).collect()
+}
+
+fn language(value: &toml::Value) -> Result<(), String> {
+    match value.as_integer() {
+        Some(version) if version == i64::from(LANGUAGE) => Ok(()),
+        _ => Err(format!("this tool reads version {LANGUAGE} of the language")),
+    }
+}
+
 fn duration(value: &toml::Value) -> Result<Duration, String> {
     let text = value.as_str().ok_or("expected a duration in quotes, like \"90s\"")?;
     humantime::parse_duration(text).map_err(|error| error.to_string())
@@ -139,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_header_says_what_the_machine_must_be_able_to_do_and_in_which_language_it_is() {
+        let text = "<!-- quorate: language = 1, isolation = \"page\", needs = [\"partition\", \
+                    \"delay\"] -->";
+        let header = read(text).expect("parses");
+        assert_eq!(header.needs, [Need::Partition, Need::Delay]);
+        assert_eq!((header.making, header.needs[1].name()), (Making::Page, "delay"));
+    }
+
+    #[test]
     fn each_mistake_in_a_header_is_named() {
         for (line, expected) in [
             ("<!-- quorate: node = 3 -->", "unknown header key `node`; did you mean `nodes`?"),
@@ -146,6 +213,16 @@ mod tests {
             ("<!-- quorate: nodes = 1, voters = 3 -->", "3 voters among 1 nodes"),
             ("<!-- quorate: agent = \"none\" -->", "header key `agent`: expected auto or manual"),
             ("<!-- quorate: timeout = 3 -->", "expected a duration in quotes"),
+            ("<!-- quorate: needs = \"loss\" -->", "`needs`: expected a list"),
+            (
+                "<!-- quorate: needs = [\"gain\"] -->",
+                "expected engine or partition or delay or loss or rate",
+            ),
+            ("<!-- quorate: language = 2 -->", "this tool reads version 1 of the language"),
+            (
+                "<!-- quorate: cluster = \"page\", isolation = \"page\" -->",
+                "`cluster` and `isolation` mean the same; keep one",
+            ),
             ("<!-- quorate: nodes = 3", "does not end with `-->`"),
             ("<!-- quorate: nodes = -->", "chapter header: "),
         ] {

@@ -186,7 +186,7 @@ pub(crate) fn records(
 
 /// Whether a block has a record of what it gave back.
 pub(crate) fn recorded(block: &Block) -> bool {
-    let runs = !matches!(block.action, Action::File(_) | Action::NotRun(_));
+    let runs = !matches!(block.action, Action::File(_) | Action::NotRun(_) | Action::Provenance);
     runs && block.id.is_some()
 }
 

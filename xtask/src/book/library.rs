@@ -13,27 +13,96 @@ use super::block::{Action, Chapter};
 use super::problem::{self, Problem};
 use super::record::{self, ChapterRecord, FileRecord};
 use super::redact::Rules;
-use super::{fence, source};
-use crate::paths::Exit;
+use super::{fence, provenance, source};
+use crate::paths::{self, Exit};
 
-/// The repository as the book sees it.
+/// The rules of a book that has none of its own.
+const RULES: &str = include_str!("../../../book/redactions.toml");
+
+/// A book and the project that it lies in.
+#[derive(Debug)]
 pub(crate) struct Library {
+    /// The folder that holds the book's folder: what paths in chapters begin at.
     root: PathBuf,
+    /// The name of the book's folder.
+    folder: String,
+    /// Where pages, stamps and logs go.
+    work: PathBuf,
 }
 
 /// A chapter with the page that shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
-    /// Path below `book/src`, or of the example's README from the root.
+    /// Path below the book's `src`, or of the example's README from the root.
     pub(crate) path: String,
     /// What it holds.
     pub(crate) chapter: Chapter,
 }
 
 impl Library {
-    /// The book of the repository at `root`.
-    pub(crate) fn new(root: &Path) -> Library {
-        Library { root: root.to_owned() }
+    /// The book of this repository.
+    pub(crate) fn own() -> Library {
+        let (root, work) = (paths::root().to_owned(), paths::target().join("book"));
+        Library { root, folder: "book".to_owned(), work }
+    }
+
+    /// The book in any folder that has `src/SUMMARY.md`.
+    pub(crate) fn at(folder: &Path) -> anyhow::Result<Library> {
+        let absent = |what: &str| {
+            let text = format!(
+                "{} {what}; a book is a folder with src/SUMMARY.md and the chapters it names",
+                folder.display()
+            );
+            Exit::error(Exit::ABSENT, text)
+        };
+        let full = fs::canonicalize(folder).map_err(|_| absent("is not there"))?;
+        if fs::canonicalize(paths::root().join("book")).is_ok_and(|own| own == full) {
+            return Ok(Library::own());
+        }
+        let parts = full.parent().zip(full.file_name().and_then(|name| name.to_str()));
+        let (root, name) = parts.ok_or_else(|| absent("is no folder in another one"))?;
+        if !full.join("src/SUMMARY.md").is_file() {
+            return Err(absent("has no src/SUMMARY.md"));
+        }
+        // Two books may have folders of one name.
+        let digest = fence::digest(&[full.display().to_string()]);
+        let work = paths::target().join("books").join(format!("{name}-{}", &digest[..8]));
+        Ok(Library { root: root.to_owned(), folder: name.to_owned(), work })
+    }
+
+    /// Whether it is the book of this repository.
+    pub(crate) fn is_own(&self) -> bool {
+        self.root == paths::root() && self.folder == "book"
+    }
+
+    /// The folder that paths in chapters begin at.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The book's own folder.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.root.join(&self.folder)
+    }
+
+    /// Where pages, stamps and logs go.
+    pub(crate) fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// The path from the root of something in the book's folder.
+    pub(crate) fn inside(&self, path: &str) -> String {
+        format!("{}/{path}", self.folder)
+    }
+
+    /// Where the record of a chapter lies.
+    pub(crate) fn record_path(&self, chapter: &str) -> String {
+        self.inside(&format!("verified/{chapter}.json"))
+    }
+
+    /// The commit that the project has checked out, if it is kept in git.
+    pub(crate) fn commit(&self) -> Option<String> {
+        provenance::head(self.root.ancestors().find(|folder| folder.join(".git").exists())?)
     }
 
     /// Reads a text file by its path from the root.
@@ -56,12 +125,12 @@ impl Library {
     /// All pages of the book in the order of `SUMMARY.md`; every mistake in any of them is an
     /// error.
     pub(crate) fn pages(&self) -> anyhow::Result<Vec<Page>> {
-        let summary =
-            self.read("book/src/SUMMARY.md").context("cannot read book/src/SUMMARY.md")?;
+        let path = self.inside("src/SUMMARY.md");
+        let summary = self.read(&path).with_context(|| format!("cannot read {path}"))?;
         let mut pages = Vec::new();
         let mut problems = Vec::new();
         for path in linked(&summary) {
-            match self.load(&format!("book/src/{path}")) {
+            match self.load(&self.inside(&format!("src/{path}"))) {
                 Ok(chapter) => pages.push(Page { path, chapter }),
                 Err(more) => problems.extend(more),
             }
@@ -103,16 +172,31 @@ impl Library {
         fence::chapter(&name, source)
     }
 
-    /// The redaction rules.
+    /// The redaction rules: the book's own, or those of our book where it has none.
     pub(crate) fn rules(&self) -> anyhow::Result<Rules> {
-        let path = "book/redactions.toml";
-        let text = self.read(path).with_context(|| format!("cannot read {path}"))?;
+        let path = self.inside("redactions.toml");
+        let text = self.rules_text()?;
         Rules::parse(&text).map_err(|why| Exit::error(Exit::FAILED, format!("{path}: {why}")))
+    }
+
+    /// The text of the rules.
+    pub(crate) fn rules_text(&self) -> anyhow::Result<String> {
+        let path = self.inside("redactions.toml");
+        match self.read(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RULES.to_owned()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+        }
+    }
+
+    /// Whether the rules are the book's own, so that each of them must be of use.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.root.join(self.inside("redactions.toml")).is_file()
     }
 
     /// The record of a chapter; an empty one if there is none.
     pub(crate) fn record(&self, chapter: &str) -> anyhow::Result<ChapterRecord> {
-        let path = record_path(chapter);
+        let path = self.record_path(chapter);
         match self.read(&path) {
             Ok(text) => record::parse(&text)
                 .map_err(|why| Exit::error(Exit::FAILED, format!("{path}: {why}"))),
@@ -132,22 +216,24 @@ impl Library {
             .collect()
     }
 
+    /// The names of all records, in order.
+    pub(crate) fn recorded(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(self.inside("verified")));
+        let name = |entry: io::Result<fs::DirEntry>| {
+            let file = entry.ok()?.file_name().into_string().ok()?;
+            file.strip_suffix(".json").map(str::to_owned)
+        };
+        let mut names: Vec<String> = entries.into_iter().flatten().filter_map(name).collect();
+        names.sort();
+        names
+    }
+
     /// Records of chapters that are no longer in the book.
     pub(crate) fn orphans(&self, pages: &[Page]) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.root.join("book/verified")) else { return Vec::new() };
-        let mut orphans: Vec<String> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|file| file.strip_suffix(".json").map(str::to_owned))
-            .filter(|name| pages.iter().all(|page| page.chapter.name != *name))
-            .collect();
-        orphans.sort();
-        orphans
+        let mut names = self.recorded();
+        names.retain(|name| pages.iter().all(|page| page.chapter.name != *name));
+        names
     }
-}
-
-/// Where the record of a chapter lies.
-pub(crate) fn record_path(chapter: &str) -> String {
-    format!("book/verified/{chapter}.json")
 }
 
 /// A page that begins with an example's README has the example's name, so that both share one
@@ -187,5 +273,28 @@ mod tests {
         let summary = "# Summary\n\n[Front](front.md)\n\n- [One](./one.md)\n  - [Two](a/two.md)\n- \
         [Draft]()\n";
         assert_eq!(linked(summary), ["front.md", "one.md", "a/two.md"]);
+    }
+
+    #[test]
+    fn any_folder_with_a_summary_is_a_book_and_others_are_told_what_lacks() {
+        let project = tempfile::tempdir().expect("a folder");
+        let folder = project.path().join("docs");
+        let none = Library::at(&folder).expect_err("refused").to_string();
+        assert!(none.contains("docs is not there; a book is a folder with"), "{none}");
+        fs::create_dir_all(folder.join("src")).expect("made");
+        let empty = Library::at(&folder).expect_err("refused").to_string();
+        assert!(empty.contains("docs has no src/SUMMARY.md; "), "{empty}");
+        fs::write(folder.join("src/SUMMARY.md"), "- [A](a.md)\n").expect("written");
+        fs::write(folder.join("src/a.md"), "# A\n\n{{#include ../../b.md}}\n").expect("written");
+        fs::write(project.path().join("b.md"), "words\n").expect("written");
+        let library = Library::at(&folder).expect("a book");
+        let pages = library.pages().expect("read");
+        assert_eq!((pages.len(), pages[0].path.as_str()), (1, "a.md"));
+        assert_eq!(&*pages[0].chapter.source.at(0).file, "docs/src/a.md");
+        assert_eq!(&*pages[0].chapter.source.at(2).file, "b.md");
+        assert_eq!(library.record_path("a"), "docs/verified/a.json");
+        assert!(!library.is_own() && !library.has_rules() && library.rules().is_ok());
+        assert!(Library::at(&paths::root().join("book")).is_ok_and(|own| own.is_own()));
+        assert_ne!(library.work(), Library::own().work());
     }
 }

@@ -20,7 +20,6 @@ use super::record::FileRecord;
 use super::runner::{self, Left, Run};
 use super::serve::{self, News};
 use super::stage::Real;
-use crate::paths;
 
 /// The chapter whose cluster stays.
 struct Kept {
@@ -38,7 +37,7 @@ pub(crate) fn run(library: &Library, args: &Build, address: &str) -> anyhow::Res
     }
     let news = News::default();
     news.tell();
-    let folder = args.folder()?;
+    let folder = args.folder(library)?;
     std::thread::scope(|scope| {
         let served = scope.spawn(|| serve::run(&folder, address, &news));
         let followed = follow(library, args, &news);
@@ -55,7 +54,8 @@ pub(crate) fn run(library: &Library, args: &Build, address: &str) -> anyhow::Res
 
 fn follow(library: &Library, args: &Build, news: &News) -> anyhow::Result<()> {
     let changes = Inotify::init(InitFlags::IN_CLOEXEC)?;
-    for folder in folders(&[paths::root().join("book/src"), paths::root().join("examples")]) {
+    let roots = [library.folder().join("src"), library.root().join("examples")];
+    for folder in folders(&roots) {
         let what = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
         changes.add_watch(&folder, what)?;
     }
@@ -113,7 +113,7 @@ fn again(library: &Library, page: &Page, kept: &mut Option<Kept>) -> anyhow::Res
         Some(one) => one,
         None => {
             eprintln!("making the cluster of {}", chapter.name);
-            let stage = Real::up(chapter)?;
+            let stage = Real::up(chapter, library.root())?;
             Kept { chapter: chapter.clone(), files: files.clone(), stage, left: Vec::new() }
         }
     };
@@ -125,6 +125,7 @@ fn again(library: &Library, page: &Page, kept: &mut Option<Kept>) -> anyhow::Res
         rules: &rules,
         read: &|path| library.read(path),
         keep_going: false,
+        first: None,
         last: None,
         progress: &progress,
     };
@@ -139,7 +140,7 @@ fn again(library: &Library, page: &Page, kept: &mut Option<Kept>) -> anyhow::Res
         eprint!("{}", drift.report());
     }
     let drifts = outcome.drifts.clone();
-    let mut played = Played { page: page.clone(), outcome, drifts };
+    let mut played = Played { outcome, drifts, ..Played::idle(page) };
     let differed = |at: &usize| {
         let label = format!("block {}", chapter.blocks[*at].label());
         played.drifts.iter().any(|drift| drift.label == label)
@@ -169,7 +170,7 @@ fn first_changed(
 
 /// These folders with all that are in them.
 fn folders(of: &[PathBuf]) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = of.to_vec();
+    let mut all: Vec<PathBuf> = of.iter().filter(|folder| is_folder(folder)).cloned().collect();
     let mut next = 0;
     while let Some(folder) = all.get(next).cloned() {
         let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();

@@ -10,7 +10,6 @@ use super::judge::{self, Drift, Seen};
 use super::library::{Library, Page};
 use super::pattern::Match;
 use super::record::{BlockRecord, ChapterRecord, FileRecord};
-use crate::paths;
 
 /// How many changes are tried.
 const CHANGES: usize = 40;
@@ -136,7 +135,7 @@ impl<'a> Spot<'a> {
 }
 
 fn library() -> Vec<Clean> {
-    let library = Library::new(paths::root());
+    let library = Library::own();
     let pages = library.pages().expect("the book is read");
     let clean = |page: Page| {
         let record = library.record(&page.chapter.name).expect("a record or none");
@@ -263,4 +262,192 @@ fn each_of_forty_changes_of_the_book_is_told_with_its_file_and_line() {
         .collect();
     eprintln!("{} of {CHANGES} changes were told:\n{}", told.len(), told.join("\n"));
     assert_eq!(told.len(), CHANGES);
+}
+
+/// Ten changes of other kinds than the forty, thought of when all else was written: each says what
+/// it was, and panics when it is not told.
+mod afterwards {
+    use super::super::links;
+    use super::super::redact::{Memory, Rules};
+    use super::*;
+
+    /// What is told of a step that gives back other lines, and must be.
+    fn told(spot: &Spot<'_>, lines: Vec<String>) -> Drift {
+        let found = spot.judged(|step| step.lines.clone_from(&lines));
+        found.unwrap_or_else(|| panic!("{}: not told", spot.block().at))
+    }
+
+    /// The line of the chapter at which line `at` of what a step gives back is expected.
+    fn line(spot: &Spot<'_>, at: usize) -> String {
+        spot.clean.chapter().source.at(spot.step().first + at).to_string()
+    }
+
+    /// Spots of blocks that show at least so many lines, each like no other.
+    fn long<'a>(literal: &'a [Spot<'a>], least: usize) -> Vec<&'a Spot<'a>> {
+        let many = |spot: &&Spot<'_>| {
+            let distinct: std::collections::BTreeSet<&String> = spot.got().iter().collect();
+            distinct.len() == spot.got().len() && spot.got().len() >= least && spot.line == 0
+        };
+        literal.iter().filter(many).collect()
+    }
+
+    /// A line that is no longer printed.
+    pub(super) fn dropped(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let spot = *dice.pick(&long(literal, 3));
+        let mut lines = spot.got().to_vec();
+        lines.remove(1);
+        let drift = told(spot, lines);
+        assert_eq!(drift.at.to_string(), line(spot, 1), "{}", drift.report());
+        format!("a line dropped {}", drift.at)
+    }
+
+    /// A line more, at the end.
+    pub(super) fn added(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let spot = *dice.pick(&long(literal, 2));
+        let mut lines = spot.got().to_vec();
+        lines.push("deprecated".to_owned());
+        let drift = told(spot, lines);
+        assert!(drift.report().contains("+ deprecated"), "{}", drift.report());
+        format!("a line added {}", drift.at)
+    }
+
+    /// Two lines in the other order.
+    pub(super) fn swapped(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let spot = *dice.pick(&long(literal, 4));
+        let mut lines = spot.got().to_vec();
+        lines.swap(1, 2);
+        let drift = told(spot, lines);
+        assert!([line(spot, 1), line(spot, 2)].contains(&drift.at.to_string()));
+        format!("two lines swapped {}", drift.at)
+    }
+
+    /// One letter of the other case.
+    pub(super) fn capital(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let small = |spot: &&Spot<'_>| spot.got()[spot.line].contains(char::is_lowercase);
+        let spots: Vec<&Spot<'_>> = literal.iter().filter(small).collect();
+        let spot = *dice.pick(&spots);
+        let mut lines = spot.got().to_vec();
+        let at = lines[spot.line].find(char::is_lowercase).expect("one");
+        let letter = lines[spot.line][at..].chars().next().expect("one");
+        let upper = letter.to_uppercase().to_string();
+        lines[spot.line].replace_range(at..at + letter.len_utf8(), &upper);
+        let drift = told(spot, lines);
+        assert_eq!(drift.at.to_string(), line(spot, spot.line));
+        format!("a capital {}", drift.at)
+    }
+
+    /// Two values that were different are one, or the other way round.
+    pub(super) fn relation(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let numbered = regex::Regex::new(r"\[[A-Z]+1\]").expect("an expression");
+        let has = |spot: &&Spot<'_>| numbered.is_match(&spot.got()[spot.line]);
+        let spots: Vec<&Spot<'_>> = literal.iter().filter(has).collect();
+        let spot = *dice.pick(&spots);
+        let mut lines = spot.got().to_vec();
+        lines[spot.line] = lines[spot.line].replacen("1]", "2]", 1);
+        let drift = told(spot, lines);
+        assert_eq!(drift.at.to_string(), line(spot, spot.line));
+        format!("another value of the same kind {}", drift.at)
+    }
+
+    /// A record that was improved by hand.
+    pub(super) fn forged(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let spot = dice.pick(literal);
+        let mut record = spot.clean.record.clone();
+        let block = spot.block();
+        let own = record.blocks.iter_mut().find(|one| Some(&one.id) == block.id.as_ref());
+        own.expect("recorded").steps[spot.step].lines[spot.line].push('!');
+        let told = judge::records(spot.clean.chapter(), &record, &spot.clean.files);
+        let found =
+            told.iter().find(|drift| drift.at == block.at && drift.what.contains("by hand"));
+        format!("a record edited {}", found.expect("told").at)
+    }
+
+    /// Two blocks that got the records of each other.
+    pub(super) fn exchanged(clean: &[&Clean], dice: &mut Dice) -> String {
+        let two: Vec<&&Clean> = clean.iter().filter(|one| one.record.blocks.len() > 1).collect();
+        let one = *dice.pick(&two);
+        let mut record = one.record.clone();
+        let (first, second) = (record.blocks[0].id.clone(), record.blocks[1].id.clone());
+        (record.blocks[0].id, record.blocks[1].id) = (second, first);
+        let told = judge::records(one.chapter(), &record, &one.files);
+        assert!(told.len() >= 2, "{}: not told", one.chapter().name);
+        format!("records exchanged {}", told[0].at)
+    }
+
+    /// A fence that is gone, with all that it showed.
+    pub(super) fn deleted(clean: &[&Clean], dice: &mut Dice) -> String {
+        let alone = |one: &&&Clean| {
+            // One whose absence leaves a chapter: nothing is started or stopped in it.
+            !one.chapter().source.text().contains(" bg=")
+        };
+        let some: Vec<&&Clean> = clean.iter().filter(alone).collect();
+        let one = *dice.pick(&some);
+        let block = one.chapter().blocks.iter().rfind(|block| judge::recorded(block));
+        let block = block.expect("a recorded block");
+        let mut source = one.chapter().source.clone();
+        source.lines.drain(block.span.0..=block.span.1);
+        source.origins.drain(block.span.0..=block.span.1);
+        let chapter = fence::chapter(&one.chapter().name, source).expect("still a chapter");
+        let told = judge::records(&chapter, &one.record, &one.files);
+        let label = format!("block {}", block.label());
+        let found = told.iter().find(|drift| drift.label == label).expect("told");
+        assert!(found.what.contains("no longer in the chapter"));
+        format!("a fence deleted {}, {label}", found.at)
+    }
+
+    /// A rule that no longer finds what it found: the value itself comes back.
+    pub(super) fn loosened(literal: &[Spot<'_>], dice: &mut Dice) -> String {
+        let timed = |spot: &&Spot<'_>| spot.got()[spot.line].starts_with("[TIME]");
+        let spots: Vec<&Spot<'_>> = literal.iter().filter(timed).collect();
+        let spot = *dice.pick(&spots);
+        let text = Library::own().rules_text().expect("rules");
+        let rules = Rules::parse(&text.replace("[T ]", "[_]")).expect("still rules");
+        let mut lines = spot.got().to_vec();
+        lines[spot.line] = lines[spot.line].replacen("[TIME]", "2026-11-23T06:20:00Z", 1);
+        let line_now = rules.line(&lines[spot.line], &[], &mut Memory::default());
+        lines[spot.line] = line_now;
+        let drift = told(spot, lines);
+        assert_eq!(drift.at.to_string(), line(spot, spot.line));
+        format!("a rule that finds less {}", drift.at)
+    }
+
+    /// A link of a chapter to a heading of another one that was renamed.
+    pub(super) fn unlinked() -> String {
+        let pages = |heading: &str| {
+            BTreeMap::from([
+                ("a.html".to_owned(), "<a href=\"b.html#how-many-vote\">x</a>".to_owned()),
+                ("b.html".to_owned(), format!("<h2 id=\"{heading}\">x</h2>")),
+            ])
+        };
+        let check = |heading: &str| {
+            let pages = pages(heading);
+            links::check(&pages, &pages.keys().cloned().collect())
+        };
+        assert_eq!(check("how-many-vote"), Vec::<String>::new());
+        let told = check("how-many-may-vote");
+        assert!(told[0].contains("a.html links to b.html#how-many-vote"), "{told:?}");
+        format!("a heading renamed: {}", told[0])
+    }
+}
+
+#[test]
+fn each_of_ten_more_changes_that_were_thought_of_afterwards_is_told() {
+    let all = library();
+    let clean: Vec<&Clean> = all.iter().filter(|one| one.holds()).collect();
+    let literal: Vec<Spot<'_>> =
+        clean.iter().flat_map(|one| one.spots()).flat_map(Spot::literal).collect();
+    let mut dice = Dice(2_026);
+    let told = [
+        afterwards::dropped(&literal, &mut dice),
+        afterwards::added(&literal, &mut dice),
+        afterwards::swapped(&literal, &mut dice),
+        afterwards::capital(&literal, &mut dice),
+        afterwards::relation(&literal, &mut dice),
+        afterwards::forged(&literal, &mut dice),
+        afterwards::exchanged(&clean, &mut dice),
+        afterwards::deleted(&clean, &mut dice),
+        afterwards::loosened(&literal, &mut dice),
+        afterwards::unlinked(),
+    ];
+    eprintln!("{} of 10 changes were told:\n{}", told.len(), told.join("\n"));
 }

@@ -7,7 +7,7 @@ use super::library::Library;
 use super::{provenance, render};
 use crate::paths::Exit;
 
-/// Page texts by path below `book/src`. Every stale record is an error.
+/// Page texts by path below the book's `src`. Every stale record is an error.
 pub(crate) fn render_all(library: &Library) -> anyhow::Result<BTreeMap<String, String>> {
     let stamp = provenance::current(library);
     let rules = library.rules()?;
@@ -25,7 +25,8 @@ pub(crate) fn render_all(library: &Library) -> anyhow::Result<BTreeMap<String, S
         }
     }
     for orphan in library.orphans(&all) {
-        problems.push(format!("book/verified/{orphan}.json belongs to no chapter; remove it\n"));
+        let path = library.record_path(&orphan);
+        problems.push(format!("{path} belongs to no chapter; remove it\n"));
     }
     if problems.is_empty() {
         return Ok(texts);

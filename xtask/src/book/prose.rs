@@ -115,7 +115,7 @@ impl Verbs {
     /// What is wrong with words that follow the program's name.
     fn wrong(&self, words: &[&str]) -> Option<String> {
         let (mut here, mut named) = (self, Vec::new());
-        let mut deepest = true;
+        let (mut deepest, mut value) = (true, false);
         for word in words {
             if *word == "--" {
                 return None;
@@ -127,13 +127,17 @@ impl Verbs {
                     let place = if named.is_empty() { String::new() } else { named.join(" ") };
                     return Some(unknown(&format!("flag of `{}`", place), flag, &known));
                 }
-                // What follows may be its value.
-                deepest = false;
+                // What follows may be its value, if it is not a part of the flag's own word.
+                value = !word.contains('=');
                 continue;
             }
+            let after_flag = std::mem::replace(&mut value, false);
             if let Some(next) = here.below.get(*word) {
                 (here, deepest) = (next, true);
                 named.push(*word);
+                continue;
+            }
+            if after_flag {
                 continue;
             }
             let plain = word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
@@ -182,6 +186,9 @@ impl Programs {
         if let Some(rest) = code.strip_prefix(AGENT).filter(|rest| starts(rest)) {
             return check(&self.agent, rest);
         }
+        if let Some(whole) = self.shortened(code) {
+            return Some(format!("the text names `{code}` without its program; write `{whole}`"));
+        }
         let flag = code.split([' ', '=']).next().filter(|word| word.starts_with("--"))?;
         if flag.len() < 3 || self.toolkit.anywhere(flag) || self.agent.anywhere(flag) {
             return None;
@@ -189,6 +196,22 @@ impl Programs {
         let known: Vec<&str> =
             self.agent.all_flags().into_iter().chain(self.toolkit.all_flags()).collect();
         Some(unknown("flag of ours", flag, &known))
+    }
+}
+
+impl Programs {
+    /// The whole command, where a text is the last part of one: a verb and what it takes. What has
+    /// not its program's name could be renamed without being noticed here.
+    fn shortened(&self, code: &str) -> Option<String> {
+        let mut words = code.split_whitespace();
+        let (verb, next) = (words.next()?, words.next()?);
+        let begins = |program: &Verbs| {
+            let below = program.below.get(verb)?;
+            (below.below.contains_key(next) || below.flags.contains(next)).then_some(())
+        };
+        let named = [(AGENT, &self.agent), (TOOLKIT, &self.toolkit)];
+        let (name, _) = named.into_iter().find(|(_, program)| begins(program).is_some())?;
+        Some(format!("{name} {code}"))
     }
 }
 
@@ -237,6 +260,9 @@ mod tests {
         quorate__subcmd__cluster__subcmd__size)
             opts="-h --no-wait --help [N]"
             ;;
+            quorate__subcmd__run,yaml)
+                cmd="quorate__subcmd__run__subcmd__yaml"
+                ;;
         quorate__subcmd__run)
             opts="-h --hostname --help yaml empty"
             ;;
@@ -256,7 +282,8 @@ mod tests {
         let text = "# T\n\nSay `cargo xtask cluster up --nodes 3 --name x`, or\n`cargo xtask \
             cluster upp`, `--nodes`, `--node`,\n`quorate run --hostname h1 yaml FILE`, `quorate \
             cluster sizes`,\n`quorate cluster size 3 --no-wait`, `quorate run --hostnam h1`, \
-            `quorate`, `quorate-x y`.\n`cargo xtask cluster up -- quorate runn`\n";
+            `quorate`, `quorate-x y`.\n`cargo xtask cluster up -- quorate runn`\n`cluster size \
+            3`, `run FILE`,\n`quorate run --hostname h1 yamll FILE`\n";
         let chapter = chapter(text).expect("a chapter");
         let seen: Vec<String> =
             check(&chapter, &programs()).iter().map(ToString::to_string).collect();
@@ -266,6 +293,8 @@ mod tests {
             ":6: the text names sizes, and there is no such verb; size?",
             ":7: the text names --hostnam, and there is no such flag of `run`; --hostname?",
             ":8: the text names runn, and there is no such verb; run?",
+            "`cluster size 3` without its program; write `quorate cluster size 3`",
+            ":10: the text names yamll, and there is no such verb; yaml?",
         ];
         assert_eq!(seen.len(), parts.len(), "{seen:#?}");
         for (text, part) in seen.iter().zip(parts) {

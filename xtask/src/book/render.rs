@@ -11,6 +11,9 @@ use super::redact::Rules;
 use super::topology::{self, escape};
 use super::{colour, timeline};
 
+/// What a page says where no run was of this commit and these records.
+const NOT_AGAIN: &str = "<p class=\"stamp\">recorded, not re-run in this build</p>";
+
 /// What a page is made from besides its chapter.
 pub(crate) struct Sources<'a> {
     /// The chapter's record.
@@ -60,26 +63,59 @@ fn stamp(chapter: &Chapter, stamp: Option<&Stamp>) -> String {
         return String::new();
     }
     let Some(stamp) = stamp else {
-        return "<p class=\"stamp\">recorded, not re-run in this build</p>".to_owned();
+        return NOT_AGAIN.to_owned();
     };
     let dirty = if stamp.dirty { " with local changes" } else { "" };
     let version = |name: &str| stamp.versions.get(name).map_or("?", String::as_str);
+    let engine = version("engine").split(',').next().unwrap_or("?");
     format!(
-        "<p class=\"stamp\">verified at <code>{}</code>{dirty} on {}, agent {}, etcd {}, kernel \
-        {}; its commands took {:.0} s</p>",
+        "<p class=\"stamp\">verified at <code>{}</code>{dirty} on {}, agent {}, etcd {}, \
+        engine {}, kernel {}; its commands took {:.0} s</p>",
         escape(stamp.short()),
         escape(stamp.day()),
         escape(version("agent")),
         escape(version("etcd")),
+        escape(engine),
         escape(version("kernel")),
-        seconds(chapter, stamp),
+        stamp.seconds(chapter),
     )
 }
 
-/// How long what the page shows took to run, with what it waited for.
-fn seconds(chapter: &Chapter, stamp: &Stamp) -> f64 {
-    let ids = chapter.blocks.iter().filter_map(|block| block.id.as_ref());
-    ids.filter_map(|id| stamp.elapsed.get(id)).sum()
+/// The tables of a `provenance` block: all that the last full run noted.
+fn provenance_html(stamp: Option<&Stamp>) -> String {
+    let Some(stamp) = stamp else { return format!("{NOT_AGAIN}\n\n") };
+    let row = |(name, value): (String, String)| {
+        format!("<tr><td>{}</td><td>{value}</td></tr>", escape(&name))
+    };
+    let code = |text: &str| format!("<code>{}</code>", escape(text));
+    let dirty = if stamp.dirty { " with local changes" } else { "" };
+    let mut rows = vec![
+        ("commit".to_owned(), format!("{}{dirty}", code(&stamp.commit))),
+        ("began".to_owned(), escape(&stamp.started)),
+        ("ended".to_owned(), escape(&stamp.ended)),
+        ("image of the nodes".to_owned(), code(&stamp.image)),
+        ("faults that could be made".to_owned(), escape(&stamp.faults.join(", "))),
+    ];
+    rows.extend(stamp.versions.iter().map(|(name, version)| (name.clone(), escape(version))));
+    let digests = stamp.digests.iter();
+    rows.extend(digests.map(|(name, sum)| (format!("SHA-256 of {name}"), code(sum))));
+    let none = ("blocks that are not run".to_owned(), "none".to_owned());
+    rows.extend(stamp.not_run.is_empty().then_some(none));
+    let not_run = stamp.not_run.iter();
+    rows.extend(not_run.map(|(at, why)| (format!("not run: {at}"), escape(why))));
+    let table = |head: &str, rows: Vec<String>| {
+        format!(
+            "<table class=\"provenance\"><thead>{head}</thead><tbody>{}</tbody></table>\n\n",
+            rows.concat()
+        )
+    };
+    let chapters = stamp.chapters.iter();
+    let chapters = chapters.map(|(name, took)| row((name.clone(), format!("{took:.1} s"))));
+    format!(
+        "{}{}",
+        table("<tr><th>what</th><th>which</th></tr>", rows.into_iter().map(row).collect()),
+        table("<tr><th>chapter</th><th>its commands took</th></tr>", chapters.collect()),
+    )
 }
 
 fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
@@ -111,6 +147,7 @@ fn html(chapter: &Chapter, block: &Block, sources: &Sources<'_>) -> String {
             let lines = steps.first().map(|step| step.lines.as_slice()).unwrap_or_default();
             made.html(&block.label(), lines, caption)
         }
+        Action::Provenance => provenance_html(sources.stamp),
         Action::NotRun(reason) => {
             let body = &chapter.source.lines[block.span.0 + 1..block.span.1];
             let text = escape(&body.join("\n"));
@@ -146,6 +183,7 @@ fn hidden(block: &Block) -> String {
         Action::Topology { .. }
         | Action::Timeline { .. }
         | Action::Made { .. }
+        | Action::Provenance
         | Action::NotRun(_) => Vec::new(),
     };
     let body = pre("", &escape(&block.place_name()), "text", &escape(&commands.join("\n")));

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::attributes;
-use super::block::{Action, Block, Chapter, Console, Mode, Place, Shown, Stderr, Step};
+use super::block::{Action, Block, Chapter, Console, Mode, Place, SECOND, Shown, Stderr, Step};
 use super::judge::{self, Drift, Seen};
 use super::made::Made;
 use super::record::StepRecord;
@@ -33,6 +33,8 @@ pub(crate) struct Run<'a> {
     pub(crate) read: &'a dyn Fn(&str) -> io::Result<String>,
     /// Go on after a difference.
     pub(crate) keep_going: bool,
+    /// Blocks before this one are run, and nothing that they give back is judged.
+    pub(crate) first: Option<&'a str>,
     /// Nothing after this block is run.
     pub(crate) last: Option<&'a str>,
     /// Told of each block before it runs.
@@ -85,14 +87,19 @@ pub(crate) fn resume(
         raw: Vec::new(),
     };
     let mut outcome = Outcome::default();
+    let begin = chapter.blocks.iter().position(|block| run.first == block.id.as_deref());
+    let begin = if run.first.is_some() { begin.unwrap_or(0) } else { 0 };
     for (index, block) in chapter.blocks.iter().enumerate().skip(left.len()) {
-        if matches!(block.action, Action::NotRun(_)) {
+        if matches!(block.action, Action::NotRun(_) | Action::Provenance) {
             left.push(player.left.clone());
             continue;
         }
         (run.progress)(block);
         let seen = player.block(block);
         left.push(player.left.clone());
+        if index < begin {
+            continue;
+        }
         let drift = judge::run(chapter, block, &seen);
         outcome.seen.insert(index, seen);
         let stop = drift.is_some() && !run.keep_going;
@@ -131,7 +138,7 @@ impl Player<'_> {
             Action::Topology { .. } => self.topology(block, &mut seen),
             Action::Timeline { .. } => self.timeline(block, &mut seen),
             Action::Made { made, .. } => self.made(block, made, &mut seen),
-            Action::NotRun(_) => Ok(()),
+            Action::NotRun(_) | Action::Provenance => Ok(()),
         };
         if let Err(error) = result {
             seen.trouble = Some(format!("{error:#}"));
@@ -241,10 +248,7 @@ impl Player<'_> {
         timeout: Duration,
         expected: Option<i64>,
     ) -> anyhow::Result<(i64, Vec<String>)> {
-        let script = match console.stderr {
-            Stderr::Join => format!("cd {HOME} && {command}"),
-            Stderr::Drop => format!("exec 2>/dev/null; cd {HOME} && {command}"),
-        };
+        let script = script(console.stderr, command);
         let nodes = self.nodes(block);
         let stage = self.stage;
         let outputs: Vec<anyhow::Result<Output>> = thread::scope(|scope| {
@@ -390,6 +394,21 @@ impl Player<'_> {
             hidden += self.run.rules.placeholder().find_iter(line).map(|m| m.len()).sum::<usize>();
         }
         hidden * 100 > all * MAX_REDACTED_PERCENT
+    }
+}
+
+/// What a node's shell is given, so that the streams come back as a block wants them.
+fn script(streams: Stderr, command: &str) -> String {
+    let plain = format!("cd {HOME} && {command}");
+    match streams {
+        Stderr::Join => plain,
+        Stderr::Drop => format!("exec 2>/dev/null; {plain}"),
+        // Through files: the two would come back in another order each time. The newline is for a
+        // command that ends in a here-document.
+        Stderr::Split => format!(
+            "t=$(mktemp -d); ( {plain}\n) >$t/1 2>$t/2; code=$?; awk 1 $t/1; \
+             if [ -s $t/2 ]; then echo {SECOND}; cat $t/2; fi; rm -r $t; exit $code"
+        ),
     }
 }
 

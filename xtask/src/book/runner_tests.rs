@@ -97,12 +97,15 @@ fn read(path: &str) -> io::Result<String> {
     }
 }
 
+fn run_of<'a>(rules: &'a Rules, progress: &'a dyn Fn(&Block)) -> Run<'a> {
+    Run { rules, read: &read, keep_going: false, first: None, last: None, progress }
+}
+
 fn run(chapter: &Chapter, stage: &Fake) -> Outcome {
     let rules = Rules::parse(RULES).expect("good");
     let ran = RefCell::new(Vec::new());
     let progress = |block: &Block| ran.borrow_mut().push(block.label());
-    let run =
-        Run { rules: &rules, read: &read, keep_going: false, last: None, progress: &progress };
+    let run = run_of(&rules, &progress);
     runner::chapter(chapter, stage, &run)
 }
 
@@ -235,6 +238,13 @@ fn blessing_keeps_the_wildcards_that_still_match() {
     let text = chapter.source.text();
     let text = bless::apply(&text, &edits.iter().collect::<Vec<_>>());
     assert!(text.contains("$ show\nhead [..]\n...\nend\n```"), "{text}");
+}
+
+#[test]
+fn what_comes_with_another_exit_code_is_not_written_into_the_chapter() {
+    let chapter = good(BLESSED);
+    let outcome = run(&chapter, &Fake::default().on("show", &[(6, "error: not ready")]));
+    assert_eq!(bless::edits(&chapter, &outcome.seen), Vec::new());
 }
 
 #[test]
@@ -391,8 +401,7 @@ fn a_run_is_taken_up_again_after_the_blocks_that_stay() {
         .on("two", &[(0, "of the members id-4 is before id-9")]);
     let rules = Rules::parse(RULES).expect("good");
     let progress = |_: &Block| {};
-    let run =
-        Run { rules: &rules, read: &read, keep_going: false, last: None, progress: &progress };
+    let run = run_of(&rules, &progress);
     let mut left = Vec::new();
     runner::resume(&good(&text("none")), &stage, &run, &mut left);
     assert_eq!(left.len(), 2);
@@ -402,4 +411,78 @@ fn a_run_is_taken_up_again_after_the_blocks_that_stay() {
     assert_eq!(outcome.seen.keys().copied().collect::<Vec<_>>(), [1]);
     let asked = stage.noted.lock().expect("not poisoned").join("\n");
     assert_eq!(asked.matches("one").count() - asked.matches("none").count(), 1, "{asked}");
+}
+
+#[test]
+fn blocks_before_the_first_wanted_one_are_run_and_not_judged() {
+    let chapter = good(
+        "```console {node=h1 id=a}\n$ one\nthe member is [ID1]\n```\n\
+         ```console {node=h1 id=b}\n$ two\n[ID1] is left\n```\n",
+    );
+    let stage = Fake::default()
+        .on("one", &[(1, "no: the member is id-4")])
+        .on("two", &[(0, "id-4 is lost")]);
+    let rules = Rules::parse(RULES).expect("good");
+    let run = Run { first: Some("b"), ..run_of(&rules, &|_| {}) };
+    let outcome = runner::chapter(&chapter, &stage, &run);
+    let told = reports(&outcome.drifts);
+    assert!(told.contains("block b") && told.contains("+ [ID1] is lost"), "{told}");
+    assert_eq!((outcome.drifts.len(), outcome.seen.len()), (1, 1));
+}
+
+#[test]
+fn the_second_stream_is_shown_apart_where_a_block_wants_it() {
+    let text = "```console {node=h1 id=a stderr=split}\n$ one\nout\nstderr:\nerr\n```\n";
+    let stage = Fake::default().on("2>$t/2", &[(0, "out\nstderr:\nerr")]);
+    let outcome = run(&good(text), &stage);
+    assert_eq!(reports(&outcome.drifts), "");
+    let noted = stage.noted.lock().expect("not poisoned").join("\n");
+    assert!(noted.contains("( cd /root && one\n) >$t/1"), "{noted}");
+    // The same words in a shell of this machine: both streams, their order, and the exit code.
+    let home = noted.trim_start_matches("h1: ").replace("cd /root", "cd /");
+    for (command, exit, wanted) in [
+        ("(echo err >&2; printf out)", 0, "out\nstderr:\nerr\n"),
+        ("(echo out; exit 3)", 3, "out\n"),
+        ("cat <<END >&2\nerr\nEND", 0, "stderr:\nerr\n"),
+    ] {
+        let script = home.replace("&& one\n", &format!("&& {command}\n"));
+        let shell = std::process::Command::new("sh").arg("-c").arg(&script).output();
+        let shell = shell.expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&shell.stdout), wanted, "{script}");
+        assert_eq!(shell.status.code(), Some(exit), "{script}");
+    }
+}
+
+#[test]
+fn the_page_of_provenance_shows_all_that_the_last_full_run_noted() {
+    let chapter = good("# How\n```table {provenance}\n```\n");
+    let rules = Rules::parse(RULES).expect("good");
+    let (record, files) = (ChapterRecord::default(), BTreeMap::new());
+    let sources = Sources { record: &record, files: &files, rules: &rules, stamp: None };
+    let page = render::page(&chapter, &sources).expect("renders");
+    assert!(page.contains("recorded, not re-run in this build"), "{page}");
+    let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let stamp = Stamp {
+        commit: "0123456789abcdef".into(),
+        versions: one("engine", "20.10.24, API 1.41"),
+        digests: one("etcd", "aa11"),
+        not_run: one("book/src/a.md:9", "needs <two> machines"),
+        chapters: BTreeMap::from([("forming".to_owned(), 7.25)]),
+        faults: vec!["partition (routes)".into()],
+        ..Stamp::default()
+    };
+    let page = render::page(&chapter, &Sources { stamp: Some(&stamp), ..sources });
+    let page = page.expect("renders");
+    for part in [
+        "<td><code>0123456789abcdef</code></td>",
+        "<td>engine</td><td>20.10.24, API 1.41</td>",
+        "<td>SHA-256 of etcd</td><td><code>aa11</code></td>",
+        "<td>not run: book/src/a.md:9</td><td>needs &lt;two&gt; machines</td>",
+        "<td>forming</td><td>7.2 s</td>",
+        "partition (routes)",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let wrong = chapter_problems("```table {provenance}\nx\n```\n");
+    assert!(wrong[0].contains("made by the build"), "{wrong:?}");
 }

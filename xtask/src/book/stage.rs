@@ -5,6 +5,7 @@
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ pub(crate) trait Stage: Sync {
 /// A stage of real nodes. Dropping it removes the cluster, and so does a signal.
 pub(crate) struct Real {
     lab: Lab,
+    /// The folder of the project, where host blocks run.
+    root: PathBuf,
     /// The first three numbers of its addresses with the last dot. Known at once where the runner
     /// made the cluster, and from the first output that names its network where the chapter does.
     subnet: Mutex<Option<String>>,
@@ -58,12 +61,13 @@ pub(crate) struct Real {
 
 impl Real {
     /// Makes the cluster that the chapter wants.
-    pub(crate) fn up(chapter: &Chapter) -> anyhow::Result<Real> {
+    pub(crate) fn up(chapter: &Chapter, root: &Path) -> anyhow::Result<Real> {
+        let root = root.to_owned();
         let name = cluster_name(&chapter.name, std::process::id());
         let header = &chapter.header;
         if header.making != Making::Fresh {
             let lab = Lab::promised(&name, header.nodes)?;
-            return Ok(Real { lab, subnet: Mutex::new(None) });
+            return Ok(Real { lab, root, subnet: Mutex::new(None) });
         }
         let agent = match header.agents {
             Agents::Running => Agent::Running,
@@ -73,7 +77,7 @@ impl Real {
         let spec = LabSpec { name, nodes, voters, lease: Lease::Book, agent, files: Vec::new() };
         let lab = Lab::up(spec)?;
         let hosts = lab.exec("h1", "cat /etc/hosts", Duration::from_secs(10))?;
-        Ok(Real { subnet: Mutex::new(subnet_of(&hosts.lines)), lab })
+        Ok(Real { subnet: Mutex::new(subnet_of(&hosts.lines)), lab, root })
     }
 
     /// Removes the cluster and says so if something was left.
@@ -114,7 +118,7 @@ impl Stage for Real {
     }
 
     fn host(&self, words: &[String], timeout: Duration) -> anyhow::Result<Output> {
-        let output = run_self(words, self.lab.name(), timeout)?;
+        let output = run_self(words, self.lab.name(), &self.root, timeout)?;
         let mut subnet = self.subnet.lock().unwrap_or_else(PoisonError::into_inner);
         if subnet.is_none() {
             *subnet = output.lines.iter().find_map(|line| network_in(line));
@@ -184,10 +188,11 @@ pub(crate) fn completions() -> anyhow::Result<String> {
     lab::agent(&["completions", "bash"])
 }
 
-/// Runs this very program on a cluster, both streams in one.
+/// Runs this very program on a cluster, in a folder, both streams in one.
 pub(crate) fn run_self(
     words: &[String],
     cluster: &str,
+    folder: &Path,
     timeout: Duration,
 ) -> anyhow::Result<Output> {
     let program = paths::program()?;
@@ -195,6 +200,7 @@ pub(crate) fn run_self(
     let started = Instant::now();
     let child = Command::new(program)
         .args(words)
+        .current_dir(folder)
         .env("QUORATE_CLUSTER", cluster)
         .env("NO_COLOR", "1")
         .env("COLUMNS", "80")

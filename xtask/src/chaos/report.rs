@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::history::{Act, largest_gap};
 use super::schedule::Event;
 use super::{CONVERGED, Outcome};
+use crate::ui::counted;
 
 /// One schedule.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +63,11 @@ pub(super) fn markdown(rows: &[Row], nodes: u8, over: Duration, tls: bool) -> St
     // Writing to a string cannot fail.
     let _ok = writeln!(
         text,
-        "{} schedules of {} each on {nodes} nodes {certificates} certificates, each on a cluster \
-         of its own: {} faults, {} answered writes and {} answered reads.\n",
-        rows.len(),
+        "{} of {} each on {nodes} nodes {certificates} certificates, each on a cluster of its own: \
+         {}, {} answered writes and {} answered reads.\n",
+        counted(rows.len(), "schedule"),
         humantime::format_duration(over),
-        rows.iter().flat_map(|row| row.faults.values()).sum::<usize>(),
+        counted(rows.iter().flat_map(|row| row.faults.values()).sum(), "fault"),
         sum(|row| row.writes),
         sum(|row| row.reads),
     );

@@ -1,7 +1,7 @@
 //! The same clusters as Compose files, for people who have Compose and no Rust. Rendered from the
 //! same types as `up`; never edited by hand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
@@ -13,11 +13,39 @@ use super::{limits, spec};
 use crate::image::{LABELS, REPOSITORY};
 use crate::paths::{self, Exit};
 
-/// Files, their number of nodes and of voters, and where they lie: outside of what `up` starts
-/// with.
-const PRESETS: [(&str, u8, u8, Place); 2] = [
-    ("3-node.yaml", 3, 3, Place { subnet: [10, 91, 250], ports: 23_700 }),
-    ("5-node.yaml", 5, 3, Place { subnet: [10, 91, 251], ports: 23_732 }),
+/// A file.
+struct Preset {
+    name: &'static str,
+    nodes: u8,
+    voters: u8,
+    /// Nodes may change their own network: there is no tool of ours to do it from outside.
+    faults: bool,
+    /// Outside of what `up` starts with.
+    place: Place,
+}
+
+const PRESETS: [Preset; 3] = [
+    Preset {
+        name: "3-node.yaml",
+        nodes: 3,
+        voters: 3,
+        faults: false,
+        place: Place { subnet: [10, 91, 250], ports: 23_700 },
+    },
+    Preset {
+        name: "5-node.yaml",
+        nodes: 5,
+        voters: 3,
+        faults: false,
+        place: Place { subnet: [10, 91, 251], ports: 23_732 },
+    },
+    Preset {
+        name: "3-node-faults.yaml",
+        nodes: 3,
+        voters: 3,
+        faults: true,
+        place: Place { subnet: [10, 91, 252], ports: 23_764 },
+    },
 ];
 
 /// What all nodes share, and the head of the file.
@@ -55,9 +83,7 @@ networks:
 pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
     let folder = paths::root().join("compose");
     let mut files = vec![(folder.join(".env"), environment())];
-    files.extend(PRESETS.map(|(name, nodes, voters, place)| {
-        (folder.join(name), render(&wanted(nodes, voters), &place))
-    }));
+    files.extend(PRESETS.iter().map(|preset| (folder.join(preset.name), render(preset))));
     lint(&folder.join("Dockerfile"))?;
     if !check {
         std::fs::create_dir_all(&folder)?;
@@ -67,13 +93,19 @@ pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    same(&files, &|path| std::fs::read_to_string(path).ok())?;
+    println!("{:<10}{} files and the Dockerfile", "matches", files.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether all files are as they would be written.
+fn same(files: &[(PathBuf, String)], read: &dyn Fn(&Path) -> Option<String>) -> anyhow::Result<()> {
     let drifted: Vec<String> = (files.iter())
-        .filter(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text))
+        .filter(|(path, text)| read(path).as_ref() != Some(text))
         .map(|(path, _)| shown(path))
         .collect();
     if drifted.is_empty() {
-        println!("{:<10}{} files and the Dockerfile", "matches", files.len());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let list = drifted.join(", ");
     let text =
@@ -81,7 +113,7 @@ pub(crate) fn compose(check: bool) -> anyhow::Result<ExitCode> {
     Err(Exit::error(Exit::FAILED, text))
 }
 
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     path.strip_prefix(paths::root()).unwrap_or(path).display().to_string()
 }
 
@@ -111,7 +143,8 @@ fn environment() -> String {
 }
 
 /// One file. No tag or key that Compose 1.29 does not know.
-fn render(wanted: &Wanted, place: &Place) -> String {
+fn render(preset: &Preset) -> String {
+    let (wanted, place) = (wanted(preset.nodes, preset.voters), &preset.place);
     let owner = Owner { place: String::new(), pid: 0, started: 0 };
     let mut body = String::from("services:\n");
     for number in 1..=wanted.nodes {
@@ -136,15 +169,28 @@ fn render(wanted: &Wanted, place: &Place) -> String {
         .replace("MEMORY", &wanted.memory.to_string())
         .replace("CPUS", &(wanted.nano_cpus as f64 / 1e9).to_string())
         .replace("STATE", spec::STATE);
+    let common = match preset.faults {
+        true => common.replace("[ALL]\n", "[ALL]\n  cap_add: [NET_ADMIN]\n"),
+        false => common,
+    };
     let network = NETWORK.replace("SUBNET", &place.cidr());
     let text = format!("{common}{body}{network}");
     let digest = hex(&Sha256::digest(text.as_bytes())[..6]);
+    let more = match preset.faults {
+        true => format!(
+            "# Nodes may change their network. To lose what h3 sends to h1, until the node ends:\n\
+             # docker-compose -f {} exec h3 ip route add {}/32 dev lo\n",
+            preset.name,
+            place.address(1)
+        ),
+        false => String::new(),
+    };
     format!(
         "# Written by `cargo xtask cluster compose` {}, spec {digest}. Do not edit.\n\
          # Needs the image: cargo xtask image build. Then, in this folder:\n\
-         # docker-compose -f {}-node.yaml up -d\n{text}",
+         # docker-compose -f {} up -d\n{more}{text}",
         env!("CARGO_PKG_VERSION"),
-        wanted.nodes
+        preset.name
     )
 }
 
@@ -195,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_rendered_file_has_every_node_with_its_address_and_the_first_as_seed() {
-        let text = render(&wanted(3, 3), &PRESETS[0].3);
+        let text = render(&PRESETS[0]);
         for part in [
             "  h3:\n    <<: *node\n    hostname: h3\n",
             "ipv4_address: 10.91.250.13\n",
@@ -208,11 +254,29 @@ mod tests {
         }
         assert_eq!(text.matches("--seeds").count(), 2);
         assert!(!text.contains("\nname:"), "Compose 1.29 refuses it");
+        assert!(!text.contains("NET_ADMIN") && render(&PRESETS[2]).contains("add: [NET_ADMIN]\n"));
     }
 
     #[test]
     fn the_checked_in_files_are_what_would_be_written() {
         assert!(compose(true).is_ok(), "{:?}", compose(true).err());
+    }
+
+    #[test]
+    fn a_single_changed_byte_is_noticed() {
+        let text = render(&PRESETS[0]);
+        let files = [(paths::root().join("compose/3-node.yaml"), text.clone())];
+        assert!(same(&files, &|_| Some(text.clone())).is_ok());
+        let said = "compose/3-node.yaml: not what would be written. Write them: cargo xtask \
+                    cluster compose";
+        for at in [0, text.len() / 2, text.len() - 1] {
+            let mut changed = text.clone().into_bytes();
+            changed[at] ^= 1;
+            let changed = String::from_utf8(changed).unwrap();
+            let failure = same(&files, &|_| Some(changed.clone())).unwrap_err();
+            assert_eq!(failure.to_string(), said);
+        }
+        assert!(same(&files, &|_| None).is_err());
     }
 
     #[test]

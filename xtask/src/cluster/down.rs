@@ -9,7 +9,7 @@ use super::diff::Listed;
 use super::{gc, label, look, process};
 use crate::engine::{Engine, Image};
 use crate::paths::Exit;
-use crate::ui::Ui;
+use crate::ui::{Ui, counted};
 
 /// What was removed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -23,17 +23,10 @@ impl Removed {
     fn text(self) -> String {
         format!(
             "{}, {}, {}",
-            count(self.containers, "container"),
-            count(self.networks, "network"),
-            count(self.volumes, "volume")
+            counted(self.containers, "container"),
+            counted(self.networks, "network"),
+            counted(self.volumes, "volume")
         )
-    }
-}
-
-fn count(number: usize, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
     }
 }
 
@@ -83,7 +76,7 @@ async fn one(engine: &Engine, name: &str, volumes: bool, ui: &Ui) -> anyhow::Res
     ui.line("removed", &format!("{name}: {}  {seconds:.1} s", removed.text()));
     if kept > 0 {
         let text = "with what the nodes hold. up --persist begins with it, down --volumes removes";
-        ui.line("kept", &format!("{}, {text} it", count(kept, "volume")));
+        ui.line("kept", &format!("{}, {text} it", counted(kept, "volume")));
     }
     Ok(true)
 }

@@ -60,15 +60,19 @@ pub(crate) async fn logs(
     drop(sender);
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let window = if follow { WINDOW } else { Duration::MAX };
-    merge(receiver, window, &mut |stamp, node, text| {
+    let told = merge(receiver, window, &mut |stamp, node, text| {
         if what.only.is_some_and(|only| !only.is_match(text)) {
             return Ok(());
         }
         let stamp = if what.utc { format!("{} ", whole(stamp)) } else { String::new() };
         writeln!(std::io::stdout(), "{stamp}{}", line(node, text, width, colour))
     })
-    .await?;
-    Ok(ExitCode::SUCCESS)
+    .await;
+    match told {
+        // That nobody reads any more is an end like ctrl-c.
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(why.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Everything that a node has logged so far.

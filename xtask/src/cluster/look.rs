@@ -14,6 +14,10 @@ use crate::engine::{Answer, Container, Engine, State};
 /// How long an agent may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// How many processes of a node were killed for want of memory, by either version of cgroups.
+const KILLED: &str = "cd /sys/fs/cgroup; \
+    grep -h '^oom_kill ' memory.events memory/memory.oom_control 2>/dev/null; true";
+
 /// All that the engine lists.
 pub(crate) async fn list(engine: &Engine) -> Answer<Listed> {
     let (containers, networks, volumes) =
@@ -68,7 +72,7 @@ pub(crate) async fn view(engine: &Engine, cluster: &str, ours: &Listed) -> View 
 
 async fn fill(engine: &Engine, node: &mut Node) {
     match node.state {
-        State::Running => node.agent = ask(engine, &node.id).await,
+        State::Running => (node.agent, node.starved) = ask(engine, &node.id).await,
         State::Exited => {
             let ended = engine.ended(&node.id).await.ok().flatten();
             node.ended = ended.map(|ended| (ended.code, ended.out_of_memory));
@@ -77,11 +81,20 @@ async fn fill(engine: &Engine, node: &mut Node) {
     }
 }
 
-/// What the agent of a running node says; null when none answers.
-pub(crate) async fn ask(engine: &Engine, id: &str) -> Value {
-    let command = format!("quorate status --json --prefix {STATE} 2>/dev/null");
-    match run::shell(engine, id, &command, ANSWER).await {
-        Ok(output) => serde_json::from_str(&output.lines.join("\n")).unwrap_or_default(),
-        Err(_) => Value::Null,
-    }
+/// What the agent of a running node says, null when none answers; and whether the kernel has killed
+/// one of the node's processes for want of memory: the engine tells that only of the first one.
+async fn ask(engine: &Engine, id: &str) -> (Value, bool) {
+    let killed = match engine.is_local() {
+        // Nothing limits them; the file would be this machine's own.
+        true => "",
+        false => KILLED,
+    };
+    let command = format!("quorate status --json --prefix {STATE} 2>/dev/null; {killed}");
+    let Ok(output) = run::shell(engine, id, &command, ANSWER).await else {
+        return (Value::Null, false);
+    };
+    let (counts, answer): (Vec<String>, Vec<String>) =
+        output.lines.into_iter().partition(|line| line.starts_with("oom_kill "));
+    let starved = counts.iter().any(|line| line != "oom_kill 0");
+    (serde_json::from_str(&answer.join("\n")).unwrap_or_default(), starved)
 }

@@ -77,7 +77,7 @@ fn head(cluster: &str, panel: &Panel) -> Vec<Line<'static>> {
     };
     let second = panel.view.as_ref().map(|view| {
         let leader = view.leader().unwrap_or("none");
-        format!("leader {leader}  voters {} of {}", view.voting(), view.target())
+        format!("leader {leader}  {}", view.seats())
     });
     let state = Span::styled(word, Style::new().fg(colour).add_modifier(Modifier::BOLD));
     vec![Line::from(vec![name, state, time]), Line::from(second.unwrap_or_default())]
@@ -190,7 +190,7 @@ mod tests {
     fn node(number: usize, agent: Value) -> Node {
         let node = format!("h{number}");
         let (id, state) = (node.clone(), State::Running);
-        Node { node, id, state, managed: true, ended: None, agent }
+        Node { node, id, state, managed: true, ended: None, starved: false, agent }
     }
 
     fn panel() -> Panel {
@@ -230,7 +230,7 @@ mod tests {
         let text = screen(&panel(), (120, 24));
         for part in [
             "cluster demo  degraded: h2 no answer",
-            "leader h1  voters 1 of 1",
+            "leader h1  1 of 1 voter",
             "1 ok 1 blocked 1 failed",
             "2 out 1 in",
             "h1   file[b] failed: no space left",

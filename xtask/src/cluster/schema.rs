@@ -96,6 +96,7 @@ fn status() -> Value {
         ("unreached", array(&node())),
         ("faults", array(&fault())),
         ("exit", nullable("integer")),
+        ("out_of_memory", flag()),
         // The agent's own JSON, which `quorate status --json` describes.
         ("agent", nullable("object")),
     ]);

@@ -361,8 +361,8 @@ impl<'a> Run<'a> {
                 drop(phase);
                 if let Some(leader) = view.leader() {
                     let seconds = start.elapsed().as_secs_f64();
-                    let counts = format!("{} of {} voters", view.voting(), view.target());
-                    ui.line("quorum", &format!("{counts}, leader {leader}  {seconds:.1} s"));
+                    let seats = view.seats();
+                    ui.line("quorum", &format!("{seats}, leader {leader}  {seconds:.1} s"));
                 }
                 return Ok(view);
             };

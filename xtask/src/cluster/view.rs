@@ -11,6 +11,7 @@ use super::name;
 use super::spec::CLIENT_PORT;
 use super::wear::{self, Wear};
 use crate::engine::State;
+use crate::ui::counted;
 
 /// Version of the JSON that `status` prints.
 const SCHEMA: u32 = 1;
@@ -28,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) managed: bool,
     /// Exit code and whether memory ran out, where it has ended.
     pub(crate) ended: Option<(i64, bool)>,
+    /// Whether one of its processes was killed for want of memory since it was started.
+    pub(crate) starved: bool,
     /// `quorate status --json`; null where no agent answers.
     pub(crate) agent: Value,
 }
@@ -82,6 +85,7 @@ impl View {
                 state: container.state,
                 managed: label::get(&container.labels, label::AGENT) != "manual",
                 ended: None,
+                starved: false,
                 agent: Value::Null,
             })
             .collect();
@@ -105,7 +109,7 @@ impl View {
     /// Whether every node is as it should be and as many vote as wanted.
     pub(crate) fn healthy(&self) -> bool {
         let managed = self.nodes.iter().any(|node| node.managed);
-        let voters = !managed || [self.target(), self.wanted()].contains(&self.voting());
+        let voters = !managed || self.voting() == self.target();
         let all = self.nodes.iter().all(Node::healthy) && self.behind().is_empty();
         !self.nodes.is_empty() && voters && all
     }
@@ -127,7 +131,13 @@ impl View {
     /// when others leave.
     pub(crate) fn target(&self) -> usize {
         let wanted = self.wanted();
-        if wanted.is_multiple_of(2) { wanted.saturating_sub(1) } else { wanted }
+        let even = wanted.is_multiple_of(2) && self.voting() != wanted;
+        if even { wanted.saturating_sub(1) } else { wanted }
+    }
+
+    /// How many vote, and how many are to, in words.
+    pub(crate) fn seats(&self) -> String {
+        format!("{} of {}", self.voting(), counted(self.target(), "voter"))
     }
 
     /// How many members are wanted to vote, as far as there are nodes for them.
@@ -169,7 +179,7 @@ impl View {
             (self.nodes.iter()).filter(|node| !node.healthy()).map(Node::account).collect();
         what.extend(self.behind().iter().map(|node| format!("{node} is about to vote")));
         if self.nodes.iter().any(|node| node.managed) {
-            what.push(format!("{} of {} voters", self.voting(), self.target()));
+            what.push(self.seats());
         }
         Some(what.join(", "))
     }
@@ -214,12 +224,11 @@ impl View {
 
     fn faults(&self, node: &Node) -> String {
         let Some(number) = name::number(&node.node) else { return "-".to_owned() };
-        let cuts = cut::words(number, &self.cuts);
-        match wear::words(number, &self.wears) {
-            None => cuts,
-            Some(wears) if cuts == "-" => wears,
-            Some(wears) => format!("{cuts}; {wears}"),
-        }
+        let cuts = Some(cut::words(number, &self.cuts)).filter(|cuts| cuts != "-");
+        let starved = node.starved.then(|| "ran out of memory".to_owned());
+        let all = [cuts, wear::words(number, &self.wears), starved];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        if all.is_empty() { "-".to_owned() } else { all.join("; ") }
     }
 
     fn unreached(&self, node: &Node) -> Vec<String> {
@@ -246,6 +255,7 @@ impl View {
                 "unreached": self.unreached(node),
                 "faults": self.told(node),
                 "exit": node.ended.map(|(code, _)| code),
+                "out_of_memory": node.starved || node.ended.is_some_and(|(_, starved)| starved),
                 "agent": node.agent,
             })
         };
@@ -337,7 +347,7 @@ mod tests {
 
     fn node(number: usize, state: State, agent: Value) -> Node {
         let node = format!("h{number}");
-        Node { id: node.clone(), node, state, managed: true, ended: None, agent }
+        Node { id: node.clone(), node, state, managed: true, ended: None, starved: false, agent }
     }
 
     fn view(nodes: Vec<Node>, voters: usize) -> View {
@@ -398,11 +408,11 @@ mod tests {
             ),
             (vec![voter(1, 1), running(2, "learner", Some("h2"), 1)], 2, None),
             (vec![voter(1, 2), voter(2, 2)], 2, None),
-            (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voters")),
+            (vec![running(1, "voter", None, 0)], 1, Some("h1 no quorum, 0 of 1 voter")),
             (
                 vec![voter(1, 1), Node { state: State::Paused, ..voter(2, 1) }],
                 2,
-                Some("h2 paused, 1 of 1 voters"),
+                Some("h2 paused, 1 of 1 voter"),
             ),
         ] {
             let view = view(nodes, voters);
@@ -424,6 +434,12 @@ mod tests {
             };
             assert_eq!(view((1..=nodes).map(node).collect(), 3).target(), target, "{nodes}");
         }
+        let two = |n| {
+            let mut node = running(n, "voter", Some("h1"), 2);
+            node.agent["cluster"]["desired"] = json!(3);
+            node
+        };
+        assert_eq!(view(vec![two(1), two(2)], 3).seats(), "2 of 2 voters", "one has left");
         assert_eq!(view(vec![running(1, "voter", None, 0)], 5).target(), 5);
     }
 

@@ -30,8 +30,11 @@ const TEXTS: [(&str, &str); 6] = [
     ("etc/os-release", "ID=quorate-node\nNAME=\"quorate node\"\nPRETTY_NAME=\"quorate node\"\n"),
 ];
 
-/// Libraries that older C libraries open by name for name lookups; taken along where they are.
+/// Libraries that C libraries before 2.34 open by name for name lookups; taken along where they
+/// are.
 const LOOKUPS: [&str; 3] = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
+/// A version that only C libraries define which do all of that themselves.
+const LOOKS_UP: &[u8] = b"GLIBC_2.34\0";
 
 /// Collects everything. All programs must be given.
 ///
@@ -67,7 +70,7 @@ pub(crate) fn collect(given: &Given, arch: &str) -> anyhow::Result<Contents> {
         base.insert(target.to_owned(), Entry::File(0o755, bytes));
         inputs.push(source.clone());
     }
-    if libraries.dynamic {
+    if libraries.dynamic && !libraries.look_up() {
         libraries.optional(&LOOKUPS)?;
     }
     base.append(&mut libraries.take());
@@ -190,6 +193,16 @@ impl Libraries {
         Ok(())
     }
 
+    /// Whether the C library that was taken along looks names up by itself.
+    fn look_up(&self) -> bool {
+        self.pending.iter().any(|(path, entry)| match entry {
+            Entry::File(_, bytes) if path.ends_with("/libc.so.6") => {
+                bytes.windows(LOOKS_UP.len()).any(|part| part == LOOKS_UP)
+            }
+            _ => false,
+        })
+    }
+
     fn optional(&mut self, names: &[&str]) -> anyhow::Result<()> {
         for name in names {
             if let Some(found) = self.folders().iter().map(|f| f.join(name)).find(|p| p.is_file()) {
@@ -243,7 +256,19 @@ pub(crate) fn applets(busybox: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::applets;
+    use super::{Entry, Libraries, applets};
+
+    #[test]
+    fn libraries_for_lookups_are_left_out_where_the_c_library_has_them() {
+        let with = |path: &str, bytes: &[u8]| {
+            let mut libraries = Libraries::new("amd64");
+            libraries.pending.insert(path.to_owned(), Entry::File(0o755, bytes.to_vec()));
+            libraries.look_up()
+        };
+        assert!(with("lib/x86_64-linux-gnu/libc.so.6", b"\0GLIBC_2.33\0GLIBC_2.34\0"));
+        assert!(!with("lib/x86_64-linux-gnu/libc.so.6", b"\0GLIBC_2.31\0"));
+        assert!(!with("lib/x86_64-linux-gnu/libm.so.6", b"\0GLIBC_2.34\0"));
+    }
 
     #[test]
     fn applets_are_read_from_the_table_until_it_ends() {

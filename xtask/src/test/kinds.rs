@@ -15,6 +15,8 @@ pub(super) struct Kind {
     pub(super) etcd: bool,
     /// Properties are counted in a row of their own.
     pub(super) properties: bool,
+    /// What has its tests take more, and how much.
+    pub(super) more: Option<(&'static str, &'static str)>,
 }
 
 /// What runs a kind of tests.
@@ -49,6 +51,8 @@ pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
         xtask("book", &["book", "verify"]),
     ]);
     if long {
+        let leases = cargo("leases", &["-p", "quorate", "--test", "exchange", "stays_f1"]);
+        kinds.push(Kind { etcd: true, more: Some(("QUORATE_LEASES", "whole")), ..leases });
         kinds.push(xtask("heal", &["bench", "heal"]));
         kinds.push(xtask("chaos", &["chaos", "--seeds", "1..20"]));
         kinds.push(xtask("browser", &["book", "build", "--browser"]));
@@ -79,6 +83,7 @@ fn cargo(name: &str, args: &[&str]) -> Kind {
         engine: false,
         etcd: false,
         properties: false,
+        more: None,
     }
 }
 
@@ -89,6 +94,7 @@ fn xtask(name: &str, args: &[&str]) -> Kind {
         engine: !["heal", "browser"].contains(&name),
         etcd: false,
         properties: false,
+        more: None,
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Named, ask, engine_there};
+use super::{Named, ask, ask_text, engine_there};
 
-const PUT: &str = "ETCDCTL_API=3 etcdctl --endpoints http://$(hostname):2379 \
+pub(super) const PUT: &str = "ETCDCTL_API=3 etcdctl --endpoints http://$(hostname):2379 \
                    --command-timeout=2s put";
 
 /// Waits until a command ends with this code; gives what it printed then.
@@ -23,7 +23,7 @@ pub(super) fn until(demo: &Named, code: i32, within: Duration, arguments: &[&str
     }
 }
 
-fn routes(demo: &Named) -> String {
+pub(super) fn routes(demo: &Named) -> String {
     demo.expect(0, &["exec", "--all", "--", "ip route"])
 }
 
@@ -102,15 +102,21 @@ fn engine_a_timed_cut_ends_by_itself_and_one_that_rejects_fails_at_once() {
     assert!(text.contains("has no node h7. It has h1, h2, h3"), "{text}");
 }
 
-/// Runs a script in a node's network with the right to change it.
-fn meddle(demo: &Named, node: &str, script: &str) {
+/// Runs a script in a node's network with the right to change it, and with the tools for that;
+/// gives what it printed.
+pub(super) fn meddle(demo: &Named, node: &str, script: &str) -> String {
     let name = format!("/quorate-{}-{node}", demo.0);
     let (_, seen) = ask("GET", "/containers/json", &Value::Null).unwrap();
     let all = seen.as_array().into_iter().flatten();
     let mut all = all.filter(|c| c["Names"][0] == name.as_str());
     let own = all.next().unwrap();
+    let (_, images) = ask("GET", "/images/json", &Value::Null).unwrap();
+    let tools = (images.as_array().into_iter().flatten())
+        .filter_map(|image| image["RepoTags"][0].as_str())
+        .find(|tag| tag.starts_with("localhost/quorate-tools:"));
     let body = serde_json::json!({
-        "Image": own["Image"],
+        "Image": tools.map_or(own["Image"].clone(), Into::into),
+        "Tty": true,
         "Cmd": ["sh", "-c", script],
         "HostConfig": {"NetworkMode": format!("container:{}", own["Id"].as_str().unwrap()),
                        "CapAdd": ["NET_ADMIN"]},
@@ -120,8 +126,10 @@ fn meddle(demo: &Named, node: &str, script: &str) {
     let helper = format!("/containers/{}", made["Id"].as_str().unwrap());
     assert_eq!(ask("POST", &format!("{helper}/start"), &Value::Null).unwrap().0, 204);
     let (_, ended) = ask("POST", &format!("{helper}/wait"), &Value::Null).unwrap();
-    assert_eq!(ended["StatusCode"], 0, "{ended}");
+    let (_, said) = ask_text("GET", &format!("{helper}/logs?stdout=1"), &Value::Null).unwrap();
     assert_eq!(ask("DELETE", &helper, &Value::Null).unwrap().0, 204);
+    assert_eq!(ended["StatusCode"], 0, "{ended} {said}");
+    said.replace('\r', "")
 }
 
 #[test]

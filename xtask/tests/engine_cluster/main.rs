@@ -18,11 +18,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod apart;
 mod chaos;
+mod composed;
 mod faults;
+mod figures;
 mod kept;
 mod local;
+mod logged;
 mod nodes;
+mod power;
+mod refused;
 mod screen;
 mod snapshots;
 mod wire;
@@ -30,6 +36,12 @@ mod worn;
 
 /// One request to the engine; its status and body.
 fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
+    let (status, text) = ask_text(method, path, body)?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+/// The same with a body that is no JSON.
+fn ask_text(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, String)> {
     let socket = std::env::var("DOCKER_HOST").unwrap_or_default();
     let socket = socket.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned();
     let mut stream = UnixStream::connect(socket)?;
@@ -44,7 +56,7 @@ fn ask(method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> 
     stream.read_to_string(&mut text)?;
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+    Ok((status, body.to_owned()))
 }
 
 /// Whether to go on. Counts those that do not.
@@ -61,17 +73,25 @@ fn engine_there(test: &str) -> bool {
     false
 }
 
-/// A cluster's name that no other test has; what is left of it is removed at the end.
-struct Named(String);
+/// How often something is done: as often as here, unless `QUORATE_ROUNDS` says more.
+fn rounds(usual: u64) -> u64 {
+    let said = std::env::var("QUORATE_ROUNDS").ok().and_then(|text| text.parse().ok());
+    said.map_or(usual, |said: u64| said.max(usual))
+}
+
+/// A cluster's name that no other test has; what is left of it is removed at the end. Its commands
+/// go to the engine past a proxy.
+struct Named(String, wire::Proxy);
 
 impl Named {
     fn new(test: &str) -> Named {
-        Named(format!("t-{test}-{:04x}", std::process::id() & 0xffff))
+        Named(format!("t-{test}-{:04x}", std::process::id() & 0xffff), wire::Proxy::new())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.arg("cluster").args(arguments).env("QUORATE_CLUSTER", &self.0);
+        command.env("DOCKER_HOST", self.1.host());
         command
     }
 
@@ -240,7 +260,7 @@ fn engine_an_interrupt_at_any_moment_of_up_leaves_nothing() {
     // Once, so that what is interrupted below is the making of the cluster and not of the image.
     demo.expect(0, &["up", "--no-wait"]);
     demo.expect(0, &["down"]);
-    for delay in delays(10, 2500) {
+    for delay in delays(rounds(10), 2500) {
         let mut up = demo.spawn(&["up"]);
         std::thread::sleep(delay);
         kill(Pid::from_raw(up.id() as i32), Signal::SIGINT).unwrap();
@@ -274,7 +294,7 @@ fn engine_what_a_killed_up_leaves_goes_with_gc_and_nothing_else_does() {
     let other = format!("quorate-{}x-h1", demo.0);
     let path = format!("/containers/create?name={other}");
     assert_eq!(ask("POST", &path, &body).unwrap().0, 201);
-    for delay in delays(10, 2500) {
+    for delay in delays(rounds(10), 2500) {
         let mut up = demo.spawn(&["up"]);
         std::thread::sleep(delay);
         up.kill().unwrap();
@@ -309,22 +329,129 @@ fn engine_what_has_our_name_and_not_our_label_is_refused_and_untouched() {
 }
 
 #[test]
-fn without_an_engine_every_verb_says_so_at_once() {
+fn engine_a_node_that_was_removed_by_hand_is_made_anew_and_the_others_are_left_alone() {
+    if !engine_there("repair") {
+        return;
+    }
+    let demo = Named::new("hand");
+    demo.expect(0, &["up", "--wait", "60s"]);
+    let started = |node: &str| {
+        let path = format!("/containers/quorate-{}-{node}/json", demo.0);
+        let (_, seen) = ask("GET", &path, &Value::Null).unwrap();
+        (seen["Id"].clone(), seen["State"]["StartedAt"].clone())
+    };
+    let before = ["h1", "h2", "h3"].map(started);
+    let path = format!("/containers/quorate-{}-h2?force=1", demo.0);
+    assert_eq!(ask("DELETE", &path, &Value::Null).unwrap().0, 204);
+    let plan = demo.expect(0, &["up", "--plan"]);
+    assert_eq!(plan.lines().count(), 1, "{plan}");
+    // The member that was there is dead first, and a dead one is replaced after its time.
+    demo.expect(0, &["up", "--no-wait"]);
+    let after = ["h1", "h2", "h3"].map(started);
+    assert_eq!((&after[0], &after[2]), (&before[0], &before[2]));
+    assert_ne!(after[1].0, before[1].0);
+}
+
+#[test]
+fn engine_of_two_who_make_one_cluster_one_wins_and_two_clusters_come_up_side_by_side() {
+    if !engine_there("two at once") {
+        return;
+    }
+    let demo = Named::new("twice");
+    let mut first = demo.spawn(&["up", "--wait", "60s"]);
+    // It has the lock as soon as it has made something.
+    let begun = Instant::now();
+    while demo.left().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the first one makes nothing");
+    }
     let start = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["cluster", "ls"])
-        .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
-        .env("QUORATE_LOCAL", "/nowhere/either")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        "error: no container engine answered at unix:///nowhere/engine.sock \
-         (no socket at /nowhere/engine.sock). \
-         Start Docker, or set DOCKER_HOST. Details: cargo xtask doctor\n"
-    );
-    assert!(start.elapsed() < Duration::from_secs(1));
+    let text = demo.expect(5, &["up"]);
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    let wanted = [
+        format!("error: another xtask (pid {}) is working on cluster {}", first.id(), demo.0),
+        " s. Wait, or use another --name.\n".to_owned(),
+    ];
+    assert!(text.starts_with(&wanted[0]) && text.ends_with(&wanted[1]), "{text}");
+    assert!(first.wait().unwrap().success());
+    demo.expect(0, &["status"]);
+    let networks =
+        demo.left().iter().filter(|name| **name == format!("quorate-{}", demo.0)).count();
+    assert_eq!(networks, 1);
+
+    let (one, two) = (Named::new("side"), Named::new("side2"));
+    let mut ups = [&one, &two].map(|named| named.spawn(&["up", "--wait", "60s"]));
+    assert!(ups.iter_mut().all(|up| up.wait().unwrap().success()));
+    let places = [&one, &two].map(|named| {
+        let text = named.expect(0, &["status", "--json"]);
+        let status: Value = serde_json::from_str(&text).unwrap();
+        let place = |key: &str| status["nodes"][0][key].as_str().unwrap().to_owned();
+        (place("address"), place("client"))
+    });
+    assert_ne!(places[0].0, places[1].0);
+    assert_ne!(places[0].1, places[1].1);
+}
+
+#[test]
+fn without_an_engine_every_verb_says_so_at_once() {
+    let verbs: [&[&str]; 24] = [
+        &["ls"],
+        &["up", "--engine", "docker"],
+        &["down"],
+        &["down", "--all"],
+        &["status"],
+        &["logs"],
+        &["exec", "h1", "--", "true"],
+        &["cp", "h1:/x", "x"],
+        &["kill", "h1"],
+        &["stop", "h1"],
+        &["start", "h1"],
+        &["restart", "h1"],
+        &["pause", "h1"],
+        &["unpause", "h1"],
+        &["node", "add"],
+        &["node", "rm", "h1"],
+        &["partition", "h1"],
+        &["isolate", "h1"],
+        &["loss", "h1", "--pct", "1"],
+        &["delay", "h1", "--ms", "1"],
+        &["rate", "h1", "--kbit", "64"],
+        &["heal"],
+        &["faults"],
+        &["gc"],
+    ];
+    for verb in verbs {
+        let start = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg("cluster")
+            .args(verb)
+            .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+            .env("QUORATE_LOCAL", "/nowhere/either")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{verb:?} {output:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "error: no container engine answered at unix:///nowhere/engine.sock \
+             (no socket at /nowhere/engine.sock). \
+             Start Docker, or set DOCKER_HOST. Details: cargo xtask doctor\n",
+            "{verb:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(1), "{verb:?} {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn who_stops_reading_stops_nothing_and_is_told_nothing() {
+    for arguments in [&["doctor", "--help"][..], &["cluster", "schema"], &["doctor"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(arguments).env("DOCKER_HOST", "unix:///nowhere/engine.sock");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked") && !said.contains("pipe"), "{arguments:?} {said}");
+        assert_ne!(output.status.code(), Some(101), "{arguments:?}");
+    }
 }
 
 /// Moments spread over a run; different each time, so that many runs see many moments.

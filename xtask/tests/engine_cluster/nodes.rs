@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::faults::until;
-use super::{Named, engine_there};
+use super::{Named, engine_there, rounds};
 
 fn hosts(demo: &Named, role: &str) -> Vec<String> {
     let text = demo.run(&["status", "--json"]).stdout;
@@ -50,12 +50,34 @@ fn engine_a_node_is_added_takes_the_seat_of_one_that_leaves_and_nothing_is_lost(
     demo.expect(0, &["node", "rm", "h4", "--wait", "60s"]);
     until(&demo, 0, Duration::from_secs(30), &["status"]);
     assert_eq!(hosts(&demo, "voter"), ["h1", "h2", "h3"]);
+    for _ in 1..rounds(2) {
+        demo.expect(0, &["node", "add", "--wait", "60s"]);
+        demo.expect(0, &["node", "rm", "h4", "--wait", "60s"]);
+        until(&demo, 0, Duration::from_secs(30), &["status"]);
+        assert_eq!(hosts(&demo, "voter"), ["h1", "h2", "h3"]);
+    }
     assert_eq!(demo.expect(0, &["exec", "h3", "--", &format!("{ctl} get kept")]), "kept\nyes\n");
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names
     };
     assert_eq!(sorted(demo.left()), sorted(before));
+}
+
+#[test]
+fn engine_a_node_that_takes_more_memory_than_it_has_loses_it_and_the_status_tells() {
+    if !engine_there("memory") {
+        return;
+    }
+    let demo = Named::new("memory");
+    demo.expect(0, &["up", "--nodes", "1", "--wait", "60s"]);
+    // 300 MB in one line of text, of which a node has 256.
+    let much = "head -c 300000000 /dev/zero | tr '\\0' x | sort";
+    let text = demo.expect(137, &["exec", "h1", "--timeout", "30s", "--", much]);
+    assert!(!text.contains("xxx"), "it was not killed");
+    let status: Value = serde_json::from_slice(&demo.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(status["nodes"][0]["out_of_memory"], true, "{status:#}");
+    assert!(demo.expect(0, &["status"]).contains("  ran out of memory\n"));
 }
 
 #[test]

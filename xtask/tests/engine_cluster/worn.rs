@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::faults::until;
+use super::faults::{meddle, until};
 use super::{Named, engine_there};
+
+fn address(demo: &Named, node: &str) -> String {
+    demo.expect(0, &["exec", node, "--", "hostname -i"]).trim().to_owned()
+}
 
 #[test]
 fn engine_a_bad_network_is_measured_lasts_over_a_restart_and_heals() {
@@ -17,6 +21,13 @@ fn engine_a_bad_network_is_measured_lasts_over_a_restart_and_heals() {
     demo.expect(0, &["up", "--insecure", "--wait", "60s"]);
     let text = demo.expect(0, &["loss", "h3", "--pct", "30"]);
     assert!(text.contains("h3 loses 30 %") && text.contains("of 200 probe packets"), "{text}");
+    let ping = "ping -c 1000 -i 0.005 -W 1 -q h1 || true";
+    let text = meddle(&demo, "h3", &ping.replace("h1", &address(&demo, "h1")));
+    let back = text.split(", ").find_map(|part| part.strip_suffix(" packets received"));
+    let lost = 1000 - back.unwrap_or(&text).parse::<u32>().unwrap();
+    eprintln!("{lost} of 1000 probes were lost");
+    // Both ways: what h3 gets is its answers only.
+    assert!((250..=350).contains(&lost), "{text}");
     let text = demo.expect(0, &["rate", "h2", "--kbit", "2048"]);
     assert!(text.contains("sends 2048 kbit/s at most") && text.contains("it sent "), "{text}");
     assert!(demo.run(&["status"]).stdout.windows(10).any(|part| part == b"loses 30 %"));

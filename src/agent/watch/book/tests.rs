@@ -73,7 +73,7 @@ impl World {
     }
 
     fn add(&mut self, id: u64, path: &str) {
-        self.book.add(id, path.into(), Scope::Entry);
+        self.book.add(id, Path::new(path).into(), Scope::Entry);
         self.settle();
     }
 
@@ -101,7 +101,7 @@ impl World {
     }
 
     fn tree(&mut self, id: u64, path: &str) {
-        self.book.add(id, path.into(), Scope::Tree);
+        self.book.add(id, Path::new(path).into(), Scope::Tree);
         self.settle();
     }
 
@@ -146,7 +146,7 @@ fn an_event_touches_only_who_wants_its_name() {
     world.add(1, "/d/a");
     world.add(2, "/d/b");
     world.add(3, "/d/a");
-    world.book.add(4, "/d".into(), Scope::Children);
+    world.book.add(4, Path::new("/d").into(), Scope::Children);
     world.settle();
     assert_eq!(world.happen(Path::new("/d"), Happened::Content, "a"), ids(&[1, 3, 4]));
     assert_eq!(world.entry("/d/b"), ids(&[2, 4]));
@@ -312,7 +312,7 @@ fn only_what_was_asked_for_by_name_may_be_a_link() {
 fn what_the_agent_makes_for_a_while_in_a_tree_touches_nobody() {
     let mut world = World::new(&["/", "/t", "/d", "/t/.quorate-0123"]);
     world.tree(1, "/t");
-    world.book.add(2, "/d".into(), Scope::Children);
+    world.book.add(2, Path::new("/d").into(), Scope::Children);
     world.settle();
     world.add(3, "/d/.quorate-asked");
     assert_eq!(world.book.watches(), 3, "what was left over is not watched either");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ impl Scene {
     }
 
     async fn add(&self, id: u64, name: &str) {
-        self.hub.add(id, self.path(name), Scope::Entry).await.unwrap();
+        self.hub.add(id, self.path(name).into(), Scope::Entry).await.unwrap();
     }
 
     /// Waits until the id is touched, whoever else is touched before.
@@ -86,7 +86,7 @@ async fn a_link_that_takes_the_place_of_a_directory_in_a_tree_is_not_walked_thro
         fs::create_dir(far.path().join(round.to_string())).unwrap();
     }
     fs::create_dir(scene.path("t")).unwrap();
-    scene.hub.add(1, scene.path("t"), Scope::Tree).await.unwrap();
+    scene.hub.add(1, scene.path("t").into(), Scope::Tree).await.unwrap();
     scene.add(2, "marker").await;
     let before = kernel_watches(&scene.path("t"));
     assert!(before >= 2, "{before}");
@@ -110,9 +110,9 @@ async fn p18_a_path_that_finds_no_watch_left_is_polled_until_it_gets_one() {
     let (hub, touched) = Hub::with_room(0).unwrap();
     let mut scene = Scene { dir: tempfile::tempdir().unwrap(), hub, touched };
     let path = scene.path("f");
-    let error = scene.hub.add(1, path.clone(), Scope::Entry).await.unwrap_err();
+    let error = scene.hub.add(1, path.as_path().into(), Scope::Entry).await.unwrap_err();
     assert!(error.exhausted, "{}", error.message);
-    scene.hub.add(2, scene.path("g"), Scope::Entry).await.unwrap_err();
+    scene.hub.add(2, scene.path("g").into(), Scope::Entry).await.unwrap_err();
     tokio::time::pause();
     let looks = tokio::time::timeout(10 * POLL, scene.touched.recv()).await;
     assert!(looks.is_err(), "nothing happened to it, so nobody is told: {looks:?}");
@@ -131,7 +131,7 @@ async fn who_is_only_looked_at_is_told_when_a_watch_is_given_to_it() {
     fs::create_dir(scene.path("a")).unwrap();
     fs::create_dir(scene.path("b")).unwrap();
     scene.add(1, "a/f").await;
-    let error = scene.hub.add(2, scene.path("b/f"), Scope::Entry).await.unwrap_err();
+    let error = scene.hub.add(2, scene.path("b/f").into(), Scope::Entry).await.unwrap_err();
     assert!(error.exhausted, "{}", error.message);
     scene.hub.remove(1).await;
     assert_eq!(scene.expect(2).await, Touched { id: 2, happened: true, error: None });
@@ -246,7 +246,7 @@ async fn p16_a_moved_ancestor_is_noticed_and_its_new_place_is_not() {
 async fn changes_of_direct_entries_are_told_to_who_wants_children() {
     let mut scene = Scene::new();
     fs::create_dir(scene.path("d")).unwrap();
-    scene.hub.add(1, scene.path("d"), Scope::Children).await.unwrap();
+    scene.hub.add(1, scene.path("d").into(), Scope::Children).await.unwrap();
     fs::write(scene.path("d/any"), "").unwrap();
     scene.expect(1).await;
 }
@@ -255,7 +255,7 @@ async fn changes_of_direct_entries_are_told_to_who_wants_children() {
 async fn a_change_anywhere_in_a_tree_is_told_also_in_directories_that_are_made_at_once() {
     let mut scene = Scene::new();
     fs::create_dir(scene.path("t")).unwrap();
-    scene.hub.add(1, scene.path("t"), Scope::Tree).await.unwrap();
+    scene.hub.add(1, scene.path("t").into(), Scope::Tree).await.unwrap();
     scene.add(2, "marker").await;
     for round in 0..20 {
         let deep = scene.path(&format!("t/{round}/b/c"));
@@ -308,7 +308,7 @@ async fn a_reader_that_is_slow_misses_nobody() {
 #[tokio::test]
 async fn the_hub_ends_with_its_last_handle() {
     let Scene { dir, hub, mut touched } = Scene::new();
-    hub.add(1, dir.path().join("f"), Scope::Entry).await.unwrap();
+    hub.add(1, dir.path().join("f").into(), Scope::Entry).await.unwrap();
     drop(hub);
     assert_eq!(timeout(PATIENCE, touched.recv()).await.unwrap(), None);
 }
@@ -345,7 +345,7 @@ async fn a_file_that_is_deleted_or_edited_a_hundred_times_is_back_each_time() {
     let id = ResourceId::new("file", path.to_str().unwrap());
     let file = kind::find("file").unwrap().build(&id, &fields).unwrap();
     let cx = context();
-    hub.add(1, path.clone(), Scope::Entry).await.unwrap();
+    hub.add(1, path.as_path().into(), Scope::Entry).await.unwrap();
     let healing = tokio::spawn(heal(file, cx, touched));
     let mut latencies = Vec::new();
     for round in 0..=100 {

@@ -25,6 +25,10 @@ const READ: Duration = Duration::from_secs(2);
 const LOOKS: usize = 12;
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// What is said of the members of an etcd that is only used.
+const FOREIGN: &str = "no agent founded this etcd cluster (--no-server uses it as it is), so none \
+    looks after its members; change them with etcdctl member";
+
 /// The records of the cluster; `None` when the store does not answer.
 pub(super) async fn records(agent: &Agent) -> Option<Records> {
     lists(agent).await.map(|lists| Records::read(&lists))
@@ -70,6 +74,10 @@ pub(super) async fn sight(agent: &Agent) -> Result<Sight, Answer> {
         let records = Records::read(&lists);
         if let Some(told) = records.current().cloned() {
             return Ok(read(told, &lists));
+        }
+        // A founder writes both at once; a client that finds nobody's etcd, the first alone.
+        if records.cluster.is_some() && records.size.is_none() {
+            return Err(Answer::Refused(FOREIGN.into()));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -8,6 +8,7 @@ use crate::cluster::plan;
 use crate::cluster::request::{Answer, Planned};
 use crate::cluster::shell::{Agent, now_seconds};
 use crate::cluster::writes;
+use crate::ident::counted;
 use crate::store::Store;
 
 /// Shows the plan for `n`, or for the present size, and writes it unless only shown.
@@ -25,13 +26,11 @@ pub(super) async fn answer(agent: &Agent, n: Option<u16>, dry: bool) -> Answer {
     let mut seen = sight.told.seen.clone();
     seen.desired = n;
     let plan = plan::plan(&seen);
-    let mut notes: Vec<String> = plan::even(n).filter(|_| !before.allow_even).into_iter().collect();
-    if plan.to < usize::from(n) && n % 2 == 1 {
-        let more = usize::from(n) - plan.to;
-        notes.push(format!("{more} more hosts are needed; they are taken up as soon as they join"));
-    }
+    let even = plan::even(n, plan.to).filter(|_| !before.allow_even);
+    let mut notes: Vec<String> = even.into_iter().chain(plan::short(&seen)).collect();
     if plan.to > usize::from(n) {
-        notes.push(format!("{} voters stay, as fewer are not allowed or not safe now", plan.to));
+        let stay = counted(plan.to, "voter");
+        notes.push(format!("{stay} stay, as fewer are not allowed or not safe now"));
     }
     let planned = Planned {
         wanted: Some(n),
@@ -51,7 +50,8 @@ pub(super) async fn answer(agent: &Agent, n: Option<u16>, dry: bool) -> Answer {
         SizeRecord { v: keys::VERSION, n, by: agent.host.clone(), at: now_seconds(), ..before };
     match agent.store.txn(writes::resize(&record, Some(revision))).await {
         Ok(done) if done.applied || (done.repeated && is_written(agent, &record).await) => {
-            tracing::info!("{n} voters are wanted, {} were", planned.wanted_before.unwrap_or(n));
+            let were = planned.wanted_before.unwrap_or(n);
+            tracing::info!("{} wanted, {were} before", counted(n.into(), "voter"));
             Answer::Planned(Box::new(Planned { begun: true, ..planned }))
         }
         Ok(_) => Answer::Refused(

@@ -39,8 +39,12 @@ fn an_export_is_published_under_its_terms() {
         ("path".to_owned(), Value::Str("/etc/vhost".into())),
     ];
     assert_eq!(fields, wanted, "mode is not among `only`");
-    let session =
-        Session { instance: "i".to_owned(), run: "r".to_owned(), session: "s".to_owned() };
+    let session = Session {
+        instance: "i".to_owned(),
+        run: "r".to_owned(),
+        session: "s".to_owned(),
+        at: None,
+    };
     let plan = plan(&host("web1"), &Own::default(), &found, &session);
     let ops = plan.txns.into_iter().flat_map(|txn| txn.then);
     let records: Vec<_> = ops
@@ -74,8 +78,12 @@ fn what_the_terms_cannot_make_is_named_and_not_published() {
     let found = published(&text, "web1");
     let wanted = "XE01 file[vhost]: me.facts.ip is undefined";
     assert_eq!(found[0].problem.as_deref(), Some(wanted));
-    let session =
-        Session { instance: "i".to_owned(), run: "r".to_owned(), session: "s".to_owned() };
+    let session = Session {
+        instance: "i".to_owned(),
+        run: "r".to_owned(),
+        session: "s".to_owned(),
+        at: None,
+    };
     let plan = plan(&host("web1"), &Own::default(), &found, &session);
     assert_eq!(plan.messages, [format!("{wanted}; not exported")]);
     assert_eq!(plan.exports, 0);

@@ -225,7 +225,7 @@ fn a_sudden_drop_keeps_the_last_set_until_its_time_is_over_or_a_person_says_so()
     let local = Local::default();
     let mut run = |count: usize, second: u64| {
         let exports: Vec<Arc<Export>> = (0..count).map(one).map(Arc::new).collect();
-        local.at(Duration::from_secs(second));
+        local.at(Duration::from_secs(second), true);
         let place = Site { me: &site.me, hosts: &site.hosts, policy: &site.policy, proved: None };
         let beside = (&site.program, &local);
         let found = run_beside(&place, &exports, &site.program.collect, beside, &site.previous);

@@ -19,7 +19,7 @@ use super::work::Shape;
 use super::{Plan, limit};
 
 /// The sizes between which the system calls of a file are counted.
-const CALLS: [usize; 2] = [100, 300];
+const CALLS: [usize; 2] = [500, 2500];
 /// How long a tool may take for its first file.
 const FIRST: Duration = Duration::from_secs(60);
 
