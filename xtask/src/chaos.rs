@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use self::client::Store;
 use self::history::{Op, Verdict};
 use self::schedule::{Action, Event};
-use crate::lab::{Lab, STATE};
+use crate::lab::{self, Lab, STATE};
 use crate::paths::{self, Exit};
 use crate::ui::counted;
 
@@ -35,6 +35,9 @@ use crate::ui::counted;
 const CONVERGED: Duration = Duration::from_secs(15);
 /// After this long nobody waits any more.
 const GIVEN_UP: Duration = Duration::from_secs(60);
+/// The pause between two looks: each costs a process in every node, which it would not have while it
+/// recovers.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a verb may take.
 const VERB: Duration = Duration::from_secs(60);
 /// How long nodes that came back may take until one of them makes a token.
@@ -123,7 +126,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(seed) = next else { return Ok(()) };
             let events = schedule::plan(seed, args.nodes, args.over, args.tls);
-            let outcome = match one(seed, &events, &args) {
+            let outcome = one(seed, &events, &args);
+            // What came of a schedule that somebody ended says nothing.
+            lab::wait_if_ending();
+            let outcome = match outcome {
                 Ok(outcome) => outcome,
                 Err(failure) => {
                     // The others say something all the same.
@@ -263,11 +269,12 @@ fn words(action: &Action) -> Vec<String> {
 
 /// Waits until the cluster is healthy; how long it took since its repair began, if it did.
 async fn converged(cluster: &str, start: Instant) -> anyhow::Result<Option<Duration>> {
-    // Each look asks every agent and takes its time; there is nothing to be woken by.
+    // Each look asks every agent; there is nothing to be woken by.
     while start.elapsed() < GIVEN_UP {
         if verb(cluster, &["status"]).await?.0 == 0 {
             return Ok(Some(start.elapsed()));
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(None)
 }

@@ -321,8 +321,15 @@ fn runtime() -> anyhow::Result<&'static Runtime> {
 /// Names of the labs that are there or being made.
 static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
+/// Does not return once a signal is ending this process: what began then would be left behind.
 fn remember(name: &str) {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Asked under the lock: who cleans up says that he does before he reads the names.
+    if !ENDING.load(Ordering::SeqCst) {
+        live.insert(name.to_owned());
+    }
+    drop(live);
+    wait_if_ending();
 }
 
 fn forget(name: &str) {
@@ -408,10 +415,12 @@ async fn on_signal() {
     let clean = async {
         interrupt_acting().await;
         let engine = Engine::connect().await?;
+        // One that cannot be removed does not keep the others.
+        let mut left = Ok(());
         for name in &names {
-            remove(&engine, name).await?;
+            left = left.and(remove(&engine, name).await);
         }
-        anyhow::Ok(())
+        left
     };
     tokio::select! {
         _ = interrupt.recv() => eprintln!("left as it is. To clean up: cargo xtask cluster gc"),

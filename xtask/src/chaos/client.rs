@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// How long the last look may take.
 const LAST: Duration = Duration::from_secs(10);
 /// Time from one question of a client to its next.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(100);
 /// The counter that is swapped.
 const COUNTER: &str = "chaos/counter";
 /// What the writers write, by writer and number.

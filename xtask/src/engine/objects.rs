@@ -182,7 +182,14 @@ impl Engine {
             Backend::Local(local) => return local.remove_container(id).await,
         };
         let options = query::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        gone(docker.remove_container(id, Some(options)).await)
+        match gone(docker.remove_container(id, Some(options.clone())).await) {
+            // Somebody else removes it already: it is there until he is done.
+            Err(failure) if failure.trouble == Trouble::Conflict => {
+                removed(docker, id).await;
+                gone(docker.remove_container(id, Some(options)).await)
+            }
+            done => done,
+        }
     }
 
     /// Removes a network. One that is gone already is no error.
@@ -205,6 +212,14 @@ impl Engine {
     }
 }
 
+/// Waits until a container is no more.
+async fn removed(docker: &Docker, id: &str) {
+    let options = query::WaitContainerOptionsBuilder::new().condition("removed").build();
+    // An error says that there is none any more.
+    let ended = docker.wait_container(id, Some(options)).next().await;
+    drop(ended);
+}
+
 async fn kill(docker: &Docker, id: &str) -> Result<(), bollard::errors::Error> {
     let options = query::KillContainerOptionsBuilder::new().signal("KILL").build();
     docker.kill_container(id, Some(options)).await?;
@@ -213,8 +228,7 @@ async fn kill(docker: &Docker, id: &str) -> Result<(), bollard::errors::Error> {
     Ok(())
 }
 
-/// A removal that found nothing has reached its aim, and so has one that another caller is busy
-/// with.
+/// A removal that found nothing has reached its aim.
 pub(super) fn gone(done: Result<(), bollard::errors::Error>) -> Answer<()> {
     match done.map_err(EngineError::from) {
         Err(failure) if failure.trouble == Trouble::Missing => Ok(()),

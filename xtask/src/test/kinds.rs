@@ -22,8 +22,13 @@ pub(super) struct Kind {
 /// What runs a kind of tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Runner {
-    /// `cargo` with these arguments.
-    Cargo(Vec<String>),
+    /// `cargo test` with these arguments, and these for the test programs.
+    Cargo {
+        /// What is built.
+        build: Vec<String>,
+        /// Which of its tests run, and how.
+        tests: Vec<String>,
+    },
     /// This program with these arguments.
     Xtask(Vec<String>),
 }
@@ -31,27 +36,32 @@ pub(super) enum Runner {
 /// Tests that need the engine carry this in their names.
 const NEEDS_ENGINE: &str = "engine_";
 
-/// One at a time: they are about what is left on the engine, and a node wants its own processor.
-const CONTAINERS: [&str; 6] = ["-p", "xtask", "--tests", "--", "--test-threads=1", NEEDS_ENGINE];
+/// One at a time: containers are about what is left on the engine, and a node wants its own
+/// processor; a second try is to be alone.
+const ALONE: &str = "--test-threads=1";
 
 /// All kinds, in the order in which they run: what is quick first.
 pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
     let mut kinds = vec![
-        Kind { properties: true, ..cargo("unit", &["-p", "quorate", "--lib", "--bins"]) },
-        cargo("toolkit", &["-p", "xtask", "--tests", "--", "--skip", NEEDS_ENGINE]),
+        Kind { properties: true, ..cargo("unit", &["-p", "quorate", "--lib", "--bins"], &[]) },
+        cargo("toolkit", &["-p", "xtask", "--tests"], &["--skip", NEEDS_ENGINE]),
     ];
     kinds.extend(
-        test_files
-            .iter()
-            .map(|file| Kind { etcd: true, ..cargo(file, &["-p", "quorate", "--test", file]) }),
+        test_files.iter().map(|file| Kind {
+            etcd: true,
+            ..cargo(file, &["-p", "quorate", "--test", file], &[])
+        }),
     );
     kinds.extend([
-        Kind { engine: true, ..cargo("containers", &CONTAINERS) },
+        Kind {
+            engine: true,
+            ..cargo("containers", &["-p", "xtask", "--tests"], &[ALONE, NEEDS_ENGINE])
+        },
         xtask("examples", &["examples", "run"]),
         xtask("book", &["book", "verify"]),
     ]);
     if long {
-        let leases = cargo("leases", &["-p", "quorate", "--test", "exchange", "stays_f1"]);
+        let leases = cargo("leases", &["-p", "quorate", "--test", "exchange"], &["stays_f1"]);
         kinds.push(Kind { etcd: true, more: Some(("QUORATE_LEASES", "whole")), ..leases });
         kinds.push(xtask("heal", &["bench", "heal"]));
         kinds.push(xtask("chaos", &["chaos", "--seeds", "1..20"]));
@@ -75,11 +85,23 @@ pub(super) fn test_files(tests: &Path) -> Vec<String> {
     names
 }
 
-fn cargo(name: &str, args: &[&str]) -> Kind {
-    let words = std::iter::once("test").chain(["--locked"]).chain(args.iter().copied());
+impl Runner {
+    /// Runs these tests alone, one after another; nothing for what has no tests by name.
+    pub(super) fn again(&self, names: &[String]) -> Option<Runner> {
+        let Runner::Cargo { build, .. } = self else { return None };
+        let words = [ALONE, "--exact"].into_iter().map(Into::into);
+        Some(Runner::Cargo {
+            build: build.clone(),
+            tests: words.chain(names.iter().cloned()).collect(),
+        })
+    }
+}
+
+fn cargo(name: &str, build: &[&str], tests: &[&str]) -> Kind {
+    let words = |words: &[&str]| words.iter().map(|&word| word.into()).collect();
     Kind {
         name: name.into(),
-        runner: Runner::Cargo(words.map(Into::into).collect()),
+        runner: Runner::Cargo { build: words(build), tests: words(tests) },
         engine: false,
         etcd: false,
         properties: false,
@@ -119,9 +141,19 @@ mod tests {
     #[test]
     fn tests_that_need_the_engine_run_in_one_kind_only() {
         for kind in all(&[], true) {
-            let Runner::Cargo(words) = kind.runner else { continue };
-            let skips = words.windows(2).any(|pair| pair == ["--skip", NEEDS_ENGINE]);
-            assert!(kind.engine || skips || !words.contains(&"xtask".into()), "{}", kind.name);
+            let Runner::Cargo { build, tests } = kind.runner else { continue };
+            let skips = tests == ["--skip", NEEDS_ENGINE];
+            assert!(kind.engine || skips || !build.contains(&"xtask".into()), "{}", kind.name);
         }
+    }
+
+    #[test]
+    fn a_second_try_runs_the_named_tests_alone() {
+        let kind = cargo("etcd", &["-p", "quorate", "--test", "etcd"], &["a_filter"]);
+        let again = kind.runner.again(&["one".into(), "two".into()]);
+        let Some(Runner::Cargo { build, tests }) = again else { panic!("no second try") };
+        assert_eq!(build, ["-p", "quorate", "--test", "etcd"]);
+        assert_eq!(tests, [ALONE, "--exact", "one", "two"]);
+        assert_eq!(xtask("book", &["book", "verify"]).runner.again(&["one".into()]), None);
     }
 }
