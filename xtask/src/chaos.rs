@@ -8,10 +8,12 @@
 
 mod client;
 mod history;
+mod notes;
 mod report;
 mod schedule;
 mod secure;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -87,12 +89,18 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 struct Outcome {
     ops: Vec<Op>,
     verdict: Verdict,
+    /// How many elections the members tell of.
+    elections: usize,
+    /// From the beginning of the repair until the cluster was healthy.
     converged: Option<Duration>,
+    /// From the last heal until every node had what every other exports since.
+    spread: Option<Duration>,
 }
 
 impl Outcome {
     fn fine(&self) -> bool {
-        self.verdict.fine() && self.converged.is_some_and(|took| took <= CONVERGED)
+        let soon = |took: Option<Duration>| took.is_some_and(|took| took <= CONVERGED);
+        self.verdict.fine() && soon(self.converged) && soon(self.spread)
     }
 }
 
@@ -183,7 +191,7 @@ fn one(seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
     let lab = Lab::promised(&name, args.nodes)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(play(&name, events, args));
+    let outcome = runtime.block_on(play(&name, seed, events, args));
     if let Ok(outcome) = &outcome
         && !outcome.fine()
     {
@@ -193,7 +201,7 @@ fn one(seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
     outcome
 }
 
-async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
+async fn play(cluster: &str, seed: u64, events: &[Event], args: &Args) -> anyhow::Result<Outcome> {
     let nodes = args.nodes.to_string();
     let insecure: &[&str] = if args.tls { &[] } else { &["--insecure"] };
     let up = [&["up", "--nodes", &nodes, "--voters", VOTERS], insecure].concat();
@@ -205,6 +213,7 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
     let nodes = status["nodes"].as_array().into_iter().flatten();
     let endpoints = nodes.filter_map(|node| node["client"].as_str().map(str::to_owned)).collect();
     let store = Store::new(endpoints, secure);
+    publish(cluster, &notes::text("before", seed)).await?;
     let work = store.work();
     let start = tokio::time::Instant::now();
     for Event { at, action } in events {
@@ -227,12 +236,49 @@ async fn play(cluster: &str, events: &[Event], args: &Args) -> anyhow::Result<Ou
         bail!("the repair: exit {exit}: {text}");
     }
     must(cluster, &["heal"]).await?;
-    let converged = converged(cluster, repaired).await?;
+    let healed = Instant::now();
+    let text = notes::text("after", seed);
+    publish(cluster, &text).await?;
+    let (converged, spread) =
+        tokio::try_join!(converged(cluster, repaired), spread(cluster, healed, &text, args.nodes))?;
     work.stop().await;
     let (kept, counter) = store.kept().await.context("nothing can be read at the end")?;
     let ops = store.ops();
-    let verdict = history::judge(&ops, &kept, counter);
-    Ok(Outcome { ops, verdict, converged })
+    let elections = elections(cluster).await?;
+    let split = history::split(&elections);
+    let verdict = Verdict { split, ..history::judge(&ops, &kept, counter) };
+    Ok(Outcome { ops, verdict, elections: elections.len(), converged, spread })
+}
+
+/// Has every node export a note with this text.
+async fn publish(cluster: &str, text: &str) -> anyhow::Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), notes::graph(text))?;
+    let from = file.path().display().to_string();
+    must(cluster, &["cp", &from, &format!("all:{}", notes::GRAPH)]).await.map(drop)
+}
+
+/// Waits until every node has the note of every node; how long it took since `start`, if it did.
+async fn spread(
+    cluster: &str,
+    start: Instant,
+    text: &str,
+    nodes: u8,
+) -> anyhow::Result<Option<Duration>> {
+    while start.elapsed() < GIVEN_UP {
+        let (_, printed) = verb(cluster, &["exec", "--all", "--", notes::READ]).await?;
+        if notes::everywhere(&printed, text, nodes) {
+            return Ok(Some(start.elapsed()));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(None)
+}
+
+/// The elections that the members' logs tell of.
+async fn elections(cluster: &str) -> anyhow::Result<BTreeMap<u64, BTreeSet<String>>> {
+    let command = format!("grep -h 'elected leader' {STATE}/etcd.log* || true");
+    Ok(history::elections(&must(cluster, &["exec", "--all", "--", &command]).await?))
 }
 
 /// The certificates of the first node, for the clients.
@@ -322,14 +368,16 @@ fn line(seed: u64, events: &[Event], outcome: &Outcome) -> String {
     let writes = writes.count();
     format!(
         "seed {seed:<4} {:>9}  {writes:5} writes  {:5} reads  lost {}  twice {}  stale {}  \
-         largest gap {:4.1} s  converged {}",
+         leaders {}  largest gap {:4.1} s  converged {}  exports {}",
         counted(events.len(), "fault"),
         outcome.ops.len() - writes,
         verdict.lost.len(),
         verdict.twice.len(),
         verdict.stale.len(),
+        outcome.elections,
         Duration::from_micros(history::largest_gap(&outcome.ops)).as_secs_f64(),
-        outcome.converged.map_or("never".to_owned(), |took| format!("{:.1} s", took.as_secs_f64())),
+        report::took(outcome.converged),
+        report::took(outcome.spread),
     )
 }
 
@@ -347,8 +395,11 @@ fn record(seed: u64, args: &Args, events: &[Event], outcome: &Outcome) -> Value 
         "twice": verdict.twice.len(),
         "stale": verdict.stale.len(),
         "clusters": verdict.clusters + 1,
+        "elections": outcome.elections,
+        "split_terms": verdict.split.len(),
         "gap_ms": history::largest_gap(&outcome.ops) / 1000,
         "converged_ms": outcome.converged.map(|took| took.as_millis() as u64),
+        "exports_ms": outcome.spread.map(|took| took.as_millis() as u64),
         "fine": outcome.fine(),
     })
 }
@@ -365,7 +416,13 @@ fn blame(folder: &Path, seed: u64, events: &[Event], outcome: &Outcome) -> anyho
     let reason = reason.or_else(|| {
         verdict.twice.first().map(|to| format!("the counter was swapped to {to} twice"))
     });
-    let late = || format!("not healthy within {} s", CONVERGED.as_secs());
+    let reason =
+        reason.or_else(|| verdict.split.first().map(|term| format!("term {term} had two leaders")));
+    let healthy = outcome.converged.is_some_and(|took| took <= CONVERGED);
+    let late = || {
+        let what = if healthy { "exports not everywhere" } else { "not healthy" };
+        format!("{what} within {} s", CONVERGED.as_secs())
+    };
     let reason = reason.unwrap_or_else(late);
     Ok(format!("  {reason}; schedule: {}\n  all of it: {}", told(events), path.display()))
 }

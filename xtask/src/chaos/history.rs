@@ -1,10 +1,10 @@
 //! What clients did and what was answered, and whether that can be true of one register that never
 //! forgets. Pure.
 //!
-//! Three things are checked. Every write that was acknowledged is there at the end. Of all swaps of
+//! Four things are checked. Every write that was acknowledged is there at the end. Of all swaps of
 //! a counter from one number to the next, no two succeed to the same number. And no answer is older
 //! than one that had been given before its question was asked: neither its value nor the revision
-//! of the store that it carries.
+//! of the store that it carries. And no two members say of one term that different ones were elected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,8 @@ pub(super) struct Verdict {
     pub(super) stale: Vec<String>,
     /// How many clusters answered, beyond one.
     pub(super) clusters: usize,
+    /// Terms with more than one leader.
+    pub(super) split: Vec<u64>,
 }
 
 impl Verdict {
@@ -94,6 +96,26 @@ pub(super) fn judge(ops: &[Op], kept: &BTreeSet<(u8, u64)>, counter: u64) -> Ver
     let clusters: BTreeSet<u64> = ops.iter().map(|op| op.cluster).collect();
     verdict.clusters = clusters.len().saturating_sub(1);
     verdict
+}
+
+/// What members' logs say of elections, each by its term: the leaders that somebody saw elected in
+/// it. Other lines are not looked at.
+pub(super) fn elections(log: &str) -> BTreeMap<u64, BTreeSet<String>> {
+    let mut seen: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for line in log.lines() {
+        let Some((_, rest)) = line.split_once(" elected leader ") else { continue };
+        let Some((leader, rest)) = rest.split_once(" at term ") else { continue };
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        if let Ok(term) = digits.parse() {
+            seen.entry(term).or_default().insert(leader.to_owned());
+        }
+    }
+    seen
+}
+
+/// The terms in which more than one was elected.
+pub(super) fn split(elections: &BTreeMap<u64, BTreeSet<String>>) -> Vec<u64> {
+    elections.iter().filter(|(_, leaders)| leaders.len() > 1).map(|(term, _)| *term).collect()
 }
 
 fn stale(ops: &[Op]) -> Vec<String> {
@@ -177,6 +199,19 @@ mod tests {
         assert_eq!(judge(&ops, &none, 2).twice, [2, 3]);
         let other = Op { cluster: 8, ..swap(7, 8, 4) };
         assert_eq!(judge(&[swap(5, 6, 3), other], &none, 4).clusters, 1);
+    }
+
+    #[test]
+    fn a_term_with_two_leaders_is_split_and_one_that_many_tell_of_is_not() {
+        let line = |leader: &str, term: u64| {
+            format!(
+                "{{\"level\":\"info\",\"msg\":\"raft.node: b1 elected leader {leader} at term {term}\"}}\n"
+            )
+        };
+        let log = [line("a1", 2), line("a1", 2), line("b1", 3), line("a1", 14), line("c1", 14)];
+        let seen = elections(&format!("{}other text at term 3\n", log.concat()));
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [2, 3, 14]);
+        assert_eq!(split(&seen), [14]);
     }
 
     #[test]

@@ -21,9 +21,17 @@ pub(super) struct Row {
     lost: usize,
     twice: usize,
     stale: usize,
+    split: usize,
+    elections: usize,
     gap: Duration,
     converged: Option<Duration>,
+    spread: Option<Duration>,
     fine: bool,
+}
+
+/// How long something took, in words.
+pub(super) fn took(took: Option<Duration>) -> String {
+    took.map_or("never".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()))
 }
 
 impl Row {
@@ -44,8 +52,11 @@ impl Row {
             lost: outcome.verdict.lost.len(),
             twice: outcome.verdict.twice.len(),
             stale: outcome.verdict.stale.len(),
+            split: outcome.verdict.split.len(),
+            elections: outcome.elections,
             gap: Duration::from_micros(largest_gap(&outcome.ops)),
             converged: outcome.converged,
+            spread: outcome.spread,
             fine: outcome.fine(),
         }
     }
@@ -64,12 +75,13 @@ pub(super) fn markdown(rows: &[Row], nodes: u8, over: Duration, tls: bool) -> St
     let _ok = writeln!(
         text,
         "{} of {} each on {nodes} nodes {certificates} certificates, each on a cluster of its own: \
-         {}, {} answered writes and {} answered reads.\n",
+         {}, {} answered writes and {} answered reads, {} with a leader of its own.\n",
         counted(rows.len(), "schedule"),
         humantime::format_duration(over),
         counted(rows.iter().flat_map(|row| row.faults.values()).sum(), "fault"),
         sum(|row| row.writes),
         sum(|row| row.reads),
+        counted(sum(|row| row.elections), "term"),
     );
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for (kind, count) in rows.iter().flat_map(|row| &row.faults) {
@@ -84,16 +96,19 @@ pub(super) fn markdown(rows: &[Row], nodes: u8, over: Duration, tls: bool) -> St
         ("a write that was confirmed is there in the end", sum(|row| row.lost)),
         ("a comparison succeeds once for one value", sum(|row| row.twice)),
         ("a read sees every write that was confirmed before it began", sum(|row| row.stale)),
-        ("all nodes are healthy soon after the repair", rows.len() - in_time(rows)),
+        ("a term has one leader", sum(|row| row.split)),
+        ("all nodes are healthy soon after the repair", late(rows, |row| row.converged)),
+        ("every node has what every other exports soon after it", late(rows, |row| row.spread)),
     ] {
         let _ok = writeln!(text, "| {what} | {broken} |");
     }
     let _ok = writeln!(
         text,
-        "\nLongest time without an answered write: {:.1} s. Longest repair: {:.1} s; {} s are \
-         allowed.\n",
+        "\nLongest time without an answered write: {:.1} s. Longest repair: {:.1} s; longest until \
+         the exports were everywhere: {:.1} s; {} s are allowed.\n",
         worst(|row| Some(row.gap)),
         worst(|row| row.converged),
+        worst(|row| row.spread),
         CONVERGED.as_secs(),
     );
     text.push_str(&table(rows));
@@ -112,15 +127,13 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let _ok = writeln!(
         text,
-        "| seed | faults | writes | reads | lost | twice | stale | longest gap | repaired in |\n\
-         |---|---|---|---|---|---|---|---|---|"
+        "| seed | faults | writes | reads | lost | twice | stale | terms | longest gap | repaired in | \
+         exports in |\n|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for row in rows {
-        let repaired =
-            row.converged.map_or("never".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()));
         let _ok = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} s | {repaired} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} s | {} | {} |",
             row.seed,
             row.faults.values().sum::<usize>(),
             row.writes,
@@ -128,14 +141,18 @@ fn table(rows: &[Row]) -> String {
             row.lost,
             row.twice,
             row.stale,
+            row.elections,
             row.gap.as_secs_f64(),
+            took(row.converged),
+            took(row.spread),
         );
     }
     text
 }
 
-fn in_time(rows: &[Row]) -> usize {
-    rows.iter().filter(|row| row.converged.is_some_and(|took| took <= CONVERGED)).count()
+/// How many were not in time.
+fn late(rows: &[Row], pick: fn(&Row) -> Option<Duration>) -> usize {
+    rows.iter().filter(|row| pick(row).is_none_or(|took| took > CONVERGED)).count()
 }
 
 #[cfg(test)]
@@ -151,8 +168,11 @@ mod tests {
             lost,
             twice: 0,
             stale: 0,
+            split: 0,
+            elections: 2,
             gap: Duration::from_millis(2500),
             converged: converged.map(Duration::from_secs),
+            spread: converged.map(|took| Duration::from_secs(took + 1)),
             fine: lost == 0 && converged.is_some_and(|took| took < 15),
         }
     }
@@ -163,12 +183,15 @@ mod tests {
         let text = markdown(&rows, 5, Duration::from_secs(60), false);
         for part in [
             "3 schedules of 1m each on 5 nodes without certificates",
-            "9 faults, 300 answered writes and 150 answered reads",
+            "9 faults, 300 answered writes and 150 answered reads, 6 terms with a leader",
+            "| a term has one leader | 0 |",
+            "| every node has what every other exports soon after it | 1 |",
             "| kill | 6 |",
             "| a write that was confirmed is there in the end | 1 |",
             "| all nodes are healthy soon after the repair | 1 |",
-            "without an answered write: 2.5 s. Longest repair: 4.0 s; 15 s are allowed.",
-            "| 3 | 3 | 100 | 50 | 0 | 0 | 0 | 2.5 s | never |",
+            "without an answered write: 2.5 s. Longest repair: 4.0 s; longest until the \
+             exports were everywhere: 5.0 s; 15 s are allowed.",
+            "| 3 | 3 | 100 | 50 | 0 | 0 | 0 | 2 | 2.5 s | never | never |",
             "1 of 3 schedules recovered and lost nothing.",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
