@@ -287,6 +287,8 @@ impl Follower {
             return;
         };
         let prefix = part.prefix.clone();
+        // Whether the store answers is about this host even when all that changed is of others.
+        let answered = part.answers;
         match &message {
             Follow::Reset(snapshot) => {
                 (part.complete, part.answers, part.revision) = (true, true, snapshot.revision);
@@ -303,7 +305,8 @@ impl Follower {
                 (part.answers, part.since) = (false, self.known);
             }
         }
-        let ours = !matches!(of, Of::Slot(_)) && self.take_own(&prefix, &message);
+        let turned = answered != part.answers;
+        let ours = !matches!(of, Of::Slot(_)) && (self.take_own(&prefix, &message) || turned);
         if !matches!(of, Of::Own(_)) {
             self.behind |= match message {
                 Follow::Reset(snapshot) => self.roster.replace(&prefix, snapshot),

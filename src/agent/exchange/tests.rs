@@ -349,6 +349,36 @@ async fn a_lost_store_keeps_the_last_good_set() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changed_of_others_while_the_store_was_lost_does_not_keep_a_host_from_publishing() {
+    let site = Site::new();
+    let one = site.start("h1", &[published("a", "1")]);
+    let two = site.start("h2", &[published("b", "1")]);
+    shows(&one, &["h1 a 1", "h2 b 1"]).await;
+    for round in 2..8 {
+        site.store.gone.send_replace(true);
+        is(&one, StoreState::Stale).await;
+        let ops = [keys::publisher(&host("h2")), keys::presence(&host("h2"))];
+        let put = |key: String| Op::Put { key, value: format!("{round}").into(), lease: None };
+        let then = ops.into_iter().map(put).collect();
+        site.store.inner.txn(Txn { when: vec![], then }).await.unwrap();
+        site.store.gone.send_replace(false);
+        // Nothing of h1 itself changes meanwhile.
+        sleep(Duration::from_secs(10)).await;
+        let content = format!("{round}");
+        one.publish.send_replace(Some(vec![published("a", &content)]));
+        let wanted = format!("h1 a {content}");
+        let mut exports = one.exports.clone();
+        let told = exports.wait_for(|view| names(view).contains(&wanted));
+        assert!(
+            timeout(PATIENCE, told).await.is_ok(),
+            "round {round}: {:?}",
+            names(&one.exports.borrow())
+        );
+    }
+    two.stop(false).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_shown_before_the_store_was_read_completely() {
     let site = Site::new();
     site.store.gone.send_replace(true);

@@ -88,6 +88,24 @@ pub(crate) fn lock(cluster: &str) -> anyhow::Result<Lock> {
     Ok(Lock { _file: file })
 }
 
+/// Waits for this user's turn to choose a place for a cluster. Two that choose at once would both
+/// find the same ports free: they are taken only when the nodes start.
+///
+/// # Errors
+/// The lock's file cannot be made.
+pub(crate) async fn turn() -> anyhow::Result<Lock> {
+    let wait = || -> std::io::Result<Lock> {
+        let folder = runtime_folder();
+        std::fs::create_dir_all(&folder)?;
+        // No cluster's name begins with a dot.
+        let path = folder.join(".places.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        Ok(Lock { _file: file })
+    };
+    Ok(tokio::task::spawn_blocking(wait).await??)
+}
+
 fn busy(cluster: &str, text: &str, now: u64) -> String {
     let mut words = text.split(' ');
     let pid = words.next().unwrap_or_default();
@@ -108,7 +126,20 @@ fn runtime_folder() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_chooses_a_place_waits_for_who_chose_before() {
+        let first = turn().await.unwrap();
+        let second = tokio::spawn(turn());
+        // Other tests may be in between; while the first has it, nobody else does.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!second.is_finished());
+        drop(first);
+        tokio::time::timeout(Duration::from_secs(30), second).await.unwrap().unwrap().unwrap();
+    }
 
     #[test]
     fn this_process_is_alive_and_its_pid_with_another_start_is_not() {

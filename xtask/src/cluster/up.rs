@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let place = match listed.of(&self.wanted.cluster).place() {
             Some(place) => place,
-            None => self.network(listed).await?,
+            None => self.network().await?,
         };
         ui.line("network", &format!("{}  {}", name::network(&self.wanted.cluster), place.cidr()));
         let (voters, spares): (Vec<&Step>, Vec<&Step>) =
@@ -238,7 +238,9 @@ impl<'a> Run<'a> {
     }
 
     /// Makes the network at the first place that is free. The engine has the last word on subnets.
-    async fn network(&self, listed: &Listed) -> anyhow::Result<Place> {
+    async fn network(&self) -> anyhow::Result<Place> {
+        let _turn = process::turn().await?;
+        let listed = look::list(self.engine).await?;
         let cluster = &self.wanted.cluster;
         let cidrs: Vec<String> = listed.networks.iter().flat_map(|n| n.subnets.clone()).collect();
         let taken: Vec<u16> = (listed.networks.iter())
