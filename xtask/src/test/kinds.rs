@@ -56,7 +56,7 @@ pub(super) fn all(test_files: &[String], long: bool) -> Vec<Kind> {
         kinds.push(Kind { etcd: true, more: Some(("QUORATE_LEASES", "whole")), ..leases });
         kinds.push(xtask("heal", &["bench", "heal"]));
         kinds.push(xtask("chaos", &["chaos", "--seeds", "1..20"]));
-        kinds.push(xtask("browser", &["book", "build", "--browser"]));
+        kinds.push(xtask("browser", &["book", "build", "--browser", "--plain"]));
     }
     kinds
 }
