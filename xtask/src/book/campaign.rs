@@ -133,7 +133,6 @@ pub(crate) fn verify(
     full: bool,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut all = Vec::new();
     let stamp = Mutex::new(provenance::begin(library));
     let whole = options.block.is_none() && options.from_block.is_none();
     let remembers = options.repeat == 1 && whole;
@@ -164,21 +163,7 @@ pub(crate) fn verify(
         held(&memory).note(library, &played);
         Ok(played)
     };
-    let alone = |page: &Page| {
-        note(options, &format!("chapter {}  once more, alone", page.chapter.name));
-        one(page)
-    };
-    let mut second = Vec::new();
-    for _round in 0..options.repeat {
-        let mut round = crew::each(pages, options.jobs, &one)?;
-        if options.again {
-            second.extend(again::once_more(&mut round, &alone)?);
-        }
-        all.extend(round);
-        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
-            break;
-        }
-    }
+    let (all, second) = rounds(pages, options, &one)?;
     if let Some(file) = &options.junit {
         fs::write(file, junit::report(&all))?;
     }
@@ -201,6 +186,31 @@ pub(crate) fn verify(
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
+}
+
+/// Plays all pages as often as is wanted; gives what came of each, and the names of those that needed
+/// a second try.
+fn rounds(
+    pages: &[Page],
+    options: &Options,
+    one: &(dyn Fn(&Page) -> anyhow::Result<Played> + Sync),
+) -> anyhow::Result<(Vec<Played>, Vec<String>)> {
+    let alone = |page: &Page| {
+        note(options, &format!("chapter {}  once more, alone", page.chapter.name));
+        one(page)
+    };
+    let (mut all, mut second) = (Vec::new(), Vec::new());
+    for _round in 0..options.repeat {
+        let mut round = crew::each(pages, options.jobs, one)?;
+        if options.again {
+            second.extend(again::once_more(&mut round, &alone)?);
+        }
+        all.extend(round);
+        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
+            break;
+        }
+    }
+    Ok((all, second))
 }
 
 /// Commands for our own book, as they are for another one.
