@@ -132,6 +132,7 @@ fn files(out: &Path) -> anyhow::Result<BTreeSet<String>> {
 }
 
 /// Files that are not the same in two folders, or are in one of them only.
+#[cfg(any(test, feature = "book"))]
 fn unlike(one: &Path, other: &Path) -> anyhow::Result<Vec<String>> {
     let all: BTreeSet<String> = files(one)?.into_iter().chain(files(other)?).collect();
     let differs = |name: &&String| fs::read(one.join(name)).ok() != fs::read(other.join(name)).ok();
