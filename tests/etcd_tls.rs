@@ -12,6 +12,8 @@ mod existing;
 mod files;
 #[path = "support/etcd.rs"]
 mod program;
+#[path = "support/sentence.rs"]
+mod sentence;
 #[path = "etcd_tls/site.rs"]
 mod site;
 #[path = "etcd_tls/tokens.rs"]

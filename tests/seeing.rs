@@ -1,5 +1,7 @@
 //! What a user sees of graphs and agents: pictures, the status as it changes, logs, metrics.
 
+#[path = "seeing/completed.rs"]
+mod completed;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};

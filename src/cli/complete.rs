@@ -84,13 +84,17 @@ pub(super) fn script(shell: Shell, command: &mut clap::Command) -> String {
 
 const BASH: &str = r#"
 _quorate_words() {
-    local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" what=""
+    local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" what="" word
     case "${prev}" in
         --from | --on | label | decommission) what=hosts ;;
         get | explain) [[ "${cur}" == -* ]] || what=exports ;;
     esac
     if [[ -n "${what}" ]]; then
-        COMPREPLY=($(compgen -W "$(quorate complete ${what} 2>/dev/null)" -- "${cur}"))
+        # One by one: a list of words would be expanded, and KIND[NAME] is a pattern of files.
+        COMPREPLY=()
+        while IFS= read -r word; do
+            COMPREPLY+=("${word}")
+        done < <(compgen -W "$(quorate complete ${what} 2>/dev/null)" -- "${cur}")
         return 0
     fi
     _quorate "$@"

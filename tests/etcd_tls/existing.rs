@@ -89,8 +89,11 @@ async fn an_existing_etcd_is_used_with_its_authority_and_a_password() {
         config
     };
     let (code, said) = refused(config(password("wrong\n"))).await;
-    let want = format!("{url} does not accept the user ann (etcdserver: authentication failed");
-    assert!(code == 3 && said.starts_with(&want), "{said}");
+    let want = format!(
+        "{url} does not accept the user ann (etcdserver: authentication failed, invalid user ID or \
+         password); check --user and --password-file"
+    );
+    assert_eq!((code, said), (3, want));
 
     let first = started(config(password("sesame\n"))).await;
     until(&first, "client", |s| s.role == Role::Client && s.reason.is_none()).await;

@@ -72,8 +72,13 @@ async fn what_a_seed_shows_and_we_cannot_accept_is_refused_in_one_sentence() {
     let mut config = site.config(&[&url]);
     theirs.give(&mut config, &LOCAL, 2050);
     config.flags.tls.trusted_ca_file = Some(ours.file.clone());
-    let (code, said) = refused(config).await;
-    assert!(code == 3 && said.contains("was not issued by an authority in"), "{said}");
+    let want = format!(
+        "the certificate {} was not issued by an authority in {}; give the two that belong \
+         together",
+        config.flags.tls.cert_file.as_ref().unwrap().display(),
+        ours.file.display()
+    );
+    assert_eq!(refused(config).await, (3, want));
 
     let mut config = site.client_config(&[&url]);
     config.flags.tls.trusted_ca_file = Some(ours.file.clone());

@@ -86,6 +86,7 @@ pub(crate) async fn started(config: Config) -> Handle {
 /// Exit code and sentence of a refused start, which left the state folder as it was: not there.
 pub(crate) async fn refused(config: Config) -> (u8, String) {
     let folder = config.state_dir.clone();
+    assert!(!folder.exists(), "{} is there before the start", folder.display());
     let error: StartError = match start(config).await {
         Ok(_) => panic!("the start was not refused"),
         Err(error) => error,

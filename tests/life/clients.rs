@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::kit::{Host, LONG, PROGRAM, healthy, wait_for};
+use crate::kit::{Host, LONG, healthy, wait_for};
 
 /// 4.1.
 #[test]
@@ -16,16 +15,16 @@ fn a_host_without_etcd_is_a_client_and_says_what_to_install() {
     let first = seed.start(&[]);
     healthy(&[&first], 1);
     let without = |words: &[String]| {
-        let mut command = Command::new(PROGRAM);
-        command.arg("run").args(words).env("PATH", "/nowhere").env_remove("QUORATE_ETCD");
-        host.spawn(command)
+        let mut command = host.command(words);
+        command.env("PATH", "/nowhere").env_remove("QUORATE_ETCD");
+        command
     };
     let advice = "install it (Debian, Ubuntu: apt install etcd-server) or name it with \
                   QUORATE_ETCD";
     let sentence = format!("no etcd program was found on PATH; {advice}");
-    without(&host.words(&[])).refused(3, &sentence);
+    host.refused_as(without(&host.words(&[])), 3, &sentence);
     assert!(!host.state().exists(), "a refused start made a folder");
-    let agent = without(&host.words(&[&seed]));
+    let agent = host.spawn(without(&host.words(&[&seed])));
     let status = agent.role(LONG, "client");
     let status = if status["reason"] == sentence.as_str() {
         status
@@ -53,10 +52,10 @@ fn an_etcd_that_is_named_must_exist_and_know_learners() {
         (mute, "does not say its version"),
         ("/nowhere/etcd".into(), "does not start: *"),
     ] {
-        let mut command = Command::new(PROGRAM);
-        command.arg("run").args(host.words(&[])).env("QUORATE_ETCD", &program);
+        let mut command = host.command(&host.words(&[]));
+        command.env("QUORATE_ETCD", &program);
         let sentence = format!("{} {why}; {advice}", program.display());
-        host.spawn(command).refused(3, &sentence);
+        host.refused_as(command, 3, &sentence);
         assert!(!host.state().exists(), "a refused start made a folder");
     }
 }

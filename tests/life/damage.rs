@@ -133,6 +133,7 @@ fn a_host_whose_state_folder_was_deleted_is_back_as_a_new_one() {
             break third;
         }
         third.refused(3, taken);
+        assert!(!hosts[2].state().exists(), "a refused start made a folder");
     };
     third.role(LONG, "voter");
     healthy(&[&first, &second, &third], 3);

@@ -22,6 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::program::{etcd, ports};
+pub(crate) use crate::sentence::fits;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
@@ -166,9 +167,14 @@ impl Host {
 
     /// Starts its agent with these words after `run`.
     pub(crate) fn start_with(&self, words: &[String]) -> Agent {
+        self.spawn(self.command(words))
+    }
+
+    /// What starts its agent with these words after `run`.
+    pub(crate) fn command(&self, words: &[String]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.arg("run").args(words).env("QUORATE_ETCD", etcd());
-        self.spawn(command)
+        command
     }
 
     /// Starts a command that is its agent.
@@ -188,11 +194,34 @@ impl Host {
     /// Its start must be refused, within 3 s, with this exit code and sentence (`*` stands for
     /// anything), and must leave its state folder byte for byte as it was.
     pub(crate) fn refused(&self, words: &[String], code: i32, sentence: &str) -> Duration {
+        self.refused_as(self.command(words), code, sentence)
+    }
+
+    /// The same of another command than the usual one.
+    pub(crate) fn refused_as(&self, command: Command, code: i32, sentence: &str) -> Duration {
         let before = Trace::of(&self.state());
-        let took = self.start_with(words).refused(code, sentence);
+        let took = self.spawn(command).refused(code, sentence);
         let after = Trace::of(&self.state());
         assert_eq!(after, before, "the refused start changed {}", self.state().display());
         took
+    }
+
+    /// Something that must leave the folder of its running agent byte for byte as it was. The agent
+    /// and its etcd stand still meanwhile, so that nobody else writes there.
+    pub(crate) fn untouched_by(&self, agent: &Agent, something: impl FnOnce()) {
+        let still = Still::now(self, agent);
+        let before = wait_for(
+            LONG,
+            || "the folder is at rest".into(),
+            || {
+                let seen = Trace::of(&self.state());
+                std::thread::sleep(LOOK);
+                Some(seen).filter(|seen| *seen == Trace::of(&self.state()))
+            },
+        );
+        something();
+        assert_eq!(Trace::of(&self.state()), before, "{} was changed", self.state().display());
+        drop(still);
     }
 
     /// The processes that run etcd on its data.
@@ -224,6 +253,27 @@ impl Host {
             archive.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names.iter().filter_map(|n| Some(n.split_once('-')?.1.to_owned())).collect()
+    }
+}
+
+/// Processes that stand still until this is dropped.
+struct Still(Vec<Pid>);
+
+impl Still {
+    fn now(host: &Host, agent: &Agent) -> Still {
+        let all = host.etcds().into_iter().chain([agent.pid()]).map(Pid::from_raw);
+        let still = Still(all.collect());
+        still.0.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("a signal"));
+        still
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // Also after a failure: who stands still does not hear that it is to end.
+        for pid in &self.0 {
+            kill(*pid, Signal::SIGCONT).ok();
+        }
     }
 }
 
@@ -337,21 +387,6 @@ fn text(path: &Path) -> String {
         file.read_to_end(&mut text).expect("a readable log");
     }
     String::from_utf8_lossy(&text).into_owned()
-}
-
-/// Whether a text is as the pattern says, in which `*` stands for anything.
-pub(crate) fn fits(text: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut last = "";
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-        last = part;
-    }
-    rest.is_empty() || (pattern.contains('*') && text.ends_with(last))
 }
 
 /// How many voters of the cluster answer, in a status.

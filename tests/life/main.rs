@@ -13,5 +13,7 @@ mod pairs;
 #[path = "../support/etcd.rs"]
 mod program;
 mod refusals;
+#[path = "../support/sentence.rs"]
+mod sentence;
 mod stopping;
 mod story;

@@ -66,11 +66,55 @@ fn flags_that_cannot_work_are_refused_and_leave_no_folder() {
     ] {
         host.refused(&with(host.words(&[]), flag, value), code, &sentence);
     }
-    let mut words = with(host.words(&[]), "--client-urls", "http://nobody.invalid:2379");
-    words.insert(0, "--insecure-network".into());
-    let unresolved =
-        "nobody.invalid does not resolve on this host; etcd needs an address to listen on";
-    host.refused(&words, 3, unresolved);
+    assert!(!host.state().exists());
+}
+
+/// 3.14: an address that would be listened on must be one of this host.
+#[test]
+fn addresses_that_are_not_of_this_host_are_refused_and_leave_no_folder() {
+    let host = Host::new("h1");
+    for (url, sentence) in [
+        (
+            "http://nobody.invalid:2379",
+            "nobody.invalid does not resolve on this host; etcd needs an address to listen on",
+        ),
+        (
+            // One that is kept for documents.
+            "http://192.0.2.1:2379",
+            "192.0.2.1 port 2379 cannot be listened on: Cannot assign requested address (os error \
+             99); choose another with --client-urls",
+        ),
+    ] {
+        let mut words = with(host.words(&[]), "--client-urls", url);
+        words.insert(0, "--insecure-network".into());
+        host.refused(&words, 3, sentence);
+    }
+    assert!(!host.state().exists());
+}
+
+#[test]
+fn flags_that_need_or_contradict_each_other_are_refused_and_leave_no_folder() {
+    let host = Host::new("h1");
+    let mixed = format!(
+        "{} is without TLS, but https://127.0.0.1:1 asks for it; write https:// for all or for none",
+        host.client_url()
+    );
+    for (flag, value, code, sentence) in [
+        ("--seeds", "https://127.0.0.1:1", 2, mixed.as_str()),
+        ("--user", "ann", 2, "--user needs --password-file"),
+        (
+            "--prometheus-listen",
+            "0.0.0.0:9",
+            3,
+            "http://0.0.0.0:9/metrics is reachable from the network without certificates; pass \
+             --insecure-network if that is what you want",
+        ),
+    ] {
+        host.refused(&with(host.words(&[]), flag, value), code, sentence);
+    }
+    let mut words = host.words(&[]);
+    words.insert(0, "--no-server".into());
+    host.refused(&words, 2, "--no-server needs --seeds: there is no cluster to be a client of");
     assert!(!host.state().exists());
 }
 

@@ -116,6 +116,7 @@ fn a_deploy_is_refused_as_a_verb_that_is_not_there() {
     let (code, said) = answer(&host, &line);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.starts_with("error: unrecognized subcommand 'deploy'"), "{said}");
+    assert!(!host.state().exists(), "a refused line made a folder");
 }
 
 /// The third block of 03-15, and line 16: h2 is started on h1's folder. There, h1 flooded its
@@ -130,7 +131,10 @@ fn an_agent_on_anothers_folder_hinders_nobody_and_one_ctrl_c_ends_each() {
     words[prefix + 1] = h1.state().display().to_string();
     let in_use = "state folder * is in use by h1 (pid *, started *:* UTC); give this agent its \
                   own --hostname or --prefix";
-    h2.start_with(&words).refused(3, in_use);
+    h1.untouched_by(&first, || {
+        h2.start_with(&words).refused(3, in_use);
+    });
+    assert!(!h2.state().exists(), "a refused start made a folder");
     let mut third = h3.start(&[&h1]);
     third.role(LONG, "learner");
     let lines = first.log().lines().count();

@@ -13,6 +13,7 @@ use block::Action;
 use campaign::Options;
 use library::Library;
 
+mod again;
 mod attributes;
 mod bless;
 mod block;

@@ -265,6 +265,7 @@ async fn bring_up(
         goal: view::Goal::All,
         parallel: usize::from(up.parallel),
         files: BTreeMap::new(),
+        logs: None,
     };
     let made = up::up(engine, &wanted, &manner, stop, ui).await?;
     drop(lock);

@@ -5,6 +5,7 @@
 //! business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(crate) struct LabSpec {
     pub(crate) agent: Agent,
     /// Files that are there before anything starts.
     pub(crate) files: Vec<NodeFile>,
+    /// A folder for what its nodes wrote, when they do not get ready.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// A running cluster. Dropping it removes it, on a panic too; SIGINT and SIGTERM remove it before
@@ -107,6 +110,7 @@ impl Lab {
             lease: Lease::Book,
             agent: Agent::Running,
             files: Vec::new(),
+            logs: None,
         };
         let prepare = async {
             let engine = Engine::connect().await?;
@@ -270,6 +274,7 @@ async fn make(spec: &LabSpec) -> anyhow::Result<Engine> {
         goal: Goal::All,
         parallel: limits::PARALLEL,
         files,
+        logs: spec.logs.clone(),
     };
     let made = up::up(&engine, &wanted, &manner, &Stop::never(), &ui).await?;
     if made.nodes == 0 {
@@ -476,6 +481,7 @@ mod tests {
             lease: Lease::Book,
             agent: Agent::Manual,
             files: vec![file("h2", "/srv/deep/x", "two\n")],
+            logs: None,
         })
         .unwrap();
         assert_eq!(lab.nodes(), ["h1", "h2"]);

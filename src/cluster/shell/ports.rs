@@ -48,11 +48,15 @@ fn all_free(listen: &Listen) -> Result<(), StartError> {
 
 fn check(at: SocketAddr, flag: &'static str) -> Result<(), StartError> {
     let Err(error) = TcpListener::bind(at) else { return Ok(()) };
-    let (port, address) = (at.port(), at.ip().to_string());
     if error.kind() != std::io::ErrorKind::AddrInUse {
+        let (port, address) = (at.port(), at.ip().to_string());
         return Err(StartError::NoAddress { address, port, why: error.to_string(), flag });
     }
-    let owner = owner(at);
+    Err(taken(at, flag, owner(at)))
+}
+
+fn taken(at: SocketAddr, flag: &'static str, owner: Option<Owner>) -> StartError {
+    let (port, address) = (at.port(), at.ip().to_string());
     let by = owner.as_ref().map(|owner| format!(" by {}", owner.text())).unwrap_or_default();
     let service = owner.and_then(|owner| owner.service);
     let advice = match service {
@@ -61,7 +65,7 @@ fn check(at: SocketAddr, flag: &'static str) -> Result<(), StartError> {
         }
         _ => "",
     };
-    Err(StartError::PortTaken { port, address, by, flag, advice })
+    StartError::PortTaken { port, address, by, flag, advice }
 }
 
 /// The process that listens on a port.
@@ -179,6 +183,32 @@ mod tests {
         assert_eq!((owner.pid, owner.member), (std::process::id(), None));
         let said = check(at, CLIENT_FLAG).unwrap_err().to_string();
         assert!(said.contains(&format!("(pid {}", std::process::id())), "{said}");
+    }
+
+    #[test]
+    fn the_etcd_that_a_package_started_is_named_with_how_to_be_rid_of_it() {
+        let at = "127.0.0.1:2379".parse().unwrap();
+        let owner = |service: Option<&str>| {
+            let service = service.map(str::to_owned);
+            Some(Owner { name: "etcd".into(), pid: 401, service, member: None })
+        };
+        for (owner, want) in [
+            (
+                owner(Some("etcd")),
+                "port 2379 on 127.0.0.1 is taken by etcd (pid 401, system service etcd); free it \
+                 or choose another with --client-urls; Debian starts one when the package is \
+                 installed: systemctl disable --now etcd",
+            ),
+            (
+                owner(None),
+                "port 2379 on 127.0.0.1 is taken by etcd (pid 401); free it or choose another with \
+                 --client-urls",
+            ),
+            (None, "port 2379 on 127.0.0.1 is taken; free it or choose another with --client-urls"),
+        ] {
+            let refused = taken(at, CLIENT_FLAG, owner);
+            assert_eq!((refused.exit_code(), refused.to_string().as_str()), (3, want));
+        }
     }
 
     #[test]

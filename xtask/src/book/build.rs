@@ -22,6 +22,10 @@ pub(crate) struct Build {
     /// Open every page in Chromium: nothing on its console, no request, blocks as recorded
     #[arg(long)]
     browser: bool,
+    /// Build them a second time as mdbook alone does, with the command that book.toml names, and
+    /// compare every file
+    #[arg(long)]
+    plain: bool,
 }
 
 impl Build {
@@ -46,10 +50,11 @@ pub(crate) fn run(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
         return again(library, args);
     }
     html(library, &out)?;
+    let mut wrong = if args.plain { plain(library, &out)? } else { Vec::new() };
     if stamp.is_some() {
         fs::copy(library.work().join(provenance::FILE), out.join(provenance::FILE))?;
     }
-    let mut wrong = check(&out)?;
+    wrong.extend(check(&out)?);
     wrong.extend(shown(library, &out)?);
     if args.browser {
         wrong.extend(browser::check(library, &out)?);
@@ -73,6 +78,9 @@ fn again(library: &Library, args: &Build) -> anyhow::Result<ExitCode> {
     if args.browser {
         command.arg("--browser");
     }
+    if args.plain {
+        command.arg("--plain");
+    }
     let status = command.arg("--out").arg(args.folder(library)?).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(Exit::FAILED)))
@@ -93,26 +101,42 @@ fn shown(library: &Library, out: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Dead links and outside requests in built pages.
 fn check(out: &Path) -> anyhow::Result<Vec<String>> {
-    let (mut pages, mut files) = (BTreeMap::new(), BTreeSet::new());
+    let files = files(out)?;
+    let mut pages = BTreeMap::new();
+    for name in &files {
+        // The page for missing pages is made for the root of a site: its links are absolute on
+        // purpose.
+        let kinds = [".html", ".css"];
+        if kinds.iter().any(|kind| name.ends_with(kind)) && name != "404.html" {
+            pages.insert(name.clone(), fs::read_to_string(out.join(name))?);
+        }
+    }
+    Ok(links::check(&pages, &files))
+}
+
+/// The paths of all files below a folder.
+fn files(out: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut files = BTreeSet::new();
     let mut folders = vec![out.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-                continue;
+            } else {
+                files.insert(path.strip_prefix(out)?.to_string_lossy().replace('\\', "/"));
             }
-            let name = path.strip_prefix(out)?.to_string_lossy().replace('\\', "/");
-            // The page for missing pages is made for the root of a site: its links are absolute on
-            // purpose.
-            let kinds = [".html", ".css"];
-            if kinds.iter().any(|kind| name.ends_with(kind)) && name != "404.html" {
-                pages.insert(name.clone(), fs::read_to_string(&path)?);
-            }
-            files.insert(name);
         }
     }
-    Ok(links::check(&pages, &files))
+    Ok(files)
+}
+
+/// Files that are not the same in two folders, or are in one of them only.
+#[cfg(any(test, feature = "book"))]
+fn unlike(one: &Path, other: &Path) -> anyhow::Result<Vec<String>> {
+    let all: BTreeSet<String> = files(one)?.into_iter().chain(files(other)?).collect();
+    let differs = |name: &&String| fs::read(one.join(name)).ok() != fs::read(other.join(name)).ok();
+    Ok(all.iter().filter(differs).cloned().collect())
 }
 
 #[cfg(not(feature = "book"))]
@@ -128,6 +152,26 @@ fn html(library: &Library, out: &Path) -> anyhow::Result<()> {
     book.config.build.build_dir = out.to_owned();
     book.with_preprocessor(with_mdbook::Recorded { texts });
     book.build()
+}
+
+#[cfg(not(feature = "book"))]
+fn plain(_library: &Library, _out: &Path) -> anyhow::Result<Vec<String>> {
+    anyhow::bail!("this program was built without mdBook")
+}
+
+/// What differs when mdBook builds the pages on its own, and has the command of book.toml put the
+/// recorded outputs in.
+#[cfg(feature = "book")]
+fn plain(library: &Library, out: &Path) -> anyhow::Result<Vec<String>> {
+    use mdbook_driver::MDBook;
+    let folder = tempfile::tempdir()?;
+    let mut book = MDBook::load(library.folder())?;
+    book.config.build.build_dir = folder.path().to_owned();
+    book.build()?;
+    let (ours, unlike) = (files(out)?.len(), unlike(folder.path(), out)?);
+    println!("plain   {ours} files, {} of them not as mdbook alone has them", unlike.len());
+    let told = |name: String| format!("{name}: mdbook alone has another one");
+    Ok(unlike.into_iter().map(told).collect())
 }
 
 /// Speaks mdBook's protocol, so that a plain mdbook program builds the same pages.
@@ -209,6 +253,25 @@ mod tests {
             (package["name"].as_str().expect("a name").to_owned(), names.map(first).collect())
         };
         packages.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn files_that_differ_or_are_in_one_folder_only_are_named() {
+        let [one, other] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+        for (folder, name, text) in [
+            (&one, "same", "1"),
+            (&other, "same", "1"),
+            (&one, "a/differs", "1"),
+            (&other, "a/differs", "2"),
+            (&one, "a/here", "1"),
+            (&other, "there", "1"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        let seen = super::unlike(one.path(), other.path()).expect("two folders");
+        assert_eq!(seen, ["a/differs", "a/here", "there"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::machine::{self, Machine};
 use super::record::ChapterRecord;
 use super::runner::{self, Outcome, Run};
 use super::stage::{Real, Stage as _};
-use super::{bless, crew, floors, junit, provenance, record, timeline, topology};
+use super::{again, bless, crew, floors, junit, provenance, record, timeline, topology};
 use crate::lab;
 use crate::paths::Exit;
 
@@ -35,9 +35,13 @@ pub(crate) struct Options {
     /// Only the chapter of this block; what comes before the block is run and not compared
     #[arg(long, value_name = "ID")]
     pub(crate) from_block: Option<String>,
-    /// Go on after a difference
+    /// Go on after a difference, and after a chapter that cannot be played
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Run a chapter that differed or could not be played once more, alone, after all others; what is
+    /// fine then is fine
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Run everything so many times
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -129,7 +133,6 @@ pub(crate) fn verify(
     full: bool,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut all = Vec::new();
     let stamp = Mutex::new(provenance::begin(library));
     let whole = options.block.is_none() && options.from_block.is_none();
     let remembers = options.repeat == 1 && whole;
@@ -145,7 +148,9 @@ pub(crate) fn verify(
             note(options, &format!("chapter {}  not run here: {why}", page.chapter.name));
             return Ok(Played { lacking: Some(why), ..Played::idle(page) });
         }
-        let mut played = play(library, page, options, Some(&stamp))?;
+        let tried = play(library, page, options, Some(&stamp));
+        let logs = failed(library, &page.chapter.name);
+        let mut played = again::playable(page, &logs, options, tried)?;
         let record = library.record(&page.chapter.name)?;
         played.drifts.extend(stored(library, &played, &record));
         if !library.is_own() {
@@ -158,16 +163,11 @@ pub(crate) fn verify(
         held(&memory).note(library, &played);
         Ok(played)
     };
-    for _round in 0..options.repeat {
-        all.extend(crew::each(pages, options.jobs, &one)?);
-        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
-            break;
-        }
-    }
+    let (all, second) = rounds(pages, options, &one)?;
     if let Some(file) = &options.junit {
         fs::write(file, junit::report(&all))?;
     }
-    let mut good = summary(&all, options, started);
+    let mut good = summary(&all, &second, options, started);
     let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
     memory.cache.save(library);
     let here = all.iter().all(|played| played.lacking.is_none());
@@ -186,6 +186,31 @@ pub(crate) fn verify(
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
+}
+
+/// Plays all pages as often as is wanted; gives what came of each, and the names of those that needed
+/// a second try.
+fn rounds(
+    pages: &[Page],
+    options: &Options,
+    one: &(dyn Fn(&Page) -> anyhow::Result<Played> + Sync),
+) -> anyhow::Result<(Vec<Played>, Vec<String>)> {
+    let alone = |page: &Page| {
+        note(options, &format!("chapter {}  once more, alone", page.chapter.name));
+        one(page)
+    };
+    let (mut all, mut second) = (Vec::new(), Vec::new());
+    for _round in 0..options.repeat {
+        let mut round = crew::each(pages, options.jobs, one)?;
+        if options.again {
+            second.extend(again::once_more(&mut round, &alone)?);
+        }
+        all.extend(round);
+        if !options.keep_going && all.iter().any(|played: &Played| !played.drifts.is_empty()) {
+            break;
+        }
+    }
+    Ok((all, second))
 }
 
 /// Commands for our own book, as they are for another one.
@@ -347,7 +372,7 @@ fn play(
     }
     let started = Instant::now();
     note(options, &format!("chapter {}", chapter.name));
-    let stage = Real::up(chapter, library.root())?;
+    let stage = Real::up(chapter, library.root(), failed(library, &chapter.name))?;
     if let Some(stamp) = stamp {
         held(stamp).versions(&stage);
     }
@@ -385,9 +410,14 @@ fn note(options: &Options, text: &str) {
     }
 }
 
+/// Where the logs of a failed chapter's nodes are kept.
+pub(crate) fn failed(library: &Library, name: &str) -> PathBuf {
+    library.work().join("failed").join(name)
+}
+
 /// Saves what the nodes of a failed chapter wrote.
 fn keep_logs(library: &Library, name: &str, stage: &Real, options: &Options) {
-    let folder = library.work().join("failed").join(name);
+    let folder = failed(library, name);
     let mut kept = 0;
     for node in stage.nodes() {
         let lines = stage.logs(&node).unwrap_or_default();
@@ -399,8 +429,8 @@ fn keep_logs(library: &Library, name: &str, stage: &Real, options: &Options) {
     note(options, &format!("  logs of {kept} nodes are in {}", folder.display()));
 }
 
-/// The last line, or the JSON; says whether all was well.
-fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
+/// The last lines, or the JSON; says whether all was well.
+fn summary(all: &[Played], second: &[String], options: &Options, started: Instant) -> bool {
     let drifted: Vec<&Drift> = all.iter().flat_map(|one| &one.drifts).collect();
     let blocks = || all.iter().flat_map(|one| &one.page.chapter.blocks);
     let hidden = blocks().filter(|block| block.hide).count();
@@ -423,7 +453,7 @@ fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
                 "label": drift.label, "diff": drift.diff, "next": drift.next})
         };
         let report = serde_json::json!({"v": 1, "blocks": total, "ran": ran, "hidden": hidden,
-            "not_run": not_run, "lacking": BTreeMap::from_iter(absent),
+            "not_run": not_run, "lacking": BTreeMap::from_iter(absent), "second_try": second,
             "drifted": drifted.iter().map(entry).collect::<Vec<_>>()});
         println!("{report}");
     } else {
@@ -431,6 +461,9 @@ fn summary(all: &[Played], options: &Options, started: Instant) -> bool {
         let matched = ran.saturating_sub(differed);
         let known = some(known, "chapters as in their last run");
         let absent = some(absent.len(), "chapters impossible here");
+        if let Some(line) = again::told(second) {
+            println!("{line}");
+        }
         println!(
             "{} of {total} blocks drifted, {matched} matched, {hidden} hidden, {not_run} not \
              run{known}{absent}, {:.0} s",

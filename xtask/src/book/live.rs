@@ -113,7 +113,8 @@ fn again(library: &Library, page: &Page, kept: &mut Option<Kept>) -> anyhow::Res
         Some(one) => one,
         None => {
             eprintln!("making the cluster of {}", chapter.name);
-            let stage = Real::up(chapter, library.root())?;
+            let stage =
+                Real::up(chapter, library.root(), campaign::failed(library, &chapter.name))?;
             Kept { chapter: chapter.clone(), files: files.clone(), stage, left: Vec::new() }
         }
     };

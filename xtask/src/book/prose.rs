@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pulldown_cmark::{Event, Parser};
 
-use super::block::Chapter;
+use super::block::{Action, Chapter};
 use super::problem::{self, At, Problem};
 
 /// What a program, or one verb of it, takes.
@@ -21,6 +21,8 @@ pub(crate) struct Verbs {
 const TOOLKIT: &str = "cargo xtask";
 /// How a reader calls the agent.
 const AGENT: &str = "quorate";
+/// What every verb has, so that nobody can rename it.
+const HELP: &str = "--help";
 
 /// Both programs.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ impl Verbs {
 
     fn add(&mut self, command: &clap::Command, above: &BTreeSet<String>) {
         let mut global = above.clone();
-        self.flags.insert("--help".to_owned());
+        self.flags.insert(HELP.to_owned());
         self.flags.extend(above.iter().cloned());
         for argument in command.get_arguments() {
             let names = argument.get_long_and_visible_aliases().unwrap_or_default();
@@ -85,7 +87,7 @@ impl Verbs {
         depth: usize,
     ) {
         self.flags = options.get(state).cloned().unwrap_or_default();
-        self.flags.insert("--help".to_owned());
+        self.flags.insert(HELP.to_owned());
         // Help of help of help has no end that anybody needs.
         if depth > 4 {
             return;
@@ -105,6 +107,17 @@ impl Verbs {
 
     fn anywhere(&self, flag: &str) -> bool {
         self.flags.contains(flag) || self.below.values().any(|verbs| verbs.anywhere(flag))
+    }
+
+    /// How many verbs have a flag.
+    fn owners(&self, flag: &str) -> usize {
+        let below: usize = self.below.values().map(|verbs| verbs.owners(flag)).sum();
+        below + usize::from(self.flags.contains(flag))
+    }
+
+    /// The verb that words name, as deep as they go.
+    fn named(&self, words: &str) -> &Verbs {
+        words.split_whitespace().fold(self, |here, word| here.below.get(word).unwrap_or(here))
     }
 
     fn all_flags(&self) -> BTreeSet<&str> {
@@ -168,8 +181,23 @@ impl Programs {
         Programs { toolkit, agent }
     }
 
-    /// What is wrong with a text in backticks, if it is about our programs.
-    fn judge(&self, code: &str) -> Option<String> {
+    /// The verbs that commands name.
+    fn named<'a>(&self, commands: impl Iterator<Item = &'a str>) -> Vec<&Verbs> {
+        let parts =
+            commands.flat_map(|command| command.split(['|', '&', ';', '\n'])).map(str::trim);
+        let programs = [(TOOLKIT, &self.toolkit), (AGENT, &self.agent)];
+        let verb = |part: &str| {
+            programs.iter().find_map(|(name, program)| {
+                let rest = part.strip_prefix(name).filter(|rest| starts(rest))?;
+                Some(program.named(rest))
+            })
+        };
+        parts.filter_map(verb).collect()
+    }
+
+    /// What is wrong with a text in backticks, if it is about our programs. `named` are the verbs of
+    /// the page.
+    fn judge(&self, code: &str, named: &[&Verbs]) -> Option<String> {
         let words =
             |rest: &str| -> Vec<String> { rest.split_whitespace().map(str::to_owned).collect() };
         let check = |verbs: &Verbs, rest: &str| {
@@ -177,7 +205,7 @@ impl Programs {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             // A command in a node is a command of ours too.
             let inner = words.iter().position(|word| *word == "--");
-            let inner = inner.and_then(|at| self.judge(&words.get(at + 1..)?.join(" ")));
+            let inner = inner.and_then(|at| self.judge(&words.get(at + 1..)?.join(" "), named));
             verbs.wrong(&words).or(inner)
         };
         if let Some(rest) = code.strip_prefix(TOOLKIT).filter(|rest| starts(rest)) {
@@ -190,8 +218,20 @@ impl Programs {
             return Some(format!("the text names `{code}` without its program; write `{whole}`"));
         }
         let flag = code.split([' ', '=']).next().filter(|word| word.starts_with("--"))?;
-        if flag.len() < 3 || self.toolkit.anywhere(flag) || self.agent.anywhere(flag) {
+        if flag.len() < 3 || flag == HELP {
             return None;
+        }
+        match self.toolkit.owners(flag) + self.agent.owners(flag) {
+            0 => {}
+            1 => return None,
+            _ if named.iter().any(|verb| verb.flags.contains(flag)) => return None,
+            // Renamed in the one that is meant, it would still be there in another one.
+            _ => {
+                return Some(format!(
+                    "the text names {flag}, which several verbs have and none that this page names; \
+                     write it with its verb"
+                ));
+            }
         }
         let known: Vec<&str> =
             self.agent.all_flags().into_iter().chain(self.toolkit.all_flags()).collect();
@@ -222,8 +262,19 @@ fn starts(rest: &str) -> bool {
 
 /// Everything in a chapter's running text that names what is not there.
 pub(crate) fn check(chapter: &Chapter, programs: &Programs) -> Vec<Problem> {
-    let wrong = |(at, code): (At, String)| Some(Problem::new(at, programs.judge(&code)?));
-    codes(chapter).into_iter().filter_map(wrong).collect()
+    let codes = codes(chapter);
+    let blocks = chapter.blocks.iter();
+    let consoles = blocks.filter_map(|block| match &block.action {
+        Action::Console(console) => Some(console),
+        _ => None,
+    });
+    let typed = consoles.flat_map(|console| &console.steps).map(|step| step.command.as_str());
+    let named = programs.named(codes.iter().map(|(_, code)| code.as_str()).chain(typed));
+    let wrong = |(at, code): &(At, String)| {
+        let what = programs.judge(code, &named)?;
+        Some(Problem::new(at.clone(), what))
+    };
+    codes.iter().filter_map(wrong).collect()
 }
 
 /// What stands in backticks outside of fences, with its place.
@@ -272,7 +323,8 @@ mod tests {
         let toolkit = clap::Command::new("xtask").subcommand(
             clap::Command::new("cluster")
                 .arg(clap::Arg::new("name").long("name").global(true))
-                .subcommand(clap::Command::new("up").arg(clap::Arg::new("n").long("nodes"))),
+                .subcommand(clap::Command::new("up").arg(clap::Arg::new("n").long("nodes")))
+                .subcommand(clap::Command::new("gc").arg(clap::Arg::new("w").long("no-wait"))),
         );
         Programs::new(Verbs::of_command(&toolkit), Verbs::of_completions(COMPLETIONS))
     }
@@ -299,6 +351,33 @@ mod tests {
         assert_eq!(seen.len(), parts.len(), "{seen:#?}");
         for (text, part) in seen.iter().zip(parts) {
             assert!(text.ends_with(part), "{text} is not {part}");
+        }
+    }
+    #[test]
+    fn a_flag_of_several_verbs_stands_on_a_page_that_names_one_of_them() {
+        let seen = |text: &str| -> Vec<String> {
+            let chapter = chapter(&format!("# T\n\n{text}\n")).expect("a chapter");
+            check(&chapter, &programs()).iter().map(ToString::to_string).collect()
+        };
+        let fence = |command: &str| {
+            format!("`--no-wait` is of\n\n```console {{node=h1 id=a}}\n$ {command}\n```")
+        };
+        for text in [
+            "`quorate cluster size 3`: `--no-wait` does not wait",
+            "`cargo xtask cluster gc` has `--no-wait=x`",
+            &fence("x | quorate cluster size 3"),
+            "`--nodes`, `--hostname` and `--help`",
+        ] {
+            assert_eq!(seen(text), Vec::<String>::new(), "{text}");
+        }
+        // As if it were renamed where the page means it: others still have it.
+        let ends = "--no-wait, which several verbs have and none that this page names; write it with \
+                    its verb";
+        for text in
+            ["`--no-wait` is of `quorate run`", "`--no-wait`", &fence("quorate cluster status")]
+        {
+            let seen = seen(text);
+            assert!(seen.len() == 1 && seen[0].ends_with(ends), "{text}: {seen:?}");
         }
     }
 }

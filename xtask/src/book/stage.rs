@@ -60,8 +60,9 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// Makes the cluster that the chapter wants.
-    pub(crate) fn up(chapter: &Chapter, root: &Path) -> anyhow::Result<Real> {
+    /// Makes the cluster that the chapter wants. What the nodes of one that does not get ready wrote
+    /// is kept in the folder `logs`.
+    pub(crate) fn up(chapter: &Chapter, root: &Path, logs: PathBuf) -> anyhow::Result<Real> {
         let root = root.to_owned();
         let name = cluster_name(&chapter.name, std::process::id());
         let header = &chapter.header;
@@ -74,8 +75,8 @@ impl Real {
             Agents::Manual => Agent::Manual,
         };
         let (nodes, voters) = (header.nodes, header.voters);
-        let spec = LabSpec { name, nodes, voters, lease: Lease::Book, agent, files: Vec::new() };
-        let lab = Lab::up(spec)?;
+        let (lease, files, logs) = (Lease::Book, Vec::new(), Some(logs));
+        let lab = Lab::up(LabSpec { name, nodes, voters, lease, agent, files, logs })?;
         let hosts = lab.exec("h1", "cat /etc/hosts", Duration::from_secs(10))?;
         Ok(Real { subnet: Mutex::new(subnet_of(&hosts.lines)), lab, root })
     }

@@ -37,10 +37,11 @@ pub(crate) async fn down(
     volumes: bool,
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
-    if !one(engine, cluster, volumes, ui).await? {
+    let mut left = Vec::new();
+    if !one(engine, cluster, volumes, ui, &mut left).await? {
         ui.line("nothing to remove", "");
     }
-    Ok(ExitCode::SUCCESS)
+    whole(&left)
 }
 
 /// `cluster down --all`: every cluster of every engine.
@@ -49,20 +50,26 @@ pub(crate) async fn down_all(
     volumes: bool,
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
-    let mut nothing = true;
+    let (mut nothing, mut left) = (true, Vec::new());
     for engine in engines {
         for name in look::list(engine).await?.clusters() {
-            nothing &= !one(engine, &name, volumes, ui).await?;
+            nothing &= !one(engine, &name, volumes, ui, &mut left).await?;
         }
     }
     if nothing {
         ui.line("nothing to remove", "");
     }
-    Ok(ExitCode::SUCCESS)
+    whole(&left)
 }
 
-/// Removes a cluster; says whether there was anything.
-async fn one(engine: &Engine, name: &str, volumes: bool, ui: &Ui) -> anyhow::Result<bool> {
+/// Removes a cluster; says whether there was anything, and adds what could not be removed.
+async fn one(
+    engine: &Engine,
+    name: &str,
+    volumes: bool,
+    ui: &Ui,
+    left: &mut Vec<String>,
+) -> anyhow::Result<bool> {
     let start = Instant::now();
     let _lock = process::lock(name)?;
     let ours = look::list(engine).await?.of(name);
@@ -71,7 +78,7 @@ async fn one(engine: &Engine, name: &str, volumes: bool, ui: &Ui) -> anyhow::Res
     if going.is_empty() && kept == 0 {
         return Ok(false);
     }
-    let removed = remove(engine, &going).await?;
+    let removed = take(engine, &going, left).await;
     let seconds = start.elapsed().as_secs_f64();
     ui.line("removed", &format!("{name}: {}  {seconds:.1} s", removed.text()));
     if kept > 0 {
@@ -81,45 +88,56 @@ async fn one(engine: &Engine, name: &str, volumes: bool, ui: &Ui) -> anyhow::Res
     Ok(true)
 }
 
-/// Removes everything that is listed: the markers first, so that what a killed removal leaves is
-/// known as a leftover; then containers, networks, volumes.
+/// Removes everything that is listed.
 ///
 /// # Errors
-/// Names what could not be removed, with the first reason.
+/// Names what could not be removed, each with its reason.
 pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<Removed> {
+    let mut left = Vec::new();
+    let removed = take(engine, listed, &mut left).await;
+    whole(&left).map(|_| removed)
+}
+
+/// Removes everything that is listed: the markers first, so that what a killed removal leaves is
+/// known as a leftover; then containers, networks, volumes. One that stays keeps none of the others,
+/// and is added to `left` with its reason.
+async fn take(engine: &Engine, listed: &Listed, left: &mut Vec<String>) -> Removed {
     let (markers, volumes): (Vec<_>, Vec<_>) =
         listed.volumes.iter().partition(|v| label::get(&v.labels, label::ROLE) == "marker");
-    let mut left = Vec::new();
-    let mut note = |what: String, done: crate::engine::Answer<()>| {
-        if let Err(failure) = done {
+    let mut note = |what: &str, done: crate::engine::Answer<()>| match done {
+        Ok(()) => 1,
+        Err(failure) => {
             left.push(format!("{what}: {failure}"));
+            0
         }
     };
+    let mut removed = Removed::default();
     for volume in markers {
-        note(volume.name.clone(), engine.remove_volume(&volume.name).await);
+        removed.volumes += note(&volume.name, engine.remove_volume(&volume.name).await);
     }
     let containers = listed
         .containers
         .iter()
-        .map(|c| async { (c.name.clone(), engine.remove_container(&c.id).await) });
+        .map(|c| async { (c.name.as_str(), engine.remove_container(&c.id).await) });
     for (name, done) in join_all(containers).await {
-        note(name, done);
+        removed.containers += note(name, done);
     }
     for network in &listed.networks {
-        note(network.name.clone(), engine.remove_network(&network.id).await);
+        removed.networks += note(&network.name, engine.remove_network(&network.id).await);
     }
     for volume in volumes {
-        note(volume.name.clone(), engine.remove_volume(&volume.name).await);
+        removed.volumes += note(&volume.name, engine.remove_volume(&volume.name).await);
     }
-    if !left.is_empty() {
-        let text = format!("not everything could be removed: {}", left.join("; "));
-        return Err(Exit::error(Exit::PARTIAL, text));
+    removed
+}
+
+/// What came of a removal as a whole.
+fn whole(left: &[String]) -> anyhow::Result<ExitCode> {
+    if left.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(Removed {
-        containers: listed.containers.len(),
-        networks: listed.networks.len(),
-        volumes: listed.volumes.len(),
-    })
+    let text = format!("not everything could be removed: {}", left.join("; "));
+    Err(Exit::error(Exit::PARTIAL, text))
 }
 
 /// The images of nodes, newest first.
@@ -141,22 +159,24 @@ pub(crate) async fn collect(
     dry_run: bool,
     ui: &Ui,
 ) -> anyhow::Result<ExitCode> {
-    let mut nothing = true;
+    let (mut nothing, mut left) = (true, Vec::new());
     for engine in engines {
-        nothing &= !collect_from(engine, older_than, dry_run, ui).await?;
+        nothing &= !collect_from(engine, older_than, dry_run, ui, &mut left).await?;
     }
     if nothing {
         ui.line("nothing to remove", "");
     }
-    Ok(ExitCode::SUCCESS)
+    whole(&left)
 }
 
-/// Collects what one engine has; says whether there was anything.
+/// Collects what one engine has; says whether there was anything, and adds what could not be
+/// removed: it keeps nothing else.
 async fn collect_from(
     engine: &Engine,
     older_than: std::time::Duration,
     dry_run: bool,
     ui: &Ui,
+    left: &mut Vec<String>,
 ) -> anyhow::Result<bool> {
     let listed = look::list(engine).await?;
     let verb = if dry_run { "would go" } else { "removed" };
@@ -174,13 +194,21 @@ async fn collect_from(
                 networks: ours.networks.len(),
                 volumes: ours.volumes.len(),
             },
-            false => remove(engine, &ours).await?,
+            false => take(engine, &ours, left).await,
         };
         ui.line(verb, &format!("{name}: {}", removed.text()));
     }
     for tag in gc::old_images(&node_images(engine).await?, &listed) {
-        if !dry_run && !engine.remove_image(&tag).await? {
-            continue;
+        if !dry_run {
+            match engine.remove_image(&tag).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => {
+                    left.push(format!("{tag}: {failure}"));
+                    nothing = false;
+                    continue;
+                }
+            }
         }
         nothing = false;
         ui.line(verb, &tag);

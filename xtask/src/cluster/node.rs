@@ -115,6 +115,7 @@ pub(crate) async fn add(
         goal: Goal::There(hosts.clone()),
         parallel: limits::PARALLEL,
         files: BTreeMap::new(),
+        logs: None,
     };
     up::add(engine, &wanted, &manner, &numbers, (stop, ui)).await?;
     hosts.iter().for_each(|host| ui.line("added", host));
@@ -168,6 +169,7 @@ pub(crate) async fn remove(
             goal,
             parallel: limits::PARALLEL,
             files: BTreeMap::new(),
+            logs: None,
         };
         up::wait_for(engine, &wanted, &manner, (stop, ui)).await?;
     }

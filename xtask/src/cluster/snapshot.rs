@@ -115,6 +115,7 @@ pub(crate) async fn restore(
         goal: Goal::All,
         parallel: limits::PARALLEL,
         files,
+        logs: None,
     };
     up::up(engine, &first, &manner, stop, ui).await?;
     let done = begin(engine, wanted, &manner, (file, stop, ui)).await;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(crate) struct Manner {
     pub(crate) parallel: usize,
     /// Files for nodes that are made, put there before they start.
     pub(crate) files: BTreeMap<String, Vec<FileEntry>>,
+    /// A folder for what all nodes wrote, when it fails.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -138,6 +141,9 @@ async fn make(
             Err(failure)
         }
         Err(failure) => {
+            if let Some(folder) = &manner.logs {
+                run.keep_logs(folder).await;
+            }
             let left = run.undo().await;
             match left.is_empty() {
                 true => Err(failure),
@@ -385,25 +391,39 @@ impl<'a> Run<'a> {
     }
 
     async fn not_ready(&self, view: &View, missing: &str, after: Duration) -> anyhow::Error {
-        let blamed = (view.nodes.iter().find(|node| node.ended.is_some()))
-            .or_else(|| view.nodes.iter().find(|node| !node.healthy()))
-            .or_else(|| view.nodes.first());
         let mut text = format!("not ready after {} s: {missing}.", after.as_secs());
         let kept = match self.manner.keep_on_failure {
             true => "All is kept; remove it with cargo xtask cluster down.",
             false => "Kept nothing; use --keep-on-failure to inspect.",
         };
-        match blamed {
-            Some(node) => {
-                text.push_str(&format!(" Last lines of {} follow. {kept}", node.node));
-                let lines = super::logs::all(self.engine, &node.id).await.unwrap_or_default();
-                for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
-                    text.push_str(&format!("\n{} | {}", node.node, line.text));
-                }
+        let told = view.telling();
+        if told.is_empty() {
+            text.push_str(&format!(" {kept}"));
+        } else {
+            let names: Vec<&str> = told.iter().map(|node| node.node.as_str()).collect();
+            text.push_str(&format!(" Last lines of {} follow. {kept}", names.join(" and ")));
+        }
+        for node in told {
+            let lines = super::logs::all(self.engine, &node.id).await.unwrap_or_default();
+            for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+                text.push_str(&format!("\n{} | {}", node.node, line.text));
             }
-            None => text.push_str(&format!(" {kept}")),
         }
         Exit::error(Exit::TIMED_OUT, text)
+    }
+
+    /// Writes what each node of the cluster wrote into a file of the folder. What cannot be read or
+    /// written is left out: the failure that led here is what is told.
+    async fn keep_logs(&self, folder: &Path) {
+        let Ok(ours) = look::cluster(self.engine, &self.wanted.cluster).await else { return };
+        if std::fs::create_dir_all(folder).is_err() {
+            return;
+        }
+        for (node, container) in ours.nodes() {
+            let lines = super::logs::all(self.engine, &container.id).await.unwrap_or_default();
+            let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
+            drop(std::fs::write(folder.join(format!("{node}.log")), text));
+        }
     }
 
     /// Removes what this run made, last first; gives what could not be removed.

@@ -170,6 +170,17 @@ impl View {
         names.map(|member| member["host"].as_str().unwrap_or_default()).collect()
     }
 
+    /// The nodes whose last lines may tell why a cluster is not ready: one that has ended or is not
+    /// well, and the first, which founds the cluster and which the others wait for.
+    pub(crate) fn telling(&self) -> Vec<&Node> {
+        let first = self.nodes.first();
+        let blamed = (self.nodes.iter().find(|node| node.ended.is_some()))
+            .or_else(|| self.nodes.iter().find(|node| !node.healthy()))
+            .or(first);
+        let founder = first.filter(|first| blamed.is_some_and(|blamed| blamed.node != first.node));
+        blamed.into_iter().chain(founder).collect()
+    }
+
     /// What is still missing, as one sentence; nothing when it is healthy.
     pub(crate) fn missing(&self) -> Option<String> {
         if self.healthy() {
@@ -371,6 +382,25 @@ mod tests {
         let schema = super::super::schema::of("status").unwrap();
         let told = view.json();
         assert_eq!(super::super::schema::differs(&schema, &told, "status"), None, "{told:#}");
+    }
+
+    #[test]
+    fn a_node_that_is_not_well_and_the_one_that_it_waits_for_tell_why() {
+        let well = |number| running(number, "voter", Some("h1"), 3);
+        let mute = |number| node(number, State::Running, Value::Null);
+        let ended =
+            |number| Node { ended: Some((1, false)), ..node(number, State::Exited, Value::Null) };
+        for (nodes, want) in [
+            (vec![well(1), mute(2), mute(3)], vec!["h2", "h1"]),
+            (vec![mute(1), mute(2), ended(3)], vec!["h3", "h1"]),
+            (vec![mute(1), mute(2)], vec!["h1"]),
+            (vec![well(1), well(2)], vec!["h1"]),
+            (vec![], vec![]),
+        ] {
+            let view = view(nodes, 3);
+            let told: Vec<&str> = view.telling().iter().map(|n| n.node.as_str()).collect();
+            assert_eq!(told, want);
+        }
     }
 
     fn running(number: usize, role: &str, leader: Option<&str>, voters: usize) -> Node {

@@ -192,13 +192,24 @@ impl Engine {
         }
     }
 
-    /// Removes a network. One that is gone already is no error.
+    /// Removes a network. One that is gone already is no error. What containers that are gone left
+    /// in it goes first; a container that is there stays in it, and is named in the error.
     pub(crate) async fn remove_network(&self, id: &str) -> Answer<()> {
         let docker = match &self.backend {
             Backend::Docker(docker) => docker,
             Backend::Local(local) => return local.remove_network(id),
         };
-        gone(docker.remove_network(id).await)
+        let refused = match gone(docker.remove_network(id).await) {
+            Err(failure) if failure.trouble == Trouble::Refused => failure,
+            done => return done,
+        };
+        let inside = disconnect_dead(docker, id).await?;
+        if inside.is_empty() {
+            return gone(docker.remove_network(id).await);
+        }
+        let names = inside.join(" and ");
+        let message = format!("{refused} ({names}; remove it, or disconnect it from the network)");
+        Err(EngineError { message, ..refused })
     }
 
     /// Removes a volume. One that is gone already is no error.
@@ -218,6 +229,32 @@ async fn removed(docker: &Docker, id: &str) {
     // An error says that there is none any more.
     let ended = docker.wait_container(id, Some(options)).next().await;
     drop(ended);
+}
+
+/// Disconnects by force what is left in a network of containers that are not there any more; gives
+/// the names of those that are.
+async fn disconnect_dead(docker: &Docker, network: &str) -> Answer<Vec<String>> {
+    let seen = docker.inspect_network(network, None::<query::InspectNetworkOptions>).await;
+    let ends = match seen.map_err(EngineError::from) {
+        Err(failure) if failure.trouble == Trouble::Missing => return Ok(Vec::new()),
+        seen => seen?.containers.unwrap_or_default(),
+    };
+    let mut inside = Vec::new();
+    for (id, end) in ends {
+        let name = end.name.unwrap_or_else(|| id.clone());
+        let there = docker.inspect_container(&id, None::<query::InspectContainerOptions>).await;
+        match there.map_err(EngineError::from) {
+            Err(failure) if failure.trouble == Trouble::Missing => {
+                // The engine finds the end of a container that is gone by its name only.
+                let request =
+                    models::NetworkDisconnectRequest { container: name, force: Some(true) };
+                gone(docker.disconnect_network(network, request).await)?;
+            }
+            _ => inside.push(name),
+        }
+    }
+    inside.sort();
+    Ok(inside)
 }
 
 async fn kill(docker: &Docker, id: &str) -> Result<(), bollard::errors::Error> {

@@ -1,7 +1,7 @@
 //! What goes into a node: programs, the libraries that they need, and as little of a system as they
 //! can live with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::elf;
@@ -119,6 +119,9 @@ struct Libraries {
     arch: String,
     dynamic: bool,
     seen: BTreeSet<PathBuf>,
+    /// Where each file of this machine lies in the image: one that is known here by two names, as the
+    /// loader is, is not taken twice.
+    places: BTreeMap<PathBuf, PathBuf>,
     pending: Entries,
     inputs: Vec<PathBuf>,
 }
@@ -129,6 +132,7 @@ impl Libraries {
             arch: arch.to_owned(),
             dynamic: false,
             seen: BTreeSet::new(),
+            places: BTreeMap::new(),
             pending: Entries::new(),
             inputs: Vec::new(),
         }
@@ -216,12 +220,19 @@ impl Libraries {
         if !self.seen.insert(place.to_owned()) {
             return Ok(());
         }
-        let bytes = std::fs::read(source)
-            .map_err(|e| Exit::error(Exit::MISSING, format!("{}: {e}", source.display())))?;
+        let unreadable =
+            |e: std::io::Error| Exit::error(Exit::MISSING, format!("{}: {e}", source.display()));
+        let inside = place.display().to_string().trim_start_matches('/').to_owned();
+        let file = source.canonicalize().map_err(unreadable)?;
+        if let Some(first) = self.places.get(&file) {
+            self.pending.insert(inside, Entry::Link(first.display().to_string()));
+            return Ok(());
+        }
+        self.places.insert(file, place.to_owned());
+        let bytes = std::fs::read(source).map_err(unreadable)?;
         let needs =
             elf::needs(source, &bytes, &self.arch).map_err(|e| Exit::error(Exit::MISSING, e))?;
         self.inputs.push(source.to_owned());
-        let inside = place.display().to_string().trim_start_matches('/').to_owned();
         self.pending.insert(inside, Entry::File(0o755, bytes));
         self.all_of(source, &needs)
     }
@@ -268,6 +279,30 @@ mod tests {
         assert!(with("lib/x86_64-linux-gnu/libc.so.6", b"\0GLIBC_2.33\0GLIBC_2.34\0"));
         assert!(!with("lib/x86_64-linux-gnu/libc.so.6", b"\0GLIBC_2.31\0"));
         assert!(!with("lib/x86_64-linux-gnu/libm.so.6", b"\0GLIBC_2.34\0"));
+    }
+
+    #[test]
+    fn a_library_that_has_two_names_is_taken_once() {
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let mut libraries = Libraries::new(arch);
+        libraries.program(&std::env::current_exe().unwrap()).unwrap();
+        let taken = libraries.take();
+        let mut files: Vec<&Vec<u8>> = taken
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::File(_, bytes) => Some(bytes),
+                _ => None,
+            })
+            .collect();
+        let count = files.len();
+        files.sort();
+        files.dedup();
+        assert!(count > 1 && files.len() == count, "{:?}", taken.keys());
+        for entry in taken.values() {
+            let Entry::Link(to) = entry else { continue };
+            let to = taken.get(to.trim_start_matches('/'));
+            assert!(matches!(to, Some(Entry::File(..))), "a link leads to what was taken");
+        }
     }
 
     #[test]

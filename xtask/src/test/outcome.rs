@@ -134,6 +134,8 @@ mod tests {
             ("  7 passed, 1 failed  ", Some((7, 1))),
             ("1 of 9 blocks drifted, 8 matched, 2 hidden, 0 not run, 12 s", Some((8, 1))),
             ("one of 9 blocks drifted, 8 matched", None),
+            ("1 chapter needed a second try: addresses", None),
+            ("2 chapters needed a second try: addresses, tokens", None),
             ("test result: ok", None),
             ("test result: ok. many passed; 0 failed", None),
             ("running 7 tests", None),

@@ -31,6 +31,7 @@ mod power;
 mod refused;
 mod screen;
 mod snapshots;
+mod stuck;
 mod wire;
 mod worn;
 

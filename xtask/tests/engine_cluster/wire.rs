@@ -18,7 +18,7 @@ const REFUSAL: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: appli
     Content-Length: 43\r\nConnection: close\r\n\r\n{\"message\":\"no registry is asked by tests\"}";
 /// Every field of a body that may go out. Version 1.41 of the API, the oldest that is supported,
 /// has all of them; a new one is to be looked up there before it is added.
-const KNOWN: [&str; 52] = [
+const KNOWN: [&str; 54] = [
     "AutoRemove",
     "Attachable",
     "AttachStderr",
@@ -30,6 +30,7 @@ const KNOWN: [&str; 52] = [
     "CheckDuplicate",
     "Cmd",
     "Config",
+    "Container",
     "Detach",
     "DetachKeys",
     "Driver",
@@ -38,6 +39,7 @@ const KNOWN: [&str; 52] = [
     "Env",
     "ExposedPorts",
     "EndpointsConfig",
+    "Force",
     "HostConfig",
     "HostIp",
     "HostPort",
