@@ -464,6 +464,7 @@ impl Body {
                 let Desired { graph, messages, collected, .. } = desired;
                 self.note_collected(&view, messages, collected);
                 self.look_outside().await;
+                self.forget_awaited();
                 self.swap(graph).await;
                 // What is ready is known of the graph that runs now.
                 self.publish_own();

@@ -64,6 +64,13 @@ impl Body {
         self.hear();
     }
 
+    /// Has nothing published by a turn that comes while the graph becomes another one: what was
+    /// handed over last is what the graph before it said, perhaps in the open what is to be sealed
+    /// from now on. [`Body::publish_own`] follows.
+    pub(super) fn forget_awaited(&mut self) {
+        self.notes.awaited.clear();
+    }
+
     /// Has what waited for the turn of this resource published.
     pub(super) fn turn_came(&mut self, id: &ResourceId) {
         let Some(at) = self.notes.awaited.remove(id) else { return };

@@ -131,6 +131,7 @@ impl Body {
         self.local = Local::default();
         self.say_changed();
         self.look_outside().await;
+        self.forget_awaited();
         if !Arc::ptr_eq(&graph, &self.graph) {
             self.run_graph(graph).await;
         }
