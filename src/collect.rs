@@ -32,7 +32,7 @@ pub mod slots;
 
 pub use grants::Grants;
 pub use policy::Policy;
-pub use rules::{Local, Site, run, run_at, run_beside};
+pub use rules::{Local, Site, read_owed, run, run_at, run_beside, write_owed};
 
 /// The routing scope of an export that names none.
 pub const DEFAULT_CHANNEL: &str = "default";

@@ -126,6 +126,11 @@ pub trait Kind: Send + Sync + 'static {
     fn inverse(&self, _fields: &Fields) -> Option<Fields> {
         None
     }
+    /// What a resource with these fields is about, where that is no path of [`Resource::hints`]: as
+    /// long as one of its kind is about it, it is not removed as the opposite of another one.
+    fn subject(&self, _id: &ResourceId, _fields: &Fields) -> Option<String> {
+        None
+    }
     /// Makes a resource of fields that have the types of the table. Pure; reports every mistake.
     fn build(&self, id: &ResourceId, fields: &Fields)
     -> Result<Arc<dyn Resource>, Vec<FieldError>>;

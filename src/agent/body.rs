@@ -81,6 +81,8 @@ pub(super) struct Body {
     pub(super) generation: u64,
     pub(super) messages: Vec<String>,
     pub(super) collected: Vec<Collected>,
+    /// What the next run has to remove if it is gone by then, as it is kept.
+    pub(super) owed: Vec<Collected>,
 
     pub(super) engine: Engine,
     pub(super) watches: Watches,
@@ -452,6 +454,8 @@ impl Body {
 
     /// Compiles the program with what others export, and swaps the graph.
     pub(super) async fn rebuild(&mut self) {
+        // What this program wants to hear of decides whether all of it is known.
+        self.hear();
         let view = self.known_exports();
         self.tell_time(&view);
         self.runs.hand_over();
@@ -462,8 +466,9 @@ impl Body {
                     tracing::debug!("{note}");
                 }
                 let Desired { graph, messages, collected, .. } = desired;
-                self.note_collected(&view, messages, collected);
+                self.note_collected(&view, messages, collected).await;
                 self.look_outside().await;
+                self.forget_awaited();
                 self.swap(graph).await;
                 // What is ready is known of the graph that runs now.
                 self.publish_own();

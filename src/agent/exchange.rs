@@ -107,10 +107,20 @@ impl Default for ExportsView {
 pub struct PublishView {
     /// How many of them are in the store now.
     pub exports: usize,
+    /// How many of these are there as they were, since the turn of their resource has not come.
+    pub stays: usize,
     /// What stands in the way (`XE05 …`), or what a noop run would do.
     pub messages: Vec<String>,
     /// What stands in the way may pass: it is tried again.
     pub retrying: bool,
+}
+
+impl PublishView {
+    /// How many exports nothing is left to do for now, when so many of them wait for the turn of
+    /// their resource: the store may have something of these, too, or nothing.
+    pub fn settled(&self, awaited: usize) -> usize {
+        (self.exports + awaited).saturating_sub(self.stays)
+    }
 }
 
 /// What the following half is told.

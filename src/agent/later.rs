@@ -4,9 +4,11 @@
 //! Refuses to change their order, and to hold back a run that no thread is needed for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::body::Body;
 use crate::engine::{self, Event, RunId, VertexId};
+use crate::kind::Outcome;
 use crate::spec::Fields;
 
 /// How many runs are ready for the threads: enough that none of them finds nothing to do before the
@@ -83,12 +85,24 @@ impl Body {
         }
     }
 
-    /// The end of a run that never began.
-    fn never_began(&mut self, Waiting { vertex, run, .. }: Waiting) -> Event {
-        let late = self.notes.late.remove(&run).map(engine::no_result_within);
-        let result = Err(late.unwrap_or_else(|| "cancelled".to_owned()));
-        self.say(&vertex.resource, &result);
+    /// The end of a run that never began; one that was given up since it took too long has failed.
+    fn never_began(&mut self, waiting: Waiting) -> Event {
+        let late = self.notes.late.remove(&waiting.run);
+        let (result, failed) = given_up(late);
+        if failed {
+            self.say(&waiting.vertex.resource, &result);
+        }
+        let Waiting { vertex, run, .. } = waiting;
         Event::Finished { vertex, run, result, sent: Fields::new() }
+    }
+}
+
+/// What comes of a run that did not begin, and whether it failed by that: who stopped it, or took
+/// its resource out of the graph, wanted that.
+fn given_up(late: Option<Duration>) -> (Result<Outcome, String>, bool) {
+    match late {
+        Some(limit) => (Err(engine::no_result_within(limit)), true),
+        None => (Err("cancelled".to_owned()), false),
     }
 }
 
@@ -101,6 +115,13 @@ mod tests {
         let resource = ResourceId::new("noop", format!("n{number}"));
         let vertex = VertexId { resource, generation: 1 };
         Waiting { vertex, run: RunId(number), refresh: false, received: Fields::new() }
+    }
+
+    #[test]
+    fn only_a_run_that_took_too_long_has_failed_by_being_given_up_before_it_began() {
+        assert_eq!(given_up(None), (Err("cancelled".to_owned()), false));
+        let (result, failed) = given_up(Some(Duration::from_secs(3)));
+        assert!(failed && result.is_err_and(|why| why.contains('3')));
     }
 
     #[test]

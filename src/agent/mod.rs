@@ -18,6 +18,7 @@ mod lines;
 mod metrics;
 mod operate;
 mod outcome;
+mod owed;
 mod pieces;
 mod pool;
 mod receivers;

@@ -38,7 +38,7 @@ impl Body {
         let Some(Recollected { graph, messages, collected }) = again.flatten() else {
             return self.rebuild().await;
         };
-        self.note_collected(&view, messages, collected);
+        self.note_collected(&view, messages, collected).await;
         self.look_outside().await;
         if !std::sync::Arc::ptr_eq(&graph, &self.graph) {
             self.run_graph(graph).await;
@@ -64,6 +64,13 @@ impl Body {
         self.hear();
     }
 
+    /// Has nothing published by a turn that comes while the graph becomes another one: what was
+    /// handed over last is what the graph before it said, perhaps in the open what is to be sealed
+    /// from now on. [`Body::publish_own`] follows.
+    pub(super) fn forget_awaited(&mut self) {
+        self.notes.awaited.clear();
+    }
+
     /// Has what waited for the turn of this resource published.
     pub(super) fn turn_came(&mut self, id: &ResourceId) {
         let Some(at) = self.notes.awaited.remove(id) else { return };
@@ -85,6 +92,7 @@ impl Body {
             return false;
         }
         self.collected.retain(|one| one.id != vertex.resource);
+        self.local.removed(&vertex.resource);
         true
     }
 
@@ -110,7 +118,7 @@ impl Body {
     }
 
     /// Takes note of what was made of these exports.
-    pub(super) fn note_collected(
+    pub(super) async fn note_collected(
         &mut self,
         view: &ExportsView,
         messages: Vec<String>,
@@ -123,5 +131,6 @@ impl Body {
         self.notes.leaving = gone.map(|one| one.id.clone()).collect();
         (self.messages, self.collected) = (messages, collected);
         (self.store_state, self.seen) = (view.state, view.digest.clone());
+        self.keep_owed().await;
     }
 }

@@ -10,7 +10,6 @@ use super::body::Body;
 use super::desired;
 use super::settings::Input;
 use super::source::{self, Again, Refused, Source};
-use crate::collect::Local;
 use crate::engine::Event;
 use crate::yaml::Edit;
 
@@ -111,7 +110,7 @@ impl Body {
     /// Makes the file's graph anew after this change of what it says.
     async fn take(&mut self, change: impl FnOnce(&mut Source)) {
         change(Arc::make_mut(&mut self.source));
-        self.local = Local::default();
+        self.local = self.local.anew();
         self.say_changed();
         self.graph_error = None;
         self.rebuild().await;
@@ -128,9 +127,10 @@ impl Body {
             return self.take(|source| source.apply(edit, text)).await;
         };
         Arc::make_mut(&mut self.source).apply(edit, text);
-        self.local = Local::default();
+        self.local = self.local.anew();
         self.say_changed();
         self.look_outside().await;
+        self.forget_awaited();
         if !Arc::ptr_eq(&graph, &self.graph) {
             self.run_graph(graph).await;
         }

@@ -36,7 +36,7 @@ impl Body {
         }
         let ours = self.published.borrow();
         let refused = !ours.messages.is_empty() && !ours.retrying;
-        let published = ours.exports + self.notes.awaited.len();
+        let published = ours.settled(self.notes.awaited.len());
         self.store_state == StoreState::Live
             && self.hears_all()
             && !self.local.is_waiting()
@@ -52,7 +52,7 @@ impl Body {
 
     /// Exports of ours that are not in the store and are not tried again.
     fn unpublished(&self) -> usize {
-        let published = self.published.borrow().exports + self.notes.awaited.len();
+        let published = self.published.borrow().settled(self.notes.awaited.len());
         if self.settings.noop { 0 } else { self.to_export.saturating_sub(published) }
     }
 

@@ -17,6 +17,7 @@ use super::ladder::{Signal, Stage};
 use super::last_resort;
 use super::metrics;
 use super::operate::Desk;
+use super::owed;
 use super::receivers::Receivers;
 use super::relay::Relay;
 use super::reload::Reading;
@@ -192,6 +193,7 @@ impl Agent {
         let (watches, touched) = watches(&settings, watched).await?;
         let exchange = exchanging(&settings, &store, &state_dir, &granted);
         say_hello(&settings, &state_dir);
+        let (local, owed) = owed::recall(&*store, &state_dir);
         let (metrics, keys) = (serve_metrics(metrics, &socket)?, follow_keys(store.clone()));
         let body = Body {
             cluster: membership.status(),
@@ -209,7 +211,8 @@ impl Agent {
             instance: folder.identity().instance,
             store,
             source: Arc::new(source),
-            local: crate::collect::Local::default(),
+            local,
+            owed,
             granted,
             grants: Arc::default(),
             me: crate::matching::Me { key: exchange.key.clone(), ..crate::matching::Me::new(host) },
@@ -241,13 +244,8 @@ impl Agent {
             stopped: false,
             again: None,
         };
-        Ok(Agent {
-            _metrics: metrics,
-            body,
-            sources: Sources { touched, commands, socket, signals, keys, orders },
-            exchange,
-            membership,
-        })
+        let sources = Sources { touched, commands, socket, signals, keys, orders };
+        Ok(Agent { _metrics: metrics, body, sources, exchange, membership })
     }
 
     /// The loop, then the way out: what still runs, the exchange, the membership.

@@ -16,6 +16,8 @@ const LOOK: Duration = Duration::from_secs(30);
 /// So long after a cure the next one is harder, and the third is none: what fills the store has to
 /// be found.
 const CURED: Duration = Duration::from_secs(600);
+/// The pause before a cure that failed is tried again: each makes the members deaf for a moment.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How many revisions a cure leaves for those who watch, if there are twice as many.
 const KEPT: i64 = 1_000;
 
@@ -87,6 +89,9 @@ pub struct Keeper {
     cured: Option<Duration>,
     /// The last cure left no history.
     drained: bool,
+    /// The same before the last cure, and when one of its steps failed.
+    before: (Option<Duration>, bool),
+    failed: Option<Duration>,
     warned: Option<String>,
 }
 
@@ -103,8 +108,19 @@ impl Keeper {
         care
     }
 
+    /// A step of the last [`Care`] failed, so none after it was done: what was no cure does not
+    /// count as one.
+    pub fn failed(&mut self, now: Duration) {
+        (self.cured, self.drained) = self.before;
+        self.failed = Some(now);
+    }
+
     /// The store is full: history goes, each member gives its free space back, and the alarms end.
     fn cure(&mut self, sight: &Sight, now: Duration) -> Care {
+        if self.failed.is_some_and(|failed| now.saturating_sub(failed) < AGAIN) {
+            return Care { steps: Vec::new(), warning: self.warned.clone() };
+        }
+        self.before = (self.cured, self.drained);
         let again = self.cured.is_some_and(|cured| now.saturating_sub(cured) < CURED);
         if again && sight.has_room() {
             // Each member raises its own alarm, and some do while others are cured already.
@@ -128,6 +144,7 @@ impl Keeper {
 
     fn keep(&mut self, sight: &Sight, now: Duration) -> Care {
         let warning = crowded(sight.quota, &sight.members);
+        self.before = (self.cured, self.drained);
         if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK) {
             return Care { steps: Vec::new(), warning };
         }
@@ -251,6 +268,41 @@ mod tests {
             keeper.look(&late, seconds(1)),
             Care { steps: vec![Step::Disarm(2)], warning: None }
         );
+    }
+
+    #[test]
+    fn a_cure_that_failed_is_none_and_is_tried_again_after_a_pause() {
+        let mut keeper = Keeper::default();
+        let members = [usage(1, 2_040, 2_040), usage(2, 2_040, 2_040)];
+        let full = Sight { full: vec![1], ..sight(&members) };
+        let first =
+            |keeper: &mut Keeper, at| keeper.look(&full, seconds(at)).steps.first().copied();
+        let kept = Some(Step::Compact(49_000));
+        assert_eq!(first(&mut keeper, 0), kept);
+        keeper.failed(seconds(2));
+        let pause = keeper.look(&full, seconds(6));
+        assert_eq!(pause, Care::default(), "and nothing is said twice");
+        assert_eq!(
+            first(&mut keeper, 7),
+            kept,
+            "the history is kept: this is the first cure still"
+        );
+        assert_eq!(first(&mut keeper, 8), Some(Step::Compact(50_000)), "now it is the second");
+        keeper.failed(seconds(9));
+        assert_eq!(first(&mut keeper, 14), Some(Step::Compact(50_000)), "which is owed, too");
+        assert_eq!(first(&mut keeper, 20), None, "a third one is none");
+    }
+
+    #[test]
+    fn what_else_fails_takes_back_no_cure() {
+        let mut keeper = Keeper::default();
+        let full = Sight { full: vec![1], ..sight(&[usage(1, 2_040, 2_040)]) };
+        keeper.look(&full, seconds(0));
+        let waste = sight(&[usage(1, 300, 100), usage(2, 300, 100)]);
+        assert_eq!(keeper.look(&waste, seconds(1)).steps, [Step::Defragment(2)]);
+        keeper.failed(seconds(2));
+        let harder = keeper.look(&full, seconds(10)).steps;
+        assert_eq!(harder.first(), Some(&Step::Compact(50_000)));
     }
 
     #[test]

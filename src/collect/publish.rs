@@ -64,6 +64,8 @@ pub struct Own {
     pub records: BTreeMap<Address, OwnRecord>,
     /// The pieces of bodies, by the digest of the body.
     pub bodies: BTreeMap<String, BTreeSet<usize>>,
+    /// The durations, in seconds, for which exports are kept alive beyond the presence.
+    pub lifetimes: BTreeSet<u64>,
 }
 
 impl Own {
@@ -92,6 +94,8 @@ pub struct Plan {
     pub garbage: Vec<Txn>,
     /// How many exports this host has in the store afterwards.
     pub exports: usize,
+    /// How many of these stay as they are there until the turn of their resource comes.
+    pub stays: usize,
     /// How many records are written, new or changed.
     pub put: usize,
     /// How many records are removed.
@@ -110,12 +114,12 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let mut gone: BTreeSet<&Address> = own.records.keys().collect();
     let mut named = BTreeSet::new();
-    let mut exports = 0;
+    let (mut exports, mut stays) = (0, 0);
     for (address, export) in &wanted {
         if export.awaits.is_some() {
-            let Some((sum, body)) = writer.stays(address) else { continue };
+            let Some((sum, body)) = writer.stays(address, export) else { continue };
             gone.remove(address);
-            exports += 1;
+            (exports, stays) = (exports + 1, stays + 1);
             named.extend(body);
             sums.entry(address.slot().to_string()).or_default().add(sum);
             continue;
@@ -162,11 +166,11 @@ pub fn plan(me: &HostName, own: &Own, wanted: &[Published], session: &Session) -
     let garbage = writer.garbage(me, &named);
     let bodies = writer.alone(std::mem::take(&mut set.bodies), me);
     if put + deleted == 0 && writer.is_closed(exports) {
-        return Plan { bodies, exports, messages, garbage, ..Plan::default() };
+        return Plan { bodies, exports, stays, messages, garbage, ..Plan::default() };
     }
     let publisher = Op::Put { key: keys::publisher(me), value: publisher, lease: None };
     let txns = writer.txns(me, set, publisher);
-    Plan { bodies, txns, garbage, exports, put, deleted, messages }
+    Plan { bodies, txns, garbage, exports, stays, put, deleted, messages }
 }
 
 /// Wanted exports by address. Two with one address must be equal; the first stays if they are not.

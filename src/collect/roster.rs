@@ -189,6 +189,7 @@ impl Roster {
                 .map(|(address, known)| (address.clone(), OwnRecord::from(known)))
                 .collect(),
             bodies: BTreeMap::new(),
+            lifetimes: known.lifetimes.keys().copied().collect(),
         }
     }
 

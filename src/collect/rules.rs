@@ -29,6 +29,7 @@ mod gone;
 mod judged;
 mod legacy;
 mod one;
+mod owed;
 mod settle;
 mod shrinking;
 mod sorted;
@@ -43,6 +44,7 @@ use told::{Trace, held, subject};
 
 pub(super) use told::{Explain, explain};
 
+pub use owed::{read as read_owed, write as write_owed};
 pub use settle::Local;
 
 /// Finds a kind by its name.

@@ -69,6 +69,12 @@ impl Kind for KvKind {
         Some(inverse)
     }
 
+    /// Its key; that of one host is another one than that of all.
+    fn subject(&self, id: &ResourceId, fields: &Fields) -> Option<String> {
+        let (key, mapped) = place(&Reader::new(fields), id);
+        Some(if mapped { format!("{key}/") } else { key })
+    }
+
     fn build(
         &self,
         id: &ResourceId,
@@ -78,11 +84,15 @@ impl Kind for KvKind {
         reader.no_nul(&["key"]);
         let value = reader.raw("value");
         let skip = check_skip(value.as_deref(), &mut reader);
-        let key = reader.text("key").unwrap_or(id.name());
-        let key = format!("{PREFIX}kv/{}", encode_segment(key));
-        let mapped = reader.flag("mapped");
+        let (key, mapped) = place(&reader, id);
         reader.done(Arc::new(Kv { key, value, mapped, skip }) as Arc<dyn Resource>)
     }
+}
+
+/// The full key, without the host that a mapped one ends in, and whether it is mapped.
+fn place(reader: &Reader, id: &ResourceId) -> (String, bool) {
+    let key = reader.text("key").unwrap_or(id.name());
+    (format!("{PREFIX}kv/{}", encode_segment(key)), reader.flag("mapped"))
 }
 
 /// How stored and wanted value are compared when greater ones stay.
@@ -357,6 +367,22 @@ mod tests {
         assert_eq!(stored(&cx).await, [pair("kv/k", "3")]);
         for one in &chain {
             assert_eq!(one.run(&cx).await, Ok(Outcome::Unchanged), "nobody pulls it back");
+        }
+    }
+
+    #[test]
+    fn keys_are_the_same_thing_whatever_the_names_of_those_that_set_them() {
+        let about = |name: &str, fields: &[(&str, Value)]| {
+            let fields = fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+            KvKind.subject(&ResourceId::new("kv", name), &fields.collect())
+        };
+        let key = |key: &str| ("key", Value::Str(key.to_owned()));
+        let mapped = ("mapped", Value::Bool(true));
+        let k = about("k", &[]);
+        assert_eq!(k, Some(format!("{PREFIX}kv/k")));
+        assert_eq!(about("other", &[key("k"), ("value", Value::Str("1".into()))]), k);
+        for other in [about("l", &[]), about("k", &[key("k/")]), about("k", &[mapped])] {
+            assert_ne!(other, k);
         }
     }
 

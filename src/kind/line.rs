@@ -62,7 +62,6 @@ impl Kind for LineKind {
         FIELDS
     }
 
-    /// The file may be anything, `/etc/passwd` for instance.
     fn sealable(&self) -> &'static [&'static str] {
         &["content"]
     }
@@ -71,6 +70,7 @@ impl Kind for LineKind {
         &["file"]
     }
 
+    /// The file may be anything, `/etc/passwd` for instance.
     fn power(&self) -> Power {
         Power::Powerful
     }

@@ -1,6 +1,9 @@
 //! Rows C11 and C12 on real agents, and when exports come and go: a rule that waits, an export that
 //! is ready, and what is removed when nobody exports it any more.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::presence::Site;
 use super::*;
 
@@ -14,6 +17,11 @@ fn holds(site: &Site, name: &str, wanted: &str) {
 
 fn rests(site: &Site) {
     wait_for("rest", std::slice::from_ref(&site.lb1), || site.status("lb1", "converged") == true);
+}
+
+fn end(agent: &mut Agent, signal: Signal) {
+    kill(Pid::from_raw(agent.child.id().cast_signed()), signal).expect("it is ours");
+    agent.child.wait().expect("it ends");
 }
 
 /// Since when each resource of `lb1` is in its state.
@@ -129,4 +137,48 @@ fn what_nobody_exports_any_more_is_removed_once_where_a_rule_says_so() {
     holds(&site, "here/c", "c\n");
     assert_eq!(text(&site, "here/a"), "mine\n", "once");
     drop(third);
+}
+
+#[test]
+fn what_is_gone_is_removed_by_the_next_run_of_an_agent_that_was_down_or_could_not() {
+    let graph = "graph: lb\nresources: {}\ncollect:\n- {rule: all, kind: file, into: DIR/here/, \
+        gone: remove, allow: [remove]}\n";
+    let mut site = Site::of(graph);
+    let folder = site.folder.path().to_owned();
+    let here = folder.join("here");
+    std::fs::create_dir(&here).expect("a folder");
+    let exports = |names: &[&str]| {
+        let directory = "  - name: \"@@d\"\n    path: DIR/from/d/\n    state: exists\n";
+        let text = presence::exports(names);
+        if names.contains(&"b") { text } else { format!("{text}{directory}") }
+    };
+    let web1 = Agent::start(&folder, &site.etcd, "web1", &exports(&["a"]));
+    holds(&site, "here/a", "a\n");
+    wait_for("the directory", std::slice::from_ref(&site.lb1), || here.join("d").is_dir());
+    rests(&site);
+    // One cannot be removed now, and the other one is withdrawn while nobody collects.
+    std::fs::write(here.join("d/mine"), "").expect("a file");
+    drop(web1);
+    let web1 = site.web1(&["a", "b"], &[]);
+    holds(&site, "here/b", "b\n");
+    let failed = || site.lb1.log().contains("file[d] failed: ");
+    wait_for("it is not empty", std::slice::from_ref(&site.lb1), failed);
+    end(&mut site.lb1, Signal::SIGKILL);
+    drop(web1);
+    let web1 = site.web1(&["b"], &[]);
+    wait_for("it is withdrawn", std::slice::from_ref(&web1), || {
+        site.status("web1", "exports") == 1
+    });
+    assert!(here.join("a").exists() && here.join("d").exists());
+    std::fs::remove_file(here.join("d/mine")).expect("a file");
+    site.lb1 = Agent::start(&folder, &site.etcd, "lb1", graph);
+    let lb1 = std::slice::from_ref(&site.lb1);
+    wait_for("both go", lb1, || !here.join("a").exists() && !here.join("d").exists());
+    wait_for("and are forgotten", lb1, || site.status("lb1", "collected") == 1);
+    rests(&site);
+    std::fs::write(here.join("a"), "mine\n").expect("a file");
+    end(&mut site.lb1, Signal::SIGTERM);
+    site.lb1 = Agent::start(&folder, &site.etcd, "lb1", graph);
+    rests(&site);
+    assert_eq!(text(&site, "here/a"), "mine\n", "once");
 }

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use quorate::store::{Entry, Store};
+use quorate::collect::{keys, record};
+use quorate::store::{Change, Entry, Store};
+use tokio::time::timeout;
 
-use super::{Agent, Etcd, wait_for};
+use super::{Agent, Etcd, LONG, wait_for};
 
 /// What nobody else may see.
 const SECRET: &str = "correct-horse-battery-staple";
@@ -166,4 +168,48 @@ fn sealed_fields_are_opened_by_those_that_they_are_for_and_seen_by_nobody_else_e
 
     std::fs::write(folder.join("web1.yaml"), exporting("another")).expect("an edit");
     wait_for("an edit comes over", &agents, || is("lb1", "another") && is("lb2", "another"));
+}
+
+#[test]
+fn what_is_to_be_sealed_from_now_on_is_never_seen_open_though_its_turn_comes_with_that_edit() {
+    let (etcd, temporary) = (Etcd::start(), tempfile::tempdir().expect("a folder"));
+    let folder = temporary.path();
+    let graph = |export: &str, rest: &str| {
+        format!(
+            "graph: g\nresources:\n  exec:\n  - name: made\n    cmd: test -e DIR/go\n    shell: \
+             /bin/sh\n  file:\n  - name: declared\n    path: DIR/declared\n    content: d\n    \
+             export: {{when: declared}}\n  - name: secret\n    path: DIR/secret\n    content: \
+             {SECRET}\n    export: {export}\n{rest}"
+        )
+    };
+    let waits = "edges:\n- {from: {kind: exec, name: made}, to: {kind: file, name: secret}}\n";
+    let web1 = [Agent::start(folder, &etcd, "web1", &graph("true", waits))];
+    wait_for("the other one is published", &web1, || {
+        ask(folder, "web1", &["status", "--json"]).contains("\"exports\":1")
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (store, prefix) = (etcd.store(), keys::records_prefix());
+    let mut watched = runtime.block_on(async {
+        let now = store.range(&prefix).await.expect("etcd answers").revision;
+        store.watch(&prefix, now + 1).await.expect("etcd answers")
+    });
+    // So many that the change of the graph takes longer than a write.
+    let many: String = (0..4_000).map(|at| format!("  - name: n{at}\n")).collect();
+    let edit = graph("{to: [web1], seal: [content]}", &format!("  noop:\n{many}"));
+    let edit = edit.replace("DIR", &folder.display().to_string());
+    std::fs::write(folder.join("web1.yaml"), edit).expect("an edit");
+    let sealed = async {
+        while let Some(Ok(batch)) = watched.recv().await {
+            for change in batch.changes {
+                let Change::Put(entry) = change else { continue };
+                assert!(!holds(&entry.value), "in the store for a moment: {}", entry.key);
+                if record::decode("file", &entry.value).seal.is_some() {
+                    return;
+                }
+            }
+        }
+        panic!("it was never published");
+    };
+    let found = runtime.block_on(async { timeout(LONG, sealed).await });
+    assert!(found.is_ok(), "{}", web1[0].log());
 }

@@ -71,6 +71,8 @@ struct Memory {
     clean: bool,
     /// What was said last about our convergence, under which lease and when.
     said: Option<(LeaseId, Said, Instant)>,
+    /// Why the store did not take our key when it was to be shown last.
+    not_shown: Option<String>,
 }
 
 /// When to look again, if nothing happens before.
@@ -166,7 +168,7 @@ impl Publisher {
         if self.granted.borrow().is_decommissioned(&self.host) {
             let host = &self.host;
             let text = format!("XE03 exports of {host}: the host is decommissioned");
-            self.say(0, vec![format!("{text}; nothing is published")]);
+            self.say((0, 0), vec![format!("{text}; nothing is published")]);
             return Ok(next);
         }
         // Where something is wanted it has to be known what is there.
@@ -177,7 +179,7 @@ impl Publisher {
         match standing(&self.me, own.present.as_ref(), &own.own, memory.exports_written) {
             Standing::Taken { by } => {
                 (memory.lease, memory.refresh) = (None, None);
-                self.say(0, vec![taken(&self.host, &by)]);
+                self.say((0, 0), vec![taken(&self.host, &by)]);
                 Ok(None)
             }
             Standing::Ours { lease, session, revision } => {
@@ -187,16 +189,13 @@ impl Publisher {
                 }
                 memory.session = Some(session.clone());
                 let guard = Compare::Revision(keys::presence(&self.host), revision);
-                let shown = self.show_key(sealer, &guard).await?;
-                let mut lives = None;
-                if let Some(wanted) = wanted {
-                    lives = self.live(memory, own, wanted, &guard).await?;
-                    if !memory.clean {
-                        let plan = self.plan(memory, own, wanted, &session).await?;
-                        self.commit(memory, own, plan, guard, None).await?;
-                        memory.clean = true;
-                    }
-                }
+                let lives = match wanted {
+                    Some(wanted) => self.publish(memory, own, wanted, &guard, &session).await,
+                    None => Ok(None),
+                };
+                // Neither may keep the other from being done.
+                let shown = self.show_key(memory, sealer, &guard).await;
+                let lives = lives?;
                 let again = match saying {
                     Some(said) => self.say_converged(memory, lease, revision, said).await?,
                     None => None,
@@ -207,17 +206,41 @@ impl Publisher {
         }
     }
 
-    /// Lets others know by which key they may seal for this host.
-    async fn show_key(&self, sealer: &mut Sealer, guard: &Compare) -> Result<Next, StoreError> {
+    /// Brings the store to what is wanted there, while this host is present.
+    async fn publish(
+        &self,
+        memory: &mut Memory,
+        own: &OwnView,
+        wanted: &[Published],
+        guard: &Compare,
+        session: &str,
+    ) -> Result<Next, StoreError> {
+        let lives = self.live(memory, own, wanted, guard).await?;
+        if !memory.clean {
+            let plan = self.plan(memory, own, wanted, session).await?;
+            self.commit(memory, own, plan, guard.clone(), None).await?;
+            memory.clean = true;
+        }
+        Ok(lives)
+    }
+
+    /// Lets others know by which key they may seal for this host. A store that does not take it is
+    /// told of once and asked again.
+    async fn show_key(&self, memory: &mut Memory, sealer: &mut Sealer, guard: &Compare) -> Next {
         if self.noop {
-            return Ok(None);
+            return None;
         }
         let since = self.granted.borrow().proved;
         let (put, again) = sealer.show(since);
-        if let Some(put) = put {
-            ask(self.store.txn(Txn { when: vec![guard.clone()], then: vec![put] })).await?;
+        let Some(put) = put else { return again };
+        let txn = Txn { when: vec![guard.clone()], then: vec![put] };
+        let why = ask(self.store.txn(txn)).await.err().map(|error| error.to_string());
+        if let Some(why) = why.as_ref().filter(|why| memory.not_shown.as_ref() != Some(*why)) {
+            let host = &self.host;
+            tracing::warn!("others cannot seal for {host}: its key is not shown: {why}; retried");
         }
-        Ok(again)
+        memory.not_shown = why;
+        again
     }
 
     /// Says how far this host is, as long as its presence is that of `revision`. A host that comes
@@ -378,12 +401,12 @@ impl Publisher {
         guard: Compare,
         presence: Option<Op>,
     ) -> Result<(), StoreError> {
-        let Plan { bodies, mut txns, garbage, exports, put, deleted, mut messages } = plan;
+        let Plan { bodies, mut txns, garbage, exports, stays, put, deleted, mut messages } = plan;
         let there = own.own.records.len();
         if self.noop {
             messages.extend(would("publish", put));
             messages.extend(would("withdraw", deleted));
-            self.say(there, messages);
+            self.say((there, 0), messages);
             return Ok(());
         }
         let claims = presence.is_some();
@@ -408,12 +431,13 @@ impl Publisher {
         if put + deleted > 0 {
             tracing::info!("{exports} exported: {put} written, {deleted} withdrawn");
         }
-        self.say(exports, messages);
+        self.say((exports, stays), messages);
         Ok(())
     }
 
-    fn say(&self, exports: usize, messages: Vec<String>) {
-        self.show(PublishView { exports, messages, retrying: false });
+    /// So many are in the store, and so many of them stay as they are.
+    fn say(&self, (exports, stays): (usize, usize), messages: Vec<String>) {
+        self.show(PublishView { exports, stays, messages, retrying: false });
     }
 
     fn show(&self, view: PublishView) {
@@ -432,9 +456,9 @@ impl Publisher {
     fn failed(&self, error: &StoreError) {
         tracing::debug!(%error, "publishing has to wait");
         if let StoreError::Refused(why) = error {
-            let exports = self.view.borrow().exports;
+            let before = self.view.borrow().clone();
             let messages = vec![format!("XE03 exports of {}: {why}; retried", self.host)];
-            self.show(PublishView { exports, messages, retrying: true });
+            self.show(PublishView { messages, retrying: true, ..before });
         }
     }
 }

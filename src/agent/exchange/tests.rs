@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Switched {
     inner: MemoryStore,
     gone: watch::Sender<bool>,
+    /// Nothing may be written below this.
+    refused: Mutex<Option<String>>,
     /// Every transaction that was tried.
     tried: Mutex<Vec<Txn>>,
     /// Every prefix that was read, with a star behind keys without values.
@@ -85,6 +87,14 @@ impl Store for Switched {
     async fn txn(&self, txn: Txn) -> Result<Committed, StoreError> {
         self.check()?;
         self.tried.lock().unwrap().push(txn.clone());
+        if let Some(refused) = &*self.refused.lock().unwrap() {
+            let is_below = |op: &Op| match op {
+                Op::Put { key, .. } | Op::Delete { key } => key.starts_with(refused),
+            };
+            if txn.then.iter().any(is_below) {
+                return Err(StoreError::Refused("permission denied".to_owned()));
+            }
+        }
         self.inner.txn(txn).await
     }
 
@@ -880,6 +890,22 @@ async fn a_sealed_export_waits_for_keys_and_is_sealed_anew_for_another_key_and_n
     shows(&one, &[]).await;
 }
 
+#[test]
+fn an_export_that_waits_counts_once_whatever_the_store_has_of_it() {
+    for (exports, stays, awaited, settled) in [
+        (0, 0, 0, 0),
+        (2, 0, 0, 2),
+        (1, 0, 1, 2),
+        (1, 1, 1, 1),
+        (2, 1, 1, 2),
+        // Its turn has come, and the store shows the old one still.
+        (1, 1, 0, 0),
+    ] {
+        let view = PublishView { exports, stays, ..PublishView::default() };
+        assert_eq!(view.settled(awaited), settled, "{exports} {stays} {awaited}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_site_says_of_hosts_is_followed_once_by_each_agent() {
     let site = Site::new();
@@ -912,6 +938,23 @@ async fn who_else_writes_the_key_of_a_host_is_overruled_without_being_driven_by_
     assert!((2..=8).contains(&tried), "{tried} times in five seconds");
     sleep(Duration::from_secs(5)).await;
     assert_eq!(stored().await, Some(ours));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_key_the_store_does_not_take_publishes_and_shows_it_when_it_may() {
+    let site = Site::new();
+    let key = keys::seal_key(&host("h1"));
+    *site.store.refused.lock().unwrap() = Some(key.clone());
+    let one = site.start("h1", &[published("a", "1")]);
+    for content in ["1", "2", "3"] {
+        one.publish.send_replace(Some(vec![published("a", content)]));
+        shows(&one, &[&format!("h1 a {content}")]).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(one.published.borrow().messages, [""; 0]);
+    }
+    *site.store.refused.lock().unwrap() = None;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(site.store.inner.range(&key).await.unwrap().entries.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

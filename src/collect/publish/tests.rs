@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::record::Presence;
+use crate::collect::record::{Presence, Seal};
 use crate::collect::roster::Roster;
 use crate::collect::{Content, Export, Slot};
 use crate::ident::ResourceId;
@@ -342,7 +342,8 @@ fn what_is_not_ready_is_not_published_and_what_the_store_has_of_it_stays() {
     model.publish(&both, "s", 9);
     // The agent starts anew, with another value of one of them.
     let plan = model.publish(&[published("a", "1"), awaiting("b", "2")], "s", 9);
-    assert_eq!((plan.txns, plan.exports), (vec![], 2), "no event for anybody");
+    let found = (plan.txns, plan.exports, plan.stays);
+    assert_eq!(found, (vec![], 2, 1), "no event for anybody");
     let plan = model.publish(&[published("a", "2"), awaiting("b", "2")], "s", 9);
     assert_eq!((plan.put, plan.deleted), (1, 0));
     assert_eq!(shown(&model.roster), set(&[published("a", "2"), published("b", "1")]));
@@ -362,6 +363,93 @@ fn what_ended_with_an_earlier_session_is_not_brought_back_before_it_is_ready() {
     assert_eq!((plan.deleted, plan.exports), (1, 1));
     model.present("t");
     assert_eq!(shown(&model.roster), set(&[permanent]));
+}
+
+fn lives(model: &mut Model, seconds: u64, is: bool) {
+    let key = keys::lifetime(&me(), seconds);
+    let op = match is {
+        true => Op::Put { key, value: b"{\"v\":1}".to_vec(), lease: None },
+        false => Op::Delete { key },
+    };
+    model.commit(&Txn { when: vec![], then: vec![op] });
+}
+
+#[test]
+fn what_is_not_ready_outlives_its_session_as_long_as_its_duration_lasts() {
+    for (life, kept, stays) in [
+        (Life::For(600), Some(600), true),
+        (Life::For(600), Some(60), false),
+        (Life::For(600), None, false),
+        (Life::Session, Some(600), false),
+        (Life::Permanent, None, true),
+    ] {
+        let mut model = Model::default();
+        model.present("s");
+        let first = Published { life, ..published("a", "1") };
+        model.publish(std::slice::from_ref(&first), "s", 9);
+        if let Some(seconds) = kept {
+            lives(&mut model, seconds, true);
+        }
+        let waits = Published { life, ..awaiting("a", "2") };
+        let plan = model.publish(std::slice::from_ref(&waits), "t", 9);
+        let found = (plan.deleted, plan.exports, plan.stays);
+        let wanted = if stays { (0, 1, 1) } else { (1, 0, 0) };
+        assert_eq!(found, wanted, "{life:?} while {kept:?} is kept alive");
+        model.present("t");
+        let left = if stays { set(&[first]) } else { vec![] };
+        assert_eq!(shown(&model.roster), left, "{life:?} while {kept:?} is kept alive");
+        if let (true, Some(seconds)) = (stays, kept) {
+            lives(&mut model, seconds, false);
+            let again = model.publish(&[waits], "t", 9);
+            assert_eq!((again.txns, again.stays), (vec![], 1), "it is of this session now");
+        }
+    }
+}
+
+#[test]
+fn what_everybody_can_read_does_not_stay_where_it_waits_to_be_sealed() {
+    let seal = || Seal { fields: ["content".to_owned()].into(), keys: BTreeMap::new() };
+    let sealed = |done: bool| Published {
+        sealing: match done {
+            true => Sealing::Done(seal()),
+            false => Sealing::Waits("XE06 file[a]: web2 has shown no key".to_owned()),
+        },
+        to: HostSelector::Names(vec!["web2".to_owned()]),
+        ..published("a", "cipher")
+    };
+    let open = published("a", "plain");
+    for (there, wanted, stays) in [
+        (&open, sealed(true), false),
+        (&open, sealed(false), false),
+        (&sealed(true), sealed(true), true),
+        (&sealed(true), sealed(false), true),
+        (&sealed(true), open.clone(), true),
+        (&open, open.clone(), true),
+    ] {
+        let known = OwnRecord {
+            generation: 1,
+            life: there.life,
+            digest: Some(there.digest()),
+            body: None,
+            revision: 1,
+            sealed: there.seal().is_some(),
+            doubted: false,
+        };
+        let own = Own {
+            revision: Some(1),
+            publisher: Some(Publisher::new(&session("s"), 1)),
+            records: [(there.address(&me()), known)].into(),
+            ..Own::default()
+        };
+        let waits = Published { awaits: Some(ResourceId::new("file", "a")), ..wanted };
+        let found = plan(&me(), &own, std::slice::from_ref(&waits), &session("s"));
+        let (what, is) = (&waits.sealing, &there.sealing);
+        assert_eq!(
+            (found.deleted, found.stays == 1),
+            (usize::from(!stays), stays),
+            "{what:?} {is:?}"
+        );
+    }
 }
 
 #[test]

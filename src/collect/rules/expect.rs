@@ -49,26 +49,30 @@ fn violated(expect: Expect, count: usize) -> Option<String> {
     }
 }
 
-/// What a rule made last, as if it made it again.
+/// What a rule made last, as if it made it again. What is being removed it did not make.
 pub(super) fn made_before(rules: &Rules<'_>, ready: &Ready, place: &Place<'_>) -> Vec<Candidate> {
-    let last = place.previous.iter().filter(|one| one.rule.as_ref() == Some(&ready.rule.id));
-    last.filter_map(|one| {
-        let kind = (rules.kinds)(one.id.kind())?;
-        if !permits(ready, kind, one) {
-            return None;
-        }
-        Some(Candidate {
-            id: one.id.clone(),
-            from: one.from.clone(),
-            fields: one.fields.clone(),
-            meta: Arc::clone(&one.meta),
-            target: build(kind, &one.id, &one.fields).ok()?,
-            within: ready.fence.clone(),
-            rule: Some(Arc::clone(&ready.rule)),
-            revision: 0,
+    let its = |one: &&Collected| !one.gone && one.rule.as_ref() == Some(&ready.rule.id);
+    place
+        .previous
+        .iter()
+        .filter(its)
+        .filter_map(|one| {
+            let kind = (rules.kinds)(one.id.kind())?;
+            if !permits(ready, kind, one) {
+                return None;
+            }
+            Some(Candidate {
+                id: one.id.clone(),
+                from: one.from.clone(),
+                fields: one.fields.clone(),
+                meta: Arc::clone(&one.meta),
+                target: build(kind, &one.id, &one.fields).ok()?,
+                within: ready.fence.clone(),
+                rule: Some(Arc::clone(&ready.rule)),
+                revision: 0,
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Whether the rule, as it is now, could have made this: it may have been another one of the same

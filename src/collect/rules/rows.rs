@@ -2,6 +2,7 @@
 //! of the file say, and what becomes of it on the host lb1.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::collect::policy::PolicyRule;
@@ -98,11 +99,15 @@ fn site(exports: Vec<Export>, rest: &str) -> Try {
 }
 
 impl Try {
+    /// What there is when these are all exports.
     fn run(&self) -> Collection {
         let exports: Vec<Arc<Export>> = self.exports.iter().cloned().map(Arc::new).collect();
         let site =
             Site { me: &self.me, hosts: &self.hosts, policy: &self.policy, proved: self.proved };
-        run_at(&site, &exports, &self.program.collect, &self.program, &self.previous)
+        let local = Local::default();
+        local.at(Duration::ZERO, true);
+        let beside = (&self.program, &local);
+        run_beside(&site, &exports, &self.program.collect, beside, &self.previous)
     }
 
     fn explain(&self, name: &str) -> crate::collect::explain::Explained {

@@ -9,14 +9,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::judged::Judgements;
+use super::owed::{self, Owed};
 use super::shrinking::Shrinking;
 use super::waiting::Waiting;
 use super::{Candidate, Kinds, Place, subject};
 use crate::collect::{Code, Held};
 use crate::ident::{HostName, ResourceId};
+use crate::kind;
 use crate::matching::Globs;
 use crate::spec::rule::{Conflict, label};
-use crate::spec::{Collected, Fields, Program};
+use crate::spec::{CollectRule, Collected, Fields, Program};
 
 /// One identity that at least one exporter may have here.
 struct Winner {
@@ -54,6 +56,7 @@ pub struct Local {
     pub(super) judgements: Judgements,
     pub(super) shrinking: Shrinking,
     pub(super) waiting: Waiting,
+    pub(super) owed: Owed,
 }
 
 /// The resources of the local graph, and where they work.
@@ -61,6 +64,28 @@ pub struct Local {
 struct Managed {
     fields: BTreeMap<ResourceId, Fields>,
     targets: BTreeMap<PathBuf, ResourceId>,
+    /// What they are about that is no path.
+    things: BTreeSet<Subject>,
+}
+
+/// What a resource is about, whatever its name: what undoes it must leave alone what another one is
+/// about, too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// A path, whatever the kind.
+    Path(PathBuf),
+    /// Something that its kind names.
+    Thing(&'static str, String),
+}
+
+impl Subject {
+    /// All of a resource with these fields.
+    pub(super) fn of(kinds: Kinds, id: &ResourceId, fields: &Fields) -> Vec<Subject> {
+        let Some(kind) = kinds(id.kind()) else { return Vec::new() };
+        let path = kind.build(id, fields).ok().and_then(|built| built.hints().path);
+        let thing = kind.subject(id, fields).map(|text| Subject::Thing(kind.name(), text));
+        path.map(Subject::Path).into_iter().chain(thing).collect()
+    }
 }
 
 impl Local {
@@ -85,17 +110,53 @@ impl Local {
         self.waiting.next().is_some()
     }
 
-    /// Whether a resource of this host has this identity or works in this place.
+    /// All exports are known that the rules want.
+    pub(super) fn is_complete(&self) -> bool {
+        self.waiting.is_complete()
+    }
+
+    /// Whether a resource of this host has this identity or is about one of these.
     pub(super) fn manages(
         &self,
         kinds: Kinds,
         program: &Program,
         id: &ResourceId,
-        target: Option<&PathBuf>,
+        subjects: &[Subject],
     ) -> bool {
         let managed = self.of(kinds, program);
-        managed.fields.contains_key(id)
-            || target.is_some_and(|path| managed.targets.contains_key(path))
+        let is_about = |subject: &Subject| match subject {
+            Subject::Path(path) => managed.targets.contains_key(path),
+            Subject::Thing(..) => managed.things.contains(subject),
+        };
+        managed.fields.contains_key(id) || subjects.iter().any(is_about)
+    }
+
+    /// For another program: what an earlier run of the agent made is owed its removal still.
+    pub fn anew(&self) -> Local {
+        let local = Local::default();
+        local.owe(self.owed.all());
+        local
+    }
+
+    /// These, of an earlier run of the agent, are owed their removal when they are gone.
+    pub fn owe(&self, earlier: Vec<Collected>) {
+        self.owed.set(earlier);
+    }
+
+    /// The removal of this one was done.
+    pub fn removed(&self, id: &ResourceId) {
+        self.owed.keep(|one| one.id != *id);
+    }
+
+    /// What the next run of the agent would owe its removal, after `collected` was made by `rules`
+    /// on the host `me`.
+    pub fn owing(
+        &self,
+        rules: &[CollectRule],
+        collected: &[Collected],
+        me: &HostName,
+    ) -> Vec<Collected> {
+        owed::of(kind::find, rules, collected, self.owed.all(), me)
     }
 
     /// A person takes the next set of this rule as it is; false when the rule holds none.
@@ -111,17 +172,21 @@ impl Local {
 
 impl Managed {
     fn of(kinds: Kinds, program: &Program) -> Self {
-        let mut managed = Managed { fields: BTreeMap::new(), targets: BTreeMap::new() };
+        let (fields, targets, things) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut managed = Managed { fields, targets, things };
         let here = program
             .resources
             .iter()
             .filter(|resource| !resource.export.as_ref().is_some_and(|export| export.hidden));
         for resource in here {
             managed.fields.insert(resource.id.clone(), resource.fields.clone());
-            let built = kinds(resource.id.kind())
-                .and_then(|kind| kind.build(&resource.id, &resource.fields).ok());
-            if let Some(path) = built.and_then(|built| built.hints().path) {
-                managed.targets.entry(path).or_insert_with(|| resource.id.clone());
+            for subject in Subject::of(kinds, &resource.id, &resource.fields) {
+                match subject {
+                    Subject::Path(path) => {
+                        managed.targets.entry(path).or_insert_with(|| resource.id.clone());
+                    }
+                    thing => drop(managed.things.insert(thing)),
+                }
             }
         }
         managed

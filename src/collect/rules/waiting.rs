@@ -58,6 +58,11 @@ impl Waiting {
         self.state(|state| (state.now, state.complete) = (now, complete));
     }
 
+    /// All is known that the rules want.
+    pub(super) fn is_complete(&self) -> bool {
+        self.state(|state| state.complete)
+    }
+
     /// When the first rule takes what has changed.
     pub(super) fn next(&self) -> Option<Duration> {
         self.state(|state| {

@@ -4,7 +4,7 @@
 //! Refuses to decide. It rests on no claim: all of it can be done twice, and a full store takes no
 //! claim.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::decide::Observation;
 use crate::cluster::seen::{Member, Probe, Seen};
@@ -37,10 +37,11 @@ pub(super) async fn keep(
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
-    let any = !steps.is_empty();
+    let (any, began) = (!steps.is_empty(), Instant::now());
     for step in steps {
         if let Err(why) = carry_out(agent, seen, step).await {
             tracing::warn!(?step, why, "the store's space could not be looked after");
+            keeper.failed(now + began.elapsed());
             break;
         }
     }

@@ -1,8 +1,9 @@
 //! When what changes is taken, and what becomes of what is gone.
 
-use std::time::Duration;
-
 use super::*;
+use crate::collect::record::{Seal, Sealed};
+use crate::collect::{read_owed, write_owed};
+use crate::spec::Fields;
 
 /// A host that collects again and again, as an agent does.
 struct Agent {
@@ -212,4 +213,214 @@ fn only_what_something_undoes_can_be_removed() {
         rule("kind: kv, allow: [remove], gather: {kind: file, name: x, path: /x/y}"),
         ["XC10 rule r: `gone: remove` does nothing in a rule that gathers"]
     );
+}
+
+#[test]
+fn nothing_is_removed_before_all_exports_are_known() {
+    let mut agent = Agent::new(REMOVES);
+    agent.hears(&[("a", "/srv/a")]);
+    let good = agent.at(0).resources;
+    agent.hears(&[]);
+    agent.complete = false;
+    assert_eq!(agent.at(1).resources, good, "it may be there still");
+    agent.complete = true;
+    let removed = agent.at(2).resources;
+    assert!(removed[0].gone);
+    agent.complete = false;
+    assert_eq!(agent.at(3).resources, removed, "what was begun goes on");
+}
+
+/// A rule that removes lines, whose names here are not those that they are exported under.
+fn lines() -> Try {
+    let line = export("web1", "line[a]", &[], &[("file", "/etc/motd"), ("content", "x")]);
+    let rule = "collect:\n- {rule: r, kind: line, within: /etc/, where: {host: web1}, gone: \
+        remove, allow: [remove, power], as: {name: \"x-{{ name }}\"}}\n";
+    let mut site = site(vec![line], rule);
+    let allows = PolicyRule {
+        allow: true,
+        hosts: HostSelector::everybody(),
+        kinds: vec!["line".to_owned()],
+        names: vec!["*".to_owned()],
+        channels: vec!["*".to_owned()],
+    };
+    (site.policy, site.proved) = (Policy::Rules(vec![allows]), Some(0));
+    site.previous = site.run().resources;
+    assert_eq!(site.previous.len(), 1);
+    site
+}
+
+fn sealed_to_another() -> Content {
+    let (fields, lock) = (["content".to_owned()].into(), ("lb9".to_owned(), "x".to_owned()));
+    let seal = Seal { fields, keys: [lock].into() };
+    Content::Sealed(Arc::new(Sealed { open: Fields::new(), seal, bytes: String::new() }))
+}
+
+/// Takes something away from a site.
+type Change = fn(&mut Try);
+
+#[test]
+fn what_is_refused_or_sealed_to_others_is_not_removed_whatever_it_is_called_here() {
+    let cases: [(&str, Change, Option<bool>); 5] = [
+        ("XC06 ", |site| site.proved = None, None),
+        ("XC13 ", |site| site.exports[0].content = sealed_to_another(), None),
+        ("XC12 ", |site| site.exports[0].content = Content::Unknown("v9".into()), Some(false)),
+        ("XC07 ", |site| site.exports[0].content = Content::Broken("torn".into()), Some(false)),
+        ("", |site| site.exports.clear(), Some(true)),
+    ];
+    for (code, change, gone) in cases {
+        let mut site = lines();
+        change(&mut site);
+        let found = site.run();
+        let said = found.messages.first().map(String::as_str).unwrap_or_default();
+        assert!(said.starts_with(code), "{code} {said}");
+        assert_eq!(found.resources.first().map(|one| one.gone), gone, "{code}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_keeps_only_its_own_kind() {
+    let kv = export("web1", "kv[k]", &[], &[("value", "1")]);
+    let rule =
+        "collect:\n- {rule: r, kind: [file, kv], within: /, gone: remove, allow: [remove]}\n";
+    let mut site = site(vec![file("web1", "a", "/srv/a"), kv], rule);
+    site.previous = site.run().resources;
+    site.exports.remove(0);
+    site.exports[0].content = Content::Broken("torn".to_owned());
+    let found = site.run();
+    let gone: Vec<(String, bool)> =
+        found.resources.iter().map(|one| (one.id.to_string(), one.gone)).collect();
+    assert_eq!(gone, [("file[a]".to_owned(), true), ("kv[k]".to_owned(), false)]);
+}
+
+#[test]
+fn a_key_that_something_else_holds_is_not_removed() {
+    let kv = |name: &str, given: &[(&str, &str)]| {
+        let given: Vec<(&str, &str)> = given.iter().copied().chain([("value", "1")]).collect();
+        export("web1", &format!("kv[{name}]"), &[], &given)
+    };
+    let rule = "collect: [{rule: r, kind: kv, gone: remove, allow: [remove]}]\n";
+    for (other, local, removed) in [
+        (None, "", true),
+        (Some(kv("b", &[("key", "k")])), "", false),
+        (Some(kv("k", &[])), "", false),
+        (Some(kv("b", &[("key", "k"), ("mapped", "true")])), "", true),
+        (None, "resources: {kv: [{name: mine, key: k, value: 2}]}\n", false),
+        (None, "resources: {kv: [{name: k, value: 2}]}\n", false),
+        (None, "resources: {kv: [{name: mine, key: k/l, value: 2}]}\n", true),
+        (None, "resources: {file: [{name: mine, path: /k}]}\n", true),
+    ] {
+        let said = format!("{other:?} {local}");
+        let mut site = site(vec![kv("a", &[("key", "k")])], &format!("{local}{rule}"));
+        site.exports.extend(other);
+        site.previous = site.run().resources;
+        site.exports.remove(0);
+        let found = site.run().resources;
+        let gone = found.iter().filter(|one| one.gone).count();
+        assert_eq!(gone, usize::from(removed), "{said}");
+    }
+}
+
+#[test]
+fn what_is_being_removed_is_not_made_again_by_a_rule_that_holds_its_last_set() {
+    let mut agent = Agent::new("rule: r, gone: remove, allow: [remove], expect: {min: 1}");
+    agent.hears(&[("a", "/srv/a"), ("b", "/srv/b")]);
+    agent.at(0);
+    agent.hears(&[("b", "/srv/b")]);
+    let before = agent.at(1);
+    assert_eq!(state(&before, "a").as_deref(), Some("absent"));
+    agent.hears(&[]);
+    let found = agent.at(2);
+    assert_eq!(found.resources, before.resources);
+    let held = "XC08 rule r: 0 exports, wanted at least 1; holding 1";
+    assert_eq!(found.messages, [held]);
+}
+
+/// What an agent of the same host is like that starts after this one was killed.
+fn again(agent: &Agent, rule: &str) -> Agent {
+    let (rules, me) = (&agent.site.program.collect, host("lb1"));
+    let owed = write_owed(&agent.local.owing(rules, &agent.site.previous, &me));
+    let new = Agent::new(rule);
+    new.local.owe(read_owed(&owed).unwrap());
+    Agent { complete: false, exports: agent.exports.clone(), ..new }
+}
+
+#[test]
+fn what_was_withdrawn_while_the_agent_was_down_is_removed_when_all_is_known() {
+    let mut agent = Agent::new(REMOVES);
+    agent.hears(&[("a", "/srv/a"), ("b", "/srv/b")]);
+    agent.at(0);
+    let mut agent = again(&agent, REMOVES);
+    agent.hears(&[]);
+    assert!(agent.at(0).resources.is_empty(), "nothing is known yet");
+    agent.hears(&[("b", "/srv/b")]);
+    agent.complete = true;
+    let found = agent.at(1);
+    assert_eq!(ids(&found), ["file[a]", "file[b]"]);
+    assert_eq!(state(&found, "a").as_deref(), Some("absent"));
+    assert_eq!((places(&found)[0].1.as_str(), state(&found, "b")), ("/srv/a", None));
+    // It ends while it removes.
+    let mut agent = again(&agent, REMOVES);
+    agent.complete = true;
+    let found = agent.at(0);
+    assert_eq!(state(&found, "a").as_deref(), Some("absent"), "which goes on");
+    agent.local.removed(&found.resources[0].id);
+    agent.site.previous.retain(|one| !one.gone);
+    assert_eq!(ids(&agent.at(1)), ["file[b]"], "once");
+    let mut agent = again(&agent, REMOVES);
+    agent.complete = true;
+    assert_eq!(ids(&agent.at(0)), ["file[b]"], "whoever starts after that");
+    agent.local = agent.local.anew();
+    agent.hears(&[]);
+    assert!(agent.at(1).resources[0].gone, "and what it made itself is this run's");
+}
+
+#[test]
+fn what_an_earlier_run_made_is_left_where_nobody_wants_it_removed_now() {
+    let local = "resources: {file: [{name: mine, path: /srv/a}]}\n";
+    let collect = |rule: &str| format!("collect:\n- {{kind: file, within: /, {rule}}}\n");
+    for (rule, beside, heard) in [
+        ("rule: r", "", vec![]),
+        ("rule: other, gone: remove, allow: [remove]", "", vec![]),
+        (REMOVES, local, vec![]),
+        (REMOVES, "", vec![("renamed", "/srv/a")]),
+        (REMOVES, "", vec![("a", "/srv/a")]),
+    ] {
+        let mut agent = Agent::new(REMOVES);
+        agent.hears(&[("a", "/srv/a")]);
+        agent.at(0);
+        let mut agent = again(&agent, rule);
+        agent.site.program = program(&format!("{beside}{}", collect(rule)));
+        agent.hears(&heard);
+        agent.complete = true;
+        let found = agent.at(0);
+        assert_eq!(found.resources.len(), heard.len(), "{rule} {beside} {heard:?}");
+        assert!(found.resources.iter().all(|one| !one.gone), "{rule} {beside} {heard:?}");
+        let rules = &agent.site.program.collect;
+        let owing = agent.local.owing(rules, &[], &host("lb1"));
+        assert_eq!(owing, [], "it is forgotten: {rule} {beside} {heard:?}");
+    }
+}
+
+#[test]
+fn neither_own_exports_nor_what_may_have_been_sealed_are_kept_for_the_next_run() {
+    let site = lines();
+    let owing = |me: &str, previous: &[Collected]| {
+        Local::default().owing(&site.program.collect, previous, &host(me)).len()
+    };
+    assert_eq!(owing("lb1", &site.previous), 0, "the opposite of a line holds the line");
+    let mut agent = Agent::new(REMOVES);
+    agent.hears(&[("a", "/srv/a")]);
+    let found = agent.at(0).resources;
+    let rules = &agent.site.program.collect;
+    assert_eq!(Local::default().owing(rules, &found, &host("lb1")).len(), 1);
+    assert_eq!(Local::default().owing(rules, &found, &host("web1")), [], "it comes again");
+    let text = String::from_utf8(write_owed(&Local::default().owing(rules, &found, &host("lb1"))));
+    assert_eq!(
+        text.unwrap(),
+        "{\"v\":1,\"owed\":[{\"kind\":\"file\",\"name\":\"a\",\"from\":[\"web1\"],\"rule\":\"r\",\
+         \"fields\":{\"path\":\"/srv/a\",\"state\":\"absent\"}}]}"
+    );
+    for damaged in ["", "[]", "{\"v\":2,\"owed\":[]}", "{\"v\":1,\"owed\":[{}]}"] {
+        assert_eq!(read_owed(damaged.as_bytes()), None, "{damaged}");
+    }
 }
