@@ -96,7 +96,8 @@ fn addresses_that_are_not_of_this_host_are_refused_and_leave_no_folder() {
 fn flags_that_need_or_contradict_each_other_are_refused_and_leave_no_folder() {
     let host = Host::new("h1");
     let mixed = format!(
-        "{} is without TLS, but https://127.0.0.1:1 asks for it; write https:// for all or for none",
+        "{} is without TLS, but https://127.0.0.1:1 asks for it; write https:// for all or for \
+         none",
         host.client_url()
     );
     for (flag, value, code, sentence) in [

@@ -1,7 +1,7 @@
 //! What shells offer when TAB is pressed, with the script that `quorate completions` prints.
 //!
-//! Refuses to guess for a shell that is not installed: bash is everywhere where tests run, the others
-//! are asked where they are.
+//! Refuses to guess for a shell that is not installed: bash is everywhere where tests run, the
+//! others are asked where they are.
 
 use std::collections::BTreeSet;
 use std::process::Command;
