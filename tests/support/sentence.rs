@@ -1,7 +1,7 @@
 //! What a program says, compared as a whole.
 //!
-//! Refuses to find a part of a sentence good enough. Each test program that needs it takes this file
-//! by its path.
+//! Refuses to find a part of a sentence good enough. Each test program that needs it takes this
+//! file by its path.
 
 /// Whether a text is as the pattern says, in which `*` stands for anything.
 pub(crate) fn fits(text: &str, pattern: &str) -> bool {

@@ -9,8 +9,8 @@ use super::campaign::{Options, Played};
 use super::judge::Drift;
 use super::library::Page;
 
-/// What came of playing a chapter. Where others are to be played all the same, one that could not be
-/// played is a difference of that chapter, and of no other. What its nodes wrote is in `logs`.
+/// What came of playing a chapter. Where others are to be played all the same, one that could not
+/// be played is a difference of that chapter, and of no other. What its nodes wrote is in `logs`.
 pub(super) fn playable(
     page: &Page,
     logs: &Path,
@@ -91,8 +91,8 @@ mod tests {
             let [drift] = played.drifts.as_slice() else { panic!("{:?}", played.drifts) };
             assert_eq!(
                 drift.report(),
-                "drift  c.md:1  chapter one  could not be played\n  not ready after 30 s: h2 is not \
-                 well\n  h2 | a line\n  what its nodes wrote, if there were any, is in \
+                "drift  c.md:1  chapter one  could not be played\n  not ready after 30 s: h2 is \
+                 not well\n  h2 | a line\n  what its nodes wrote, if there were any, is in \
                  /logs/one\n"
             );
         }

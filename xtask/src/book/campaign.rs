@@ -38,8 +38,8 @@ pub(crate) struct Options {
     /// Go on after a difference, and after a chapter that cannot be played
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// Run a chapter that differed or could not be played once more, alone, after all others; what is
-    /// fine then is fine
+    /// Run a chapter that differed or could not be played once more, alone, after all others; what
+    /// is fine then is fine
     #[arg(long)]
     pub(crate) again: bool,
     /// Run everything so many times
@@ -188,8 +188,8 @@ pub(crate) fn verify(
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::FAILED) })
 }
 
-/// Plays all pages as often as is wanted; gives what came of each, and the names of those that needed
-/// a second try.
+/// Plays all pages as often as is wanted; gives what came of each, and the names of those that
+/// needed a second try.
 fn rounds(
     pages: &[Page],
     options: &Options,

@@ -195,8 +195,8 @@ impl Programs {
         parts.filter_map(verb).collect()
     }
 
-    /// What is wrong with a text in backticks, if it is about our programs. `named` are the verbs of
-    /// the page.
+    /// What is wrong with a text in backticks, if it is about our programs. `named` are the verbs
+    /// of the page.
     fn judge(&self, code: &str, named: &[&Verbs]) -> Option<String> {
         let words =
             |rest: &str| -> Vec<String> { rest.split_whitespace().map(str::to_owned).collect() };
@@ -228,8 +228,8 @@ impl Programs {
             // Renamed in the one that is meant, it would still be there in another one.
             _ => {
                 return Some(format!(
-                    "the text names {flag}, which several verbs have and none that this page names; \
-                     write it with its verb"
+                    "the text names {flag}, which several verbs have and none that this page \
+                     names; write it with its verb"
                 ));
             }
         }
@@ -371,8 +371,8 @@ mod tests {
             assert_eq!(seen(text), Vec::<String>::new(), "{text}");
         }
         // As if it were renamed where the page means it: others still have it.
-        let ends = "--no-wait, which several verbs have and none that this page names; write it with \
-                    its verb";
+        let ends = "--no-wait, which several verbs have and none that this page names; write it \
+                    with its verb";
         for text in
             ["`--no-wait` is of `quorate run`", "`--no-wait`", &fence("quorate cluster status")]
         {

@@ -60,8 +60,8 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// Makes the cluster that the chapter wants. What the nodes of one that does not get ready wrote
-    /// is kept in the folder `logs`.
+    /// Makes the cluster that the chapter wants. What the nodes of one that does not get ready
+    /// wrote is kept in the folder `logs`.
     pub(crate) fn up(chapter: &Chapter, root: &Path, logs: PathBuf) -> anyhow::Result<Real> {
         let root = root.to_owned();
         let name = cluster_name(&chapter.name, std::process::id());

@@ -99,8 +99,8 @@ pub(crate) async fn remove(engine: &Engine, listed: &Listed) -> anyhow::Result<R
 }
 
 /// Removes everything that is listed: the markers first, so that what a killed removal leaves is
-/// known as a leftover; then containers, networks, volumes. One that stays keeps none of the others,
-/// and is added to `left` with its reason.
+/// known as a leftover; then containers, networks, volumes. One that stays keeps none of the
+/// others, and is added to `left` with its reason.
 async fn take(engine: &Engine, listed: &Listed, left: &mut Vec<String>) -> Removed {
     let (markers, volumes): (Vec<_>, Vec<_>) =
         listed.volumes.iter().partition(|v| label::get(&v.labels, label::ROLE) == "marker");

@@ -119,8 +119,8 @@ struct Libraries {
     arch: String,
     dynamic: bool,
     seen: BTreeSet<PathBuf>,
-    /// Where each file of this machine lies in the image: one that is known here by two names, as the
-    /// loader is, is not taken twice.
+    /// Where each file of this machine lies in the image: one that is known here by two names, as
+    /// the loader is, is not taken twice.
     places: BTreeMap<PathBuf, PathBuf>,
     pending: Entries,
     inputs: Vec<PathBuf>,
