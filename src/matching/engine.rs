@@ -2,7 +2,10 @@
 //! is undefined.
 //!
 //! It charges its fuel for every instruction and for every 64 bytes that it makes, so that no
-//! expression holds the agent up or fills its memory. Refuses functions, includes and macros.
+//! expression holds the agent up or fills its memory. It does not charge for comparing texts or
+//! lists, for cutting texts, and for what `~` makes of lists: a source that does that to large ones
+//! again and again can take more, and sources are this host's own. Refuses functions, includes and
+//! macros.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,6 +18,13 @@ use crate::spec::Value;
 
 /// Bounds one evaluation to about a million instructions or 64 MiB of texts.
 const FUEL: u64 = 1_000_000;
+
+/// The most that a value may have, in bytes: what is put into a field, or written as JSON.
+pub(super) const RESULT_BYTES_MAX: usize = 1 << 20;
+/// What each item of a list or a map counts as, beside its texts: about what it takes.
+const ITEM_BYTES: usize = 64;
+/// How many bytes of a value that is taken apart one instruction pays for.
+const TAKEN_BYTES: usize = 4;
 
 /// Begins the message of a value that is no segment; what follows is the value.
 pub(super) const SEGMENT: &str = "not one path segment: ";
@@ -74,9 +84,10 @@ fn join(
     filters::join(state, value, separator, attribute.as_deref(), kwargs)
 }
 
-fn tojson(value: &Jinja) -> Result<String, Error> {
+fn tojson(state: &State<'_, '_>, value: &Jinja) -> Result<String, Error> {
     let wrong = |why: String| Error::new(ErrorKind::InvalidOperation, why);
-    let value = spec_value(value).map_err(wrong)?;
+    pay(state, value)?;
+    let value = converted(value).map_err(wrong)?;
     serde_json::to_string(&json(&value)).map_err(|why| wrong(why.to_string()))
 }
 
@@ -130,7 +141,7 @@ fn refused(text: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("{SEGMENT}{}", short(text)))
 }
 
-fn write_text(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Jinja) -> Result<(), Error> {
+fn write_text(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Jinja) -> Result<(), Error> {
     let failed = |_| Error::from(ErrorKind::WriteFailure);
     match value.kind() {
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
@@ -139,7 +150,10 @@ fn write_text(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Jinja) -> Res
             out.write_str(if value.is_true() { "true" } else { "false" }).map_err(failed)
         }
         ValueKind::String => out.write_str(value.as_str().unwrap_or_default()).map_err(failed),
-        _ => write!(out, "{value}").map_err(failed),
+        _ => {
+            pay(state, value)?;
+            write!(out, "{value}").map_err(failed)
+        }
     }
 }
 
@@ -177,9 +191,54 @@ pub(super) fn named(value: &Jinja) -> &'static str {
     }
 }
 
+/// Pays for taking a value apart, unless it has too much in it: few words can make a list that
+/// holds one text a thousand times.
+fn pay(state: &State<'_, '_>, value: &Jinja) -> Result<(), Error> {
+    let mut left = RESULT_BYTES_MAX;
+    weigh(value, &mut left).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))?;
+    state.consume_fuel(((RESULT_BYTES_MAX - left) / TAKEN_BYTES) as u64)
+}
+
+/// Takes what a value has in it, with all that is in that, off what is left.
+fn weigh(value: &Jinja, left: &mut usize) -> Result<(), String> {
+    let spend = |left: &mut usize, bytes: usize| {
+        let too_much = || format!("it gives more than {RESULT_BYTES_MAX} bytes");
+        *left = left.checked_sub(bytes).ok_or_else(too_much)?;
+        Ok::<(), String>(())
+    };
+    match value.kind() {
+        ValueKind::String => spend(left, value.as_str().unwrap_or_default().len()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            for item in value.try_iter().map_err(|error| detail(&error))? {
+                spend(left, ITEM_BYTES)?;
+                weigh(&item, left)?;
+            }
+            Ok(())
+        }
+        ValueKind::Map => {
+            for key in value.try_iter().map_err(|error| detail(&error))? {
+                spend(left, ITEM_BYTES)?;
+                weigh(&key, left)?;
+                weigh(&value.get_item(&key).map_err(|error| detail(&error))?, left)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn detail(error: &Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), short)
+}
+
 /// A value of the engine as a field's.
 pub(super) fn spec_value(value: &Jinja) -> Result<Value, String> {
-    let inner = |error: Error| error.detail().map_or_else(|| error.kind().to_string(), short);
+    weigh(value, &mut RESULT_BYTES_MAX.clone())?;
+    converted(value)
+}
+
+fn converted(value: &Jinja) -> Result<Value, String> {
+    let inner = |error: Error| detail(&error);
     Ok(match value.kind() {
         ValueKind::Bool => Value::Bool(value.is_true()),
         ValueKind::Number => {
@@ -190,14 +249,14 @@ pub(super) fn spec_value(value: &Jinja) -> Result<Value, String> {
             value
                 .try_iter()
                 .map_err(inner)?
-                .map(|item| spec_value(&item))
+                .map(|item| converted(&item))
                 .collect::<Result<_, _>>()?,
         ),
         ValueKind::Map => {
             let mut map = BTreeMap::new();
             for key in value.try_iter().map_err(inner)? {
                 let item = value.get_item(&key).map_err(inner)?;
-                map.insert(key.to_string(), spec_value(&item)?);
+                map.insert(key.to_string(), converted(&item)?);
             }
             Value::Map(map)
         }

@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind};
 use thiserror::Error as ThisError;
 
 use super::Vars;
-use super::engine::{LOOSE, PATHS, SEGMENT, named, short, spec_value};
+use super::engine::{LOOSE, PATHS, RESULT_BYTES_MAX, SEGMENT, named, short, spec_value};
 use crate::spec::Value;
 
 /// The longest expression or block `{{ … }}`, in bytes: what is longer can be too deep.
@@ -19,8 +19,6 @@ const BLOCK_BYTES_MAX: usize = 1024;
 const SOURCE_BYTES_MAX: usize = 64 << 10;
 /// How many statements `{% … %}` a template may have: each can stand in another one.
 const STATEMENTS_MAX: usize = 128;
-/// The longest text that a template may give, in bytes.
-const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// What a source may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -164,6 +164,35 @@ fn no_source_takes_much_time_memory_or_stack() {
     assert!(text("{% include 'x' %}").is_err() && text("{% macro m() %}{% endmacro %}").is_err());
 }
 
+#[test]
+fn few_words_make_no_large_value() {
+    let value = |source: &str| {
+        Template::new(source, Scope::Export)?.value(&vars()).map_err(|error| error.to_string())
+    };
+    let too_much = Err("it gives more than 1048576 bytes".to_owned());
+    let list = Value::List(vec![Value::Str("a/b".to_owned()), Value::Str("a/b".to_owned())]);
+    assert_eq!(value("{{ [name] * 2 }}"), Ok(list));
+    for source in [
+        "{{ [1] * 1000000000 }}",
+        "{{ [[1] * 1000] * 1000 }}",
+        "{{ ['x' * 1000000] * 2 }}",
+        "{{ 'x' * 1048577 }}",
+        "{{ {'a': 'x' * 600000, 'b': 'x' * 600000} }}",
+    ] {
+        assert_eq!(value(source), too_much, "{source}");
+        let json = source.replace("{{ ", "{{ (").replace(" }}", ")|tojson }}");
+        assert_eq!(value(&json), too_much, "{json}");
+        if !source.contains("{ 'x'") {
+            assert_eq!(value(&format!("x{source}")), too_much, "as a text: {source}");
+        }
+    }
+    let json = "{{ ('x' * 500000)|tojson|length }}";
+    assert_eq!(value(json), Ok(Value::Int(500_002)));
+    // Each is small enough, and all of them together take too long.
+    let often = format!("{}{json}{}", "{% for a in 'aaaaaaaaaa' %}", "{% endfor %}");
+    assert_eq!(value(&often), Err("it takes too much work or memory".to_owned()));
+}
+
 proptest! {
     #[test]
     fn any_source_is_a_template_or_not_without_a_panic(

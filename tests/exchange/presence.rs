@@ -31,7 +31,7 @@ pub(super) struct Site {
     pub(super) folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     seen: Arc<Counted>,
-    _watching: Exchange,
+    watching: Exchange,
     pub(super) lb1: Agent,
 }
 
@@ -48,7 +48,7 @@ impl Site {
         let watching =
             runtime.block_on(async { collector(seen.clone(), folder.path(), "seen", &["file"]) });
         let lb1 = Agent::start(folder.path(), &etcd, "lb1", graph);
-        Site { etcd, folder, runtime, seen, _watching: watching, lb1 }
+        Site { etcd, folder, runtime, seen, watching, lb1 }
     }
 
     pub(super) fn web1(&self, names: &[&str], flags: &[&str]) -> Agent {
@@ -99,6 +99,14 @@ impl Site {
         Presence::decode(&self.presence().value).expect("ours").instance
     }
 
+    /// Counts from here on what is told, once it was told that all three hosts are there: `lb1` may
+    /// take exports before it has said that it is there.
+    fn forget(&self) {
+        let there = || self.watching.exports.borrow().hosts.len();
+        wait_for("all are there", &[], || there() == 3);
+        self.seen.forget();
+    }
+
     /// How many changes were told since the last `forget`: of presences, and of exports.
     fn told(&self) -> [usize; 2] {
         let files = self.seen.told_below(&keys::slot_prefix(&Slot::new("default", "file")));
@@ -131,7 +139,7 @@ fn exports_of_a_killed_host_go_with_its_lease_in_one_event_and_what_they_made_st
     site.lists(&["a", "b"]);
     let here = ["here/a", "here/b"].map(|name| site.folder.path().join(name));
     wait_for("the files", &[], || here.iter().all(|path| path.is_file()));
-    site.seen.forget();
+    site.forget();
     drop(web1);
     let killed = Instant::now();
     if std::env::var("QUORATE_LEASES").is_ok_and(|how| how == "whole") {
@@ -154,7 +162,7 @@ fn an_exporter_that_is_back_within_half_a_minute_is_no_event_for_anybody_f2() {
     site.ran(&["a", "b"]);
     wait_for("rest", &[], || site.status("lb1", "converged") == true);
     let (before, generation) = (site.keys(), site.generation());
-    site.seen.forget();
+    site.forget();
     let _web1 = site.web1(&["a", "b"], &[]);
     wait_for("it runs", &[], || site.status("web1", "exports") == 2);
     // What it would write comes before this, which everybody hears in the same order.

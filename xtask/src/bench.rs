@@ -8,6 +8,7 @@ mod collect;
 mod engine;
 mod heal;
 mod spread;
+mod table;
 mod timing;
 
 use std::path::{Path, PathBuf};

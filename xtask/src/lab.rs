@@ -206,6 +206,12 @@ impl Lab {
         })
     }
 
+    /// The number of a node's main process, on the machine of the engine.
+    pub(crate) fn process(&self, node: &str) -> anyhow::Result<u32> {
+        let container = self.container(node)?;
+        Ok(runtime()?.block_on(self.engine.process(&container))?)
+    }
+
     /// Removes the cluster and says so if something was left.
     pub(crate) fn down(mut self) -> anyhow::Result<()> {
         self.gone = true;

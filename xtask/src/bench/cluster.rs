@@ -37,7 +37,8 @@ pub(super) struct Options {
     /// With `cluster`: only these rows: A1 formation, A7 leader gone, A8 other sizes, A10 stopping,
     /// A11 rolling, A12 cold restart, G16 formation, growth and leader gone with short timers;
     /// and, only when named: A1-random formation in any order, A25 many agents, A26 soak. With
-    /// `collect`: S11 a value to other hosts, S12 many exports, G14 one change among ten thousand
+    /// `collect`: S11 a value to other hosts, S12 many exports, G14 one change among ten thousand,
+    /// and, only when named: containers, S11 from node to node of a cluster in containers
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     pub(super) rows: Vec<String>,
     /// With `cluster`: without certificates, on both sides

@@ -10,7 +10,6 @@ mod figure;
 mod limit;
 mod live;
 mod once;
-mod table;
 mod tool;
 mod work;
 
@@ -22,8 +21,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use self::table::Row;
 use self::tool::Tool;
+use super::table::{self, Row};
 use crate::image;
 use crate::paths;
 use crate::ui::Ui;

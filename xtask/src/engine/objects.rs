@@ -174,6 +174,18 @@ impl Engine {
         }))
     }
 
+    /// The number that this machine knows a running container's process by; 0 when it runs on
+    /// another one, or not at all.
+    pub(crate) async fn process(&self, id: &str) -> Answer<u32> {
+        let docker = match &self.backend {
+            Backend::Docker(docker) => docker,
+            Backend::Local(_) => return Err(EngineError::other("nodes have no roots of their own")),
+        };
+        let seen = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
+        let pid = seen.state.and_then(|state| state.pid).unwrap_or_default();
+        Ok(u32::try_from(pid).unwrap_or_default())
+    }
+
     /// Removes a container by force, with its anonymous volumes. One that is gone already is no
     /// error.
     pub(crate) async fn remove_container(&self, id: &str) -> Answer<()> {

@@ -1,19 +1,23 @@
 //! Real agents that use an etcd that is there, each with a graph file.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a file: small beside what is measured.
-const LOOK: Duration = Duration::from_micros(200);
+/// Between two questions to an agent.
+const ASK: Duration = Duration::from_millis(5);
 
 /// An agent; killed when dropped.
 pub(super) struct Agent {
@@ -75,6 +79,11 @@ impl Agent {
         Ok(())
     }
 
+    /// The number of its process, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// What it says about itself.
     pub(super) fn status(&self) -> anyhow::Result<Value> {
         let mut command = Command::new(&self.program);
@@ -89,7 +98,7 @@ impl Agent {
             if began.elapsed() > PATIENCE {
                 bail!("{}: {what} is not reached", self.name);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(ASK);
         }
         Ok(())
     }
@@ -104,23 +113,56 @@ impl Drop for Agent {
     }
 }
 
-/// When each of these files held `text`, measured from `began`.
-pub(super) fn until_all_hold(
-    files: &[PathBuf],
-    text: &str,
-    began: Instant,
-) -> anyhow::Result<Vec<Duration>> {
-    let mut took = vec![None; files.len()];
-    while took.iter().any(Option::is_none) {
-        for (file, took) in files.iter().zip(&mut took) {
-            if took.is_none() && fs::read_to_string(file).is_ok_and(|found| found == text) {
-                *took = Some(began.elapsed());
+/// Files that are waited for. Whoever looks at a hundred of them all the time keeps a processor
+/// from those that write them: it is woken instead.
+pub(super) struct Files {
+    events: Inotify,
+    /// By the watch of its folder, where no other one is.
+    all: Vec<(WatchDescriptor, PathBuf)>,
+}
+
+impl Files {
+    /// These, each in a folder of its own that is there.
+    pub(super) fn new(all: Vec<PathBuf>) -> anyhow::Result<Files> {
+        let events = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let wanted = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        let watch = |file: PathBuf| {
+            let folder = file.parent().context("it is in no folder")?;
+            Ok((events.add_watch(folder, wanted).context("cannot watch a folder")?, file))
+        };
+        let all = all.into_iter().map(watch).collect::<anyhow::Result<_>>()?;
+        Ok(Files { events, all })
+    }
+
+    /// When each of them held `text`, measured from `began`.
+    pub(super) fn until_all_hold(
+        &self,
+        text: &str,
+        began: Instant,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let mut took = vec![None; self.all.len()];
+        let mut touched: BTreeSet<usize> = (0..self.all.len()).collect();
+        loop {
+            for at in std::mem::take(&mut touched) {
+                let holds = || fs::read_to_string(&self.all[at].1).is_ok_and(|it| it == text);
+                if took[at].is_none() && holds() {
+                    took[at] = Some(began.elapsed());
+                }
+            }
+            if took.iter().all(Option::is_some) {
+                return Ok(took.into_iter().flatten().collect());
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("{} of {} files are as wanted", took.iter().flatten().count(), took.len());
+            }
+            let left = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+            let mut descriptors = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
+            if nix::poll::poll(&mut descriptors, left)? > 0 {
+                for event in self.events.read_events()? {
+                    let at = self.all.iter().position(|(watch, _)| *watch == event.wd);
+                    touched.extend(at);
+                }
             }
         }
-        if began.elapsed() > PATIENCE {
-            bail!("{} of {} files are not as wanted", took.iter().flatten().count(), files.len());
-        }
-        std::thread::sleep(LOOK);
     }
-    Ok(took.into_iter().flatten().collect())
 }

@@ -1,9 +1,10 @@
 //! Three etcd members on loopback, asked over their JSON gateway, watched and counted.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -67,7 +68,7 @@ impl Members {
         }
         let began = Instant::now();
         for at in 0..MEMBERS {
-            let client = Client { port: members.ports[at] };
+            let client = members.client(at);
             while client.ask("/v3/kv/range", &json!({"key": encode("a")})).is_err() {
                 if began.elapsed() > PATIENCE {
                     bail!("etcd does not answer; its log is in {}", folder.display());
@@ -86,20 +87,58 @@ impl Members {
 
     /// One of them as its clients see it.
     pub(super) fn client(&self, at: usize) -> Client {
-        Client { port: self.ports[at % MEMBERS] }
+        Client::at((Ipv4Addr::LOCALHOST, self.ports[at % MEMBERS]).into())
     }
 
-    /// What all members have counted under this name, with any labels that contain `label`.
-    pub(super) fn counted(&self, name: &str, label: &str) -> anyhow::Result<f64> {
-        let mut sum = 0.0;
-        for port in &self.ports {
-            let text = Client { port: *port }.metrics()?;
-            let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-            let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-            sum += values.sum::<f64>();
-        }
-        Ok(sum)
+    /// Bytes that all of them have sent to their clients.
+    pub(super) fn sent(&self) -> anyhow::Result<f64> {
+        self.counted("etcd_network_client_grpc_sent_bytes_total")
     }
+
+    /// Bytes that all of them have received from their clients.
+    pub(super) fn received(&self) -> anyhow::Result<f64> {
+        self.counted("etcd_network_client_grpc_received_bytes_total")
+    }
+
+    fn counted(&self, name: &str) -> anyhow::Result<f64> {
+        Ok(self.by_method(name)?.values().sum())
+    }
+
+    /// How many messages all of them have received, by the method that was called.
+    pub(super) fn messages(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        self.by_method("grpc_server_msg_received_total")
+    }
+
+    /// What all members have counted under this name, by method where there are methods.
+    fn by_method(&self, name: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mut sums = BTreeMap::new();
+        for at in 0..MEMBERS {
+            let text = self.client(at).metrics()?;
+            for line in text.lines().filter(|line| line.starts_with(name)) {
+                let method = line.split_once("grpc_method=\"").and_then(|it| it.1.split_once('"'));
+                let method = method.map_or("", |(method, _)| method).to_owned();
+                let value = line.rsplit_once(' ').and_then(|it| it.1.parse::<f64>().ok());
+                *sums.entry(method).or_default() += value.unwrap_or(0.0);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Time of processors that all of them have used.
+    pub(super) fn used(&self) -> Duration {
+        self.children.iter().map(|child| used(child.id())).sum()
+    }
+}
+
+/// Time of processors that a process has used; none when it is gone.
+pub(super) fn used(process: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // After the name, which may hold anything: the state, ten numbers, user and system.
+    let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks: Vec<u64> =
+        rest.split(' ').skip(11).take(2).filter_map(|it| it.parse().ok()).collect();
+    // The kernel tells these in hundredths of a second on every architecture that we run on.
+    Duration::from_millis(ticks.iter().sum::<u64>() * 10)
 }
 
 impl Drop for Members {
@@ -114,7 +153,7 @@ impl Drop for Members {
 /// A client of one member.
 #[derive(Clone, Copy)]
 pub(super) struct Client {
-    port: u16,
+    address: SocketAddr,
 }
 
 /// A put of a transaction.
@@ -127,8 +166,13 @@ fn encode(text: &str) -> String {
 }
 
 impl Client {
+    /// Of the member that serves clients there.
+    pub(super) fn at(address: SocketAddr) -> Client {
+        Client { address }
+    }
+
     fn send(self, head: &str, body: &str) -> anyhow::Result<BufReader<TcpStream>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let length = body.len();
@@ -168,14 +212,14 @@ impl Client {
         self.ask("/v3/kv/txn", &json!({"success": puts})).map(drop)
     }
 
-    /// The moments at which something below `prefix` was told to a plain watch.
-    pub(super) fn watch(self, prefix: &str) -> anyhow::Result<mpsc::Receiver<Instant>> {
-        let mut end = prefix.as_bytes().to_vec();
-        if let Some(last) = end.last_mut() {
-            *last += 1;
-        }
-        let body = json!({"create_request":
-            {"key": encode(prefix), "range_end": STANDARD.encode(end)}});
+    /// The moments at which something below `prefix` was told to a plain watch, which puts a file
+    /// into its place first if it is to have one.
+    pub(super) fn watch(
+        self,
+        prefix: &str,
+        file: Option<PathBuf>,
+    ) -> anyhow::Result<mpsc::Receiver<Instant>> {
+        let body = json!({"create_request": range(prefix)});
         let mut reader = self.send("POST /v3/watch", &body.to_string())?;
         let mut line = String::new();
         // That the watch was made.
@@ -189,11 +233,47 @@ impl Client {
                     Ok(read) if read > 0 => {}
                     _ => return,
                 }
-                if line.contains("\"events\"") && to.send(Instant::now()).is_err() {
+                if !line.contains("\"events\"") {
+                    continue;
+                }
+                let placed = file.as_ref().is_none_or(|file| place(file, &line).is_ok());
+                if !placed || to.send(Instant::now()).is_err() {
                     return;
                 }
             }
         });
         Ok(moments)
     }
+
+    /// Reads all below `prefix`, in pages of so many keys; how many there were.
+    pub(super) fn read(self, prefix: &str, page: usize) -> anyhow::Result<usize> {
+        let (mut body, mut count) = (range(prefix), 0);
+        body["limit"] = json!(page);
+        loop {
+            let answer = self.ask("/v3/kv/range", &body)?;
+            let all = answer["kvs"].as_array().map_or(&[][..], Vec::as_slice);
+            count += all.len();
+            let last = all.last().and_then(|one| one["key"].as_str());
+            let Some(last) = last.filter(|_| answer["more"] == true) else { return Ok(count) };
+            // The next key is the last one and a zero.
+            let next = [STANDARD.decode(last)?, vec![0]].concat();
+            body["key"] = json!(STANDARD.encode(next));
+        }
+    }
+}
+
+/// All keys with this prefix.
+fn range(prefix: &str) -> Value {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    json!({"key": encode(prefix), "range_end": STANDARD.encode(end)})
+}
+
+/// The least that changes a file so that nobody sees half of it.
+fn place(file: &Path, text: &str) -> std::io::Result<()> {
+    let draft = file.with_extension("new");
+    fs::write(&draft, text)?;
+    fs::rename(draft, file)
 }

@@ -14,8 +14,8 @@ use anyhow::{Context, bail, ensure};
 use super::super::heal::{Running, Watcher};
 use super::limit;
 use super::live::{BUSY, spread, until_right};
-use super::table::Row;
 use super::work::{self, Shape};
+use crate::bench::table::Row;
 
 /// After this long a value counts as lost.
 const LOST: Duration = Duration::from_secs(5);

@@ -13,6 +13,8 @@ use anyhow::{Context, bail};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use crate::bench::table::{Row, ms, number};
+
 /// What a run took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Figure {
@@ -22,6 +24,19 @@ pub(super) struct Figure {
     pub(super) peak_kib: u64,
     /// The share of the machine's processors that others used, in percent.
     pub(super) foreign: f64,
+}
+
+impl Row {
+    /// A row of milliseconds.
+    pub(super) fn of(scenario: &'static str, n: usize, ours: &Figure) -> Row {
+        let cpu = ms(ours.cpu);
+        let peak = match ours.peak_kib {
+            0 => String::new(),
+            kib => format!(", peak {} MiB", kib.div_ceil(1024)),
+        };
+        let also = format!("CPU {}{peak}, others {:.0} %", number(cpu), ours.foreign);
+        Row { scenario, n, unit: "ms", ours: ms(ours.wall), also, ..Row::default() }
+    }
 }
 
 /// Runs a command to its end, its output into `log`. It must succeed.

@@ -17,8 +17,8 @@ use anyhow::{Context, bail};
 use super::super::heal::{Running, Watcher};
 use super::figure;
 use super::limit;
-use super::table::{Row, ms};
 use super::work::{self, Shape};
+use crate::bench::table::{Row, ms};
 use crate::paths;
 
 /// After this long a file counts as lost.

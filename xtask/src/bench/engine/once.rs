@@ -13,10 +13,10 @@ use anyhow::{Context, bail};
 
 use super::super::heal::Watcher;
 use super::figure::{self, Figure};
-use super::table::{Row, exponent, ms};
 use super::tool::{self, Tool};
 use super::work::Shape;
 use super::{Plan, limit};
+use crate::bench::table::{Row, exponent, ms};
 
 /// The sizes between which the system calls of a file are counted.
 const CALLS: [usize; 2] = [500, 2500];
