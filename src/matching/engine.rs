@@ -1,11 +1,10 @@
 //! The engine of expressions and templates: a closed list of filters and tests, strict about what
 //! is undefined.
 //!
-//! It charges its fuel for every instruction and for every 64 bytes that it makes, so that no
-//! expression holds the agent up or fills its memory. It does not charge for comparing texts or
-//! lists, for cutting texts, and for what `~` makes of lists: a source that does that to large ones
-//! again and again can take more, and sources are this host's own. Refuses functions, includes and
-//! macros.
+//! It charges its fuel for every instruction and for every 64 bytes that it makes. It does not
+//! charge for comparing texts or lists, for cutting texts, and for what `~` and `join` make of lists
+//! before they have made it: a source that does that to large ones can take more, and sources are
+//! this host's own. Refuses functions, includes and macros.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
