@@ -82,6 +82,30 @@ fn an_edit_swaps_the_graph_and_a_broken_edit_keeps_it() {
     agent.status_where(5, "the mistake is gone", |one| one["graph"]["error"].is_null());
 }
 
+/// An etcd that does not say its version before a file is there: the agent has read its graph by
+/// then, and runs nothing yet.
+const SLOW_ETCD: &str = "#!/bin/sh
+touch DIR/asked
+while [ ! -e DIR/go ]; do sleep 0.02; done
+echo 'etcd Version: 3.4.23'
+";
+
+#[test]
+fn an_edit_while_the_agent_starts_is_not_lost() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new();
+    site.write("site.yaml", ONE_FILE);
+    let etcd = site.write("etcd", SLOW_ETCD);
+    std::fs::set_permissions(&etcd, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["--client-urls", "http://127.0.0.1:1", "--server-urls", "http://127.0.0.1:2"];
+    let words = [&words[..], &["yaml", "DIR/site.yaml"]].concat();
+    let _agent = site.agent_with(Some(("QUORATE_ETCD", "DIR/etcd")), &words);
+    wait_for(10, "the agent asks for etcd's version", || site.read("asked"));
+    site.write("site.yaml", &ONE_FILE.replace("hello", "changed"));
+    site.write("go", "");
+    wait_for(10, "the edit", || site.read("f").filter(|text| text == "changed"));
+}
+
 #[test]
 fn the_last_of_many_edits_wins_however_fast_they_come() {
     let site = Site::new();

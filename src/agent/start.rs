@@ -25,7 +25,7 @@ use super::runs::Runs;
 use super::settings::{ClusterSettings, Input, MetricsSettings, Settings, Surroundings};
 use super::socket::Socket;
 use super::source::{self, Source};
-use super::watch::{Commands, Hub, Touched};
+use super::watch::{CommandNews, Commands, Hub, Touched};
 use super::watches::Watches;
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, tell};
 use crate::cluster::ClusterStatus;
@@ -55,6 +55,8 @@ pub(super) enum End {
 
 /// Runs an agent from start to end.
 pub(super) async fn run(settings: Settings) -> End {
+    // Watched before it is read: what is written while the agent starts must not go unnoticed.
+    let watching = watch_sources(&settings).await;
     let source = match first_source(&settings) {
         Ok(mut source) => {
             if !settings.follow {
@@ -67,7 +69,11 @@ pub(super) async fn run(settings: Settings) -> End {
             return End::Exit(EXIT_FAILED);
         }
     };
-    match Agent::start(settings, source).await {
+    let started = match watching {
+        Ok(watching) => Agent::start(settings, source, watching).await,
+        Err(refusal) => Err(refusal),
+    };
+    match started {
         Ok(agent) => agent.run().await,
         Err(refusal) => {
             tell(format_args!("error: {}\n", refusal.sentence));
@@ -180,7 +186,11 @@ struct Agent {
 }
 
 impl Agent {
-    async fn start(settings: Settings, source: Source) -> Result<Agent, Refusal> {
+    async fn start(
+        settings: Settings,
+        source: Source,
+        watching: Watching,
+    ) -> Result<Agent, Refusal> {
         let (host, folder) = (settings.host.clone(), state_dir(&settings)?);
         let metrics = metrics_port(settings.metrics).await?;
         let (mut membership, store, folder) = membership(&settings, folder).await?;
@@ -189,8 +199,7 @@ impl Agent {
         let granted = grants::start(&store, membership.operator(), &state_dir);
         let socket = listen(&membership, &store, &state_dir, changed, &granted)?;
         let (orders, signals) = (membership.take_orders(), signals()?);
-        let (watched, commands) = Commands::new();
-        let (watches, touched) = watches(&settings, watched).await?;
+        let Watching { watches, touched, commands } = watching;
         let exchange = exchanging(&settings, &store, &state_dir, &granted);
         say_hello(&settings, &state_dir);
         let (local, owed) = owed::recall(&*store, &state_dir);
@@ -370,13 +379,18 @@ fn serve_metrics(
     listener.transpose().map_err(|why| Refusal::failed(format!("no metrics: {why}")))
 }
 
+/// What is watched, and where it is told.
+struct Watching {
+    watches: Watches,
+    touched: mpsc::Receiver<Touched>,
+    commands: mpsc::Receiver<CommandNews>,
+}
+
 /// The one inotify instance, with a watch on the graph file if it is followed.
-async fn watches(
-    settings: &Settings,
-    commands: Commands,
-) -> Result<(Watches, mpsc::Receiver<Touched>), Refusal> {
+async fn watch_sources(settings: &Settings) -> Result<Watching, Refusal> {
     let (hub, touched) = Hub::start().map_err(|why| Refusal::failed(why.to_string()))?;
-    let mut watches = Watches::new(hub, commands);
+    let (watched, commands) = Commands::new();
+    let mut watches = Watches::new(hub, watched);
     if let (Input::Yaml(path), true) = (&settings.input, settings.follow) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         watches.add_source(path.into()).await.map_err(Refusal::failed)?;
@@ -385,7 +399,7 @@ async fn watches(
             watches.add_source(rules.into()).await.map_err(Refusal::failed)?;
         }
     }
-    Ok((watches, touched))
+    Ok(Watching { watches, touched, commands })
 }
 
 fn signals() -> Result<Signals, Refusal> {

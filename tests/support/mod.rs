@@ -83,6 +83,11 @@ impl Site {
 
     /// Starts an agent with its state in `state` and these further words.
     pub(crate) fn agent(&self, words: &[&str]) -> Agent {
+        self.agent_with(None, words)
+    }
+
+    /// The same with one more variable in its environment.
+    pub(crate) fn agent_with(&self, variable: Option<(&str, &str)>, words: &[&str]) -> Agent {
         let state = self.path("state");
         let log = std::fs::File::create(self.path("log")).expect("a log");
         let child = Command::new(PROGRAM)
@@ -90,6 +95,7 @@ impl Site {
             .args(["--hostname", "h1", "--prefix"])
             .arg(&state)
             .args(words.iter().map(|word| self.fill(word)))
+            .envs(variable.map(|(name, value)| (name, self.fill(value))))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

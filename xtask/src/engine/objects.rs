@@ -179,7 +179,9 @@ impl Engine {
     pub(crate) async fn process(&self, id: &str) -> Answer<u32> {
         let docker = match &self.backend {
             Backend::Docker(docker) => docker,
-            Backend::Local(_) => return Err(EngineError::other("nodes have no roots of their own")),
+            Backend::Local(_) => {
+                return Err(EngineError::other("nodes have no roots of their own"));
+            }
         };
         let seen = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
         let pid = seen.state.and_then(|state| state.pid).unwrap_or_default();

@@ -66,6 +66,7 @@ pub(super) fn from_one_to_another(bench: &mut Bench) -> anyhow::Result<()> {
         lease: Lease::Book,
         agent: Agent::Insecure,
         files: vec![keep("h2")],
+        logs: None,
     })?;
     let (from, to) = (root(&lab, "h1")?, root(&lab, "h2")?);
     edit(&to, &collects(Path::new(INTO)))?;
