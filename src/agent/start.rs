@@ -383,7 +383,7 @@ fn serve_metrics(
 struct Watching {
     watches: Watches,
     touched: mpsc::Receiver<Touched>,
-    commands: mpsc::Receiver<CommandNews>,
+    commands: CommandNews,
 }
 
 /// The one inotify instance, with a watch on the graph file if it is followed.
