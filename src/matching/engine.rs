@@ -2,9 +2,9 @@
 //! is undefined.
 //!
 //! It charges its fuel for every instruction and for every 64 bytes that it makes. It does not
-//! charge for comparing texts or lists, for cutting texts, and for what `~` and `join` make of lists
-//! before they have made it: a source that does that to large ones can take more, and sources are
-//! this host's own. Refuses functions, includes and macros.
+//! charge for comparing texts or lists, for cutting texts, and for what `~` and `join` make of
+//! lists before they have made it: a source that does that to large ones can take more, and sources
+//! are this host's own. Refuses functions, includes and macros.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -37,8 +37,8 @@ use crate::ui::counted;
 const CONVERGED: Duration = Duration::from_secs(15);
 /// After this long nobody waits any more.
 const GIVEN_UP: Duration = Duration::from_secs(60);
-/// The pause between two looks: each costs a process in every node, which it would not have while it
-/// recovers.
+/// The pause between two looks: each costs a process in every node, which it would not have while
+/// it recovers.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a verb may take.
 const VERB: Duration = Duration::from_secs(60);
@@ -119,10 +119,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let file = args.history.clone().unwrap_or_else(|| folder.join("history.jsonl"));
     if args.plan {
         for seed in args.seeds.clone() {
-            println!(
-                "seed {seed}: {}",
-                told(&schedule::plan(seed, args.nodes, args.over, args.tls))
-            );
+            let plan = schedule::plan(seed, args.nodes, args.over, args.tls);
+            println!("seed {seed}: {}", told(&plan));
         }
         return Ok(ExitCode::SUCCESS);
     }

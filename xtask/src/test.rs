@@ -1,8 +1,8 @@
 //! `cargo xtask test`: runs every kind of test, shows them as they run, and counts each kind.
 //!
 //! Kinds that need a container engine are left out, with a note, when none answers; on CI that is a
-//! failure. Up to three tests that fail by name run a second time, alone; the table names those that
-//! passed only then.
+//! failure. Up to three tests that fail by name run a second time, alone; the table names those
+//! that passed only then.
 
 mod kinds;
 mod outcome;
@@ -204,8 +204,8 @@ impl Tally {
         }
     }
 
-    /// The tests that may have failed by the accident of a busy machine: few, each told by name, and
-    /// no property, whose next cases would be others.
+    /// The tests that may have failed by the accident of a busy machine: few, each told by name,
+    /// and no property, whose next cases would be others.
     fn second_try(&self) -> Vec<String> {
         let told = self.all.failed == self.failed.len() && self.properties.failed == 0;
         if told && self.failed.len() <= ACCIDENTS { self.failed.clone() } else { Vec::new() }

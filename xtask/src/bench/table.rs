@@ -31,7 +31,8 @@ struct Goal {
     ratio: Option<f64>,
 }
 
-/// Scenario, size, goal: `docs/performance.md`. What is exported has no peer, and its limit is etcd's.
+/// Scenario, size, goal: `docs/performance.md`. What is exported has no peer, and its limit is that
+/// of etcd.
 const GOALS: [(&str, usize, Goal); 31] = [
     ("S1 apply", 10_000, goal("G1", 1200.0, Some(2.1))),
     ("S1 apply", 100_000, goal("G4", 12_000.0, Some(2.1))),

@@ -4,7 +4,8 @@
 //! Four things are checked. Every write that was acknowledged is there at the end. Of all swaps of
 //! a counter from one number to the next, no two succeed to the same number. And no answer is older
 //! than one that had been given before its question was asked: neither its value nor the revision
-//! of the store that it carries. And no two members say of one term that different ones were elected.
+//! of the store that it carries. And no two members say of one term that different ones were
+//! elected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -204,9 +205,8 @@ mod tests {
     #[test]
     fn a_term_with_two_leaders_is_split_and_one_that_many_tell_of_is_not() {
         let line = |leader: &str, term: u64| {
-            format!(
-                "{{\"level\":\"info\",\"msg\":\"raft.node: b1 elected leader {leader} at term {term}\"}}\n"
-            )
+            let text = format!("raft.node: b1 elected leader {leader} at term {term}");
+            format!("{{\"level\":\"info\",\"msg\":\"{text}\"}}\n")
         };
         let log = [line("a1", 2), line("a1", 2), line("b1", 3), line("a1", 14), line("c1", 14)];
         let seen = elections(&format!("{}other text at term 3\n", log.concat()));

@@ -127,8 +127,8 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let _ok = writeln!(
         text,
-        "| seed | faults | writes | reads | lost | twice | stale | terms | longest gap | repaired in | \
-         exports in |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "| seed | faults | writes | reads | lost | twice | stale | terms | longest gap | repaired | \
+         exports |\n|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for row in rows {
         let _ok = writeln!(
