@@ -127,7 +127,7 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let _ok = writeln!(
         text,
-        "| seed | faults | writes | reads | lost | twice | stale | terms | longest gap | repaired | \
+        "| seed | faults | writes | reads | lost | twice | stale | terms | gap | repaired | \
          exports |\n|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for row in rows {
