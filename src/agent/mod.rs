@@ -55,6 +55,8 @@ pub const EXIT_PARTIAL: u8 = 5;
 /// How long a thread for blocking calls waits for the next one: it then wakes up only to end, long
 /// after the agent came to rest if that is long.
 const IDLE_THREAD: std::time::Duration = std::time::Duration::from_millis(100);
+/// How long tasks that hang may keep an agent from its new start.
+const LEFT_OVER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Says something on standard error. That nobody reads it is no failure.
 pub(crate) fn tell(text: impl std::fmt::Display) {
@@ -83,10 +85,18 @@ pub fn run(settings: Settings) -> u8 {
         tell(format_args!("error: the agent's loop ended: {failure}\n"));
         start::End::Exit(EXIT_FAILED)
     });
-    // A blocking call that hangs (a dead network file system) must not keep the agent from ending.
-    runtime.shutdown_background();
     match end {
-        start::End::Exit(code) => code,
-        start::End::Again { order, folder, host } => again::start(&order, &folder, &host),
+        start::End::Exit(code) => {
+            // A blocking call that hangs (a dead network file system) must not keep the agent from
+            // ending.
+            runtime.shutdown_background();
+            code
+        }
+        start::End::Again { order, folder, host } => {
+            // What comes next locks the state folder: the last task that has it open has to be
+            // gone.
+            runtime.shutdown_timeout(LEFT_OVER);
+            again::start(&order, &folder, &host)
+        }
     }
 }

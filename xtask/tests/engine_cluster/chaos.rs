@@ -24,7 +24,7 @@ fn engine_a_schedule_of_faults_loses_no_write_gives_no_stale_answer_and_the_clus
     assert!(text.ends_with("1 of 1 schedules recovered and lost nothing\n"), "{text}");
     let line: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!((&line["seed"], &line["fine"]), (&2.into(), &true.into()), "{line}");
-    assert!(line["answers"].as_u64() > Some(500), "{line}");
+    assert!(line["answers"].as_u64() > Some(100), "{line}");
     assert!(!line["schedule"].as_str().unwrap_or_default().is_empty(), "{line}");
 }
 
